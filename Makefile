@@ -1,0 +1,112 @@
+# Needs Python 3.11 or later, a C++17 compiler and make; everything else is fetched into .venv.
+#
+#   make build PYTHON=/path/to/python     with an interpreter that has the build requirements
+#   make test ARGS="-k softmax"           what is given to pytest
+#   USE_MKLDNN=0 make build               without oneDNN
+
+BASE_PYTHON ?= python3
+VENV        ?= .venv
+JOBS        ?= 3
+PYTHON      ?= $(VENV)/bin/python
+
+# With a PYTHON from outside nothing is installed: it must have what the target needs.
+ifeq ($(PYTHON),$(VENV)/bin/python)
+ENVIRONMENT := $(VENV)/.stamp
+PARITY      := $(VENV)/.stamp-parity
+endif
+
+export PATH := $(abspath $(dir $(PYTHON))):$(PATH)
+RUN    := PYTHONPATH=$(CURDIR) $(PYTHON)
+PYTEST := $(RUN) -P -m pytest
+SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h')
+
+.PHONY: help demo test tiny parity bench lint format sanitize show build wheel venv clean
+
+help:  ## this list
+	@echo "make TARGET, where TARGET is one of"
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: build  ## train a small CNN on scikit-learn's digits and draw what it learnt
+	$(RUN) examples/digits.py $(ARGS)
+
+test: build  ## all tests
+	$(PYTEST) $(ARGS)
+
+tiny: build  ## the first tests to run, in seconds
+	$(PYTEST) -q tests/test_tiny.py $(ARGS)
+
+parity: $(PARITY) build  ## the tests that compare with PyTorch, which is installed for it
+	$(PYTEST) -m parity $(ARGS)
+
+bench: build  ## speed against PyTorch, where it is installed
+	$(RUN) -m benchmarks $(ARGS)
+
+lint: $(ENVIRONMENT)  ## ruff, mypy and clang-format
+	ruff check
+	mypy
+	clang-format --dry-run -Werror $(SOURCES)
+
+format: $(ENVIRONMENT)  ## rewrite the C++ sources in the house style
+	clang-format -i $(SOURCES)
+
+show: build  ## all that is derived from one op's entry: make show OP=gelu
+	@$(RUN) -m taimatsu.codegen show $(OP)
+
+build: $(ENVIRONMENT)  ## compile the native core in place (incremental)
+	@$(call configure,develop)
+	@$(LOCK) cmake --build build/develop -j $(JOBS)
+
+# The instrumented module lies in a copy of the package, so that the usual one stays usable.
+# Python itself and the libraries are not instrumented: leaks are theirs, and not reported.
+SANITIZED := build/sanitize/taimatsu
+sanitize: $(ENVIRONMENT)  ## run the tests under AddressSanitizer and UBSan
+	@$(call configure,sanitize,-DTM_SANITIZE=ON)
+	@cmake --build build/sanitize -j $(JOBS)
+	cd taimatsu && find . -name '*.py' -exec cp --parents -t $(CURDIR)/$(SANITIZED) {} +
+	PYTHONPATH=$(CURDIR)/build/sanitize PYTHONMALLOC=malloc \
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	  UBSAN_OPTIONS=print_stacktrace=1 \
+	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	  $(PYTHON) -P -m pytest -p no:cacheprovider $(ARGS)
+
+wheel: $(ENVIRONMENT)  ## dist/taimatsu-*.whl, and a first test of it in an environment of its own
+	$(PYTHON) -m pip wheel --no-build-isolation --no-deps -w dist .
+	rm -rf $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install -q dist/taimatsu-*.whl pytest
+	$(VENV)-wheel/bin/python -P -m pytest -q tests/test_tiny.py
+
+venv: $(ENVIRONMENT)  ## .venv with all that the other targets need
+
+# Requirements are read from pyproject.toml; the package itself is found in this tree by a .pth file.
+$(VENV)/.stamp: pyproject.toml
+	test -x $(VENV)/bin/python || $(BASE_PYTHON) -m venv $(VENV)
+	$(call install,build-system dependencies test examples lint)
+	echo "$(CURDIR)" > "$$($(PYTHON) -c 'import site; print(site.getsitepackages()[0])')/taimatsu.pth"
+	touch $@
+
+$(VENV)/.stamp-parity: $(VENV)/.stamp
+	$(call install,parity)
+	touch $@
+
+define REQUIREMENTS
+import sys, tomllib
+file = tomllib.load(open("pyproject.toml", "rb"))
+groups = {"build-system": file["build-system"]["requires"],
+          "dependencies": file["project"]["dependencies"],
+          **file["project"]["optional-dependencies"]}
+print(*(line for name in sys.argv[1:] for line in groups[name]), sep="\n")
+endef
+export REQUIREMENTS
+install = $(PYTHON) -c "$$REQUIREMENTS" $(1) > $(VENV)/requirements.txt && \
+  $(PYTHON) -m pip install -q -r $(VENV)/requirements.txt
+
+clean:  ## remove what builds made (not .venv)
+	rm -rf build dist taimatsu/*.so taimatsu/*.so.*
+
+# $(call configure,directory,options): CMake runs when a switch or the interpreter changed.
+configure = mkdir -p build && $(LOCK) cmake -S . -B build/$(1) -G Ninja \
+  -DPython_EXECUTABLE="$$($(PYTHON) -c 'import sys; print(sys.executable)')" \
+  -DUSE_MKLDNN=$(or $(USE_MKLDNN),AUTO) $(2) $(CMAKE_ARGS) \
+  > build/$(1).log || (cat build/$(1).log; exit 1)
+# Two makes at a time in one build directory would spoil it.
+LOCK := $(if $(shell command -v flock),flock build)

@@ -1,0 +1,334 @@
+// One backward pass.
+//
+// Nodes run in descending order of creation. Whatever a node's edges lead to is older than the
+// node, so when a node's turn comes, all its gradients have arrived: nothing has to be counted
+// beforehand. A pass that some of the graph only is wanted of looks first for what leads there.
+#include <algorithm>
+#include <unordered_map>
+
+#include "autograd/tape.h"
+#include "ops/launch.h"
+#include "python/python.h"
+
+namespace taimatsu {
+
+struct Run;
+static thread_local Run* current = nullptr;
+static uint64_t runs = 0;
+
+struct Run {
+  struct Item {
+    uint64_t sequence;
+    Node* node;  // owned
+    bool operator<(const Item& o) const { return sequence < o.sequence; }
+  };
+  struct Wanted {  // a node that leads to some input, or is one
+    bool execute = false;
+    std::vector<std::pair<uint32_t, size_t>> captures;  // (slot, which result)
+  };
+
+  const bool keep_graph;
+  std::vector<TensorRef>* results;
+  bool filtered = false;
+  std::unordered_map<Node*, Wanted> wanted;
+  std::vector<Item> heap;
+  // Gradients at nodes where another pass, suspended or of another thread, has its own.
+  std::unordered_map<Node*, std::vector<TensorRef>> elsewhere;
+  std::vector<TensorRef> grads, inputs;  // of the node that runs
+  std::vector<Object> callbacks;
+  Run* const outer = current;
+  const uint64_t id = ++runs;
+
+  Run(bool keep_graph, std::vector<TensorRef>* results) : keep_graph(keep_graph), results(results) {
+    current = this;
+  }
+  ~Run() {
+    current = outer;
+    if (heap.empty()) return;
+    PendingError pending;
+    while (!heap.empty()) {  // after an error
+      NodeRef n = pop();
+      take(*n);
+    }
+    grads.clear();
+  }
+
+  // Where a gradient of `n` is summed; queues the node when it is the first.
+  TensorRef& slot(Node* n, uint32_t i) {
+    if (n->run != this) {
+      if (n->run) {
+        auto [at, first] = elsewhere.try_emplace(n);
+        if (first) {
+          at->second.resize(n->n_outputs);
+          push(n);
+        }
+        return at->second[i];
+      }
+      push(n);
+      n->run = this;
+    }
+    return n->outputs[i].grad;
+  }
+
+  void push(Node* n) {
+    heap.push_back({n->sequence, n});
+    retain(n);
+    std::push_heap(heap.begin(), heap.end());
+  }
+
+  NodeRef pop() {
+    std::pop_heap(heap.begin(), heap.end());
+    NodeRef n = NodeRef::steal(heap.back().node);
+    heap.pop_back();
+    return n;
+  }
+
+  void take(Node& n) {  // moves the gradients that arrived at `n` to `grads`
+    if (n.run == this) {
+      grads.resize(n.n_outputs);
+      for (uint32_t i = 0; i < n.n_outputs; ++i) grads[i] = std::move(n.outputs[i].grad);
+      n.run = nullptr;
+    } else {
+      auto at = elsewhere.find(&n);
+      grads = std::move(at->second);
+      elsewhere.erase(at);
+    }
+  }
+
+  // Finds what leads to the targets. Older nodes come first: a node's edges are decided before it.
+  void look_for_wanted(uint64_t oldest, const std::vector<Edge>& roots) {
+    std::vector<Node*> found, next;
+    std::unordered_map<Node*, bool> seen;
+    auto see = [&](Node* n) {
+      if (n && n->sequence >= oldest && seen.emplace(n, true).second) next.push_back(n);
+    };
+    for (const Edge& e : roots) see(e.node.get());
+    while (!next.empty()) {
+      Node* n = next.back();
+      next.pop_back();
+      found.push_back(n);
+      for (uint32_t i = 0; i < n->n_edges; ++i) see(n->edges[i].node.get());
+    }
+    std::sort(found.begin(), found.end(), [](Node* a, Node* b) { return a->sequence < b->sequence; });
+    for (Node* n : found) {
+      for (uint32_t i = 0; i < n->n_edges; ++i) {
+        if (wanted.count(n->edges[i].node.get())) {
+          wanted[n].execute = true;
+          break;
+        }
+      }
+    }
+  }
+
+  void execute() {
+    for (int steps = 1; !heap.empty(); ++steps) {
+      NodeRef n = pop();
+      take(*n);
+      run(*n);
+      grads.clear();
+      if (steps % 64 == 0) checked(PyErr_CheckSignals());
+    }
+    for (size_t i = 0; i < callbacks.size(); ++i) {  // one may queue another
+      Object f = callbacks[i];
+      Object done = Object::steal(checked(PyObject_CallNoArgs(f.get())));
+    }
+  }
+
+  void apply_watched(Node& n) {
+    AnomalyScope scope(n);
+    try {
+      n.cls->apply(n, grads.data(), inputs.data());
+    } catch (const Error&) {
+      report_anomaly(n);
+      throw;
+    }
+    if (anomaly_checks_nan) check_nan(n, inputs.data());
+  }
+
+  void run(Node& n) {
+    if (n.hooks) {
+      run_tensor_hooks(n, grads.data());
+      run_retained(n, grads.data());
+    }
+    if (filtered) {
+      const Wanted& w = wanted[&n];
+      for (auto [i, result] : w.captures) {
+        if (results) (*results)[result] = grads[i];
+      }
+      if (!w.execute) return;
+    }
+    if (n.hooks) run_pre_hooks(n, grads.data());
+    const std::vector<TensorRef> before =
+        n.hooks && n.hooks->post ? grads : std::vector<TensorRef>();
+    inputs.resize(n.n_edges);
+    if (modes.anomaly) {
+      apply_watched(n);
+    } else {
+      n.cls->apply(n, grads.data(), inputs.data());
+    }
+    if (!keep_graph && n.cls->release) {
+      n.released = true;
+      n.cls->release(n);
+    }
+    if (!before.empty()) run_post_hooks(n, inputs.data(), before.data());
+    grads.clear();  // what was passed through belongs to the receivers alone
+    // A pass that a hook starts must not find these.
+    std::vector<TensorRef> results_of_node = std::move(inputs);
+    for (uint32_t i = 0; i < n.n_edges; ++i) {
+      Node* next = n.edges[i].node.get();
+      if (!next || (filtered && !wanted.count(next))) continue;
+      TensorRef g = std::move(results_of_node[i]);
+      if (g) fit_gradient(g, *next, n.edges[i].slot, n, i);
+      TensorRef& sum = slot(next, n.edges[i].slot);
+      if (g) accumulate(sum, std::move(g));
+    }
+    results_of_node.clear();
+    inputs = std::move(results_of_node);
+  }
+};
+
+// sum += g, in place where nobody else can see it.
+void accumulate(TensorRef& sum, TensorRef g) {
+  if (!sum) {
+    sum = std::move(g);
+    return;
+  }
+  auto ours = [&](const TensorRef& t) {
+    return !modes.grad && unshared(*t) && t->layout->dense && t->sizes() == sum->sizes();
+  };
+  if (ours(sum)) {
+    add_into(*sum, *g);
+  } else if (ours(g)) {
+    add_into(*g, *sum);
+    sum = std::move(g);
+  } else {
+    sum = add(*sum, *g);
+  }
+}
+
+// Makes `g` a gradient of that output of `target`: sums over what was broadcast, converts.
+void fit_gradient(TensorRef& g, Node& target, uint32_t slot, const Node& from, uint32_t index) {
+  NodeOutput& o = target.outputs[slot];
+  if (target.cls == &accumulate_class) o.describe(variable(target));  // `set_data` may change it
+  if (!o.layout) return;
+  if (g->layout != o.layout.get() && g->sizes() != o.layout->sizes()) {
+    if (!is_expandable(o.layout->sizes(), g->sizes())) {
+      fail(Error::Runtime, "Function ", name_of(from), " returned an invalid gradient at index ",
+           index, " - got ", format(g->sizes()), " but expected shape compatible with ",
+           format(o.layout->sizes()));
+    }
+    g = sum_to(*g, o.layout->sizes());
+  }
+  if (g->dtype != o.dtype) {
+    if (!is_differentiable(g->dtype)) {
+      fail(Error::Runtime, "Function ", name_of(from), " returned an invalid gradient at index ",
+           index, " - got a gradient of dtype ", info(g->dtype).name, " for one of ",
+           info(o.dtype).name);
+    }
+    g = cast_to(*g, o.dtype);
+  }
+  if (g->device() != o.device && g->device().type != o.device.type) {
+    fail(Error::Runtime, "Function ", name_of(from), " returned an invalid gradient at index ", index,
+         " - expected device ", o.device.str(), " but got ", g->device().str());
+  }
+}
+
+namespace {
+
+TensorRef root_gradient(Tensor& root, Tensor* given, int64_t index) {
+  if (!given) {
+    if (root.numel() != 1) {
+      fail(Error::Runtime, "grad can be implicitly created only for scalar outputs");
+    }
+    if (!is_floating(root.dtype)) {
+      fail(Error::Runtime, "grad can be implicitly created only for real scalar outputs but got ",
+           info(root.dtype).name);
+    }
+    return ones_like(root);
+  }
+  if (given->sizes() != root.sizes()) {
+    fail(Error::Runtime, "Mismatch in shape: grad_output[", index, "] has a shape of torch.Size(",
+         format(given->sizes()), ") and output[", index, "] has a shape of torch.Size(",
+         format(root.sizes()), ").");
+  }
+  if (is_complex(given->dtype) != is_complex(root.dtype)) {
+    fail(Error::Runtime, "For complex Tensors, both grad_output and output are required to have the "
+         "same dtype. Mismatch in dtype: grad_output[", index, "] has a dtype of ",
+         info(given->dtype).name, " and output[", index, "] has a dtype of ", info(root.dtype).name,
+         ".");
+  }
+  return TensorRef(given);
+}
+
+struct RecursionGuard {  // a backward in a hook of a backward in a hook ...
+  RecursionGuard() { checked(Py_EnterRecursiveCall(" in backward") ? -1 : 0); }
+  ~RecursionGuard() { Py_LeaveRecursiveCall(); }
+};
+
+}  // namespace
+
+void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool create_graph,
+              Span<Tensor*> inputs, bool accumulate_grad, std::vector<TensorRef>* results,
+              bool allow_unused) {
+  RecursionGuard guard;
+  std::vector<Edge> starts;
+  std::vector<TensorRef> start_grads;
+  {
+    GradMode on(true);  // views that were written get their nodes
+    for (int64_t i = 0; i < roots.size; ++i) {
+      starts.push_back(gradient_edge(*roots[i]));
+      if (!starts.back().node) {
+        fail(Error::Runtime, "element ", i,
+             " of tensors does not require grad and does not have a grad_fn");
+      }
+      start_grads.push_back(root_gradient(*roots[i], grads.size ? grads[i] : nullptr, i));
+    }
+  }
+  std::vector<Edge> targets;
+  Run run(retain_graph, results);
+  if (inputs.size) {
+    uint64_t oldest = UINT64_MAX;
+    for (int64_t i = 0; i < inputs.size; ++i) {
+      GradMode on(true);
+      Tensor& t = *inputs[i];
+      targets.push_back(gradient_edge(t));
+      Node* n = targets.back().node.get();
+      if (!n) fail(Error::Runtime, "One of the differentiated Tensors does not require grad");
+      Run::Wanted& w = run.wanted[n];
+      w.captures.emplace_back(targets.back().slot, i);
+      if (accumulate_grad && n->cls == &accumulate_class) w.execute = true;
+      oldest = std::min(oldest, n->sequence);
+    }
+    run.filtered = true;
+    run.look_for_wanted(oldest, starts);
+  }
+  if (results) results->assign(inputs.size, TensorRef());
+
+  GradMode mode(create_graph);
+  for (size_t i = 0; i < starts.size(); ++i) {
+    Node* n = starts[i].node.get();
+    if (run.filtered && !run.wanted.count(n)) continue;
+    TensorRef g = std::move(start_grads[i]);
+    fit_gradient(g, *n, starts[i].slot, *n, static_cast<uint32_t>(i));
+    accumulate(run.slot(n, starts[i].slot), std::move(g));
+  }
+  run.execute();
+  if (results && !allow_unused) {
+    for (size_t i = 0; i < results->size(); ++i) {
+      if ((*results)[i]) continue;
+      fail(Error::Runtime, "The differentiated Tensor at index ", i, " appears to not have been used "
+           "in the graph. Set allow_unused=True if this is the desired behavior.");
+    }
+  }
+}
+
+uint64_t current_backward() { return current ? current->id : 0; }
+
+void queue_callback(PyObject* f) {
+  if (!current) {
+    fail(Error::Runtime, "queue_callback: final callbacks can only be installed during backward");
+  }
+  current->callbacks.push_back(Object(f));
+}
+
+}  // namespace taimatsu

@@ -1,0 +1,152 @@
+// cat, and what native routines share.
+#include <algorithm>
+#include <limits>
+
+#include "cpu/native.h"
+#include "cpu/threads.h"
+
+namespace taimatsu {
+
+Lines::Lines(const Tensor& t, int64_t dim) {
+  const Layout& l = *t.layout;
+  length = l.ndim ? l.size(static_cast<int>(dim)) : 1;
+  stride = l.ndim ? l.stride(static_cast<int>(dim)) : 1;
+  count = 1;
+  at.push_back(0);
+  std::vector<int64_t> next;
+  for (int d = 0; d < l.ndim; ++d) {
+    if (d == dim) continue;
+    count *= l.size(d);
+    next.clear();
+    next.reserve(at.size() * static_cast<size_t>(l.size(d)));
+    for (int64_t base : at) {
+      for (int64_t i = 0; i < l.size(d); ++i) next.push_back(base + i * l.stride(d));
+    }
+    at.swap(next);
+  }
+}
+
+namespace {
+
+template <class T>
+void range_of(Tensor& t, int64_t& least, int64_t& greatest) {
+  TensorRef kept = contiguous(t);
+  const T* p = kept->as<T>();
+  T low = std::numeric_limits<T>::max(), high = std::numeric_limits<T>::lowest();
+  for (int64_t i = 0, n = t.numel(); i < n; ++i) {
+    low = std::min(low, p[i]);
+    high = std::max(high, p[i]);
+  }
+  least = static_cast<int64_t>(low);
+  greatest = static_cast<int64_t>(high);
+}
+
+}  // namespace
+
+void check_index_range(const Tensor& index, int64_t lo, int64_t hi, int64_t dim) {
+  if (index.numel() == 0 || index.device().type == DeviceType::Meta) return;
+  auto& t = const_cast<Tensor&>(index);
+  int64_t least, greatest;
+  switch (index.dtype) {
+    case DType::I64: range_of<int64_t>(t, least, greatest); break;
+    case DType::I32: range_of<int32_t>(t, least, greatest); break;
+    case DType::I16: range_of<int16_t>(t, least, greatest); break;
+    case DType::I8: range_of<int8_t>(t, least, greatest); break;
+    case DType::U8: range_of<uint8_t>(t, least, greatest); break;
+    default:
+      fail(Error::Index, "tensors used as indices must be of an integer dtype; got ",
+           info(index.dtype).name);
+  }
+  if (least < lo || greatest >= hi) {
+    fail(Error::Index, "index ", least < lo ? least : greatest, " is out of bounds for dimension ", dim,
+         " with size ", hi);
+  }
+}
+
+namespace {
+
+// Empty vectors are skipped, whatever the other tensors' sizes.
+bool skipped(const Tensor& t) { return t.ndim() == 1 && t.numel() == 0; }
+
+const Tensor& pattern(const Value& list) {
+  for (int64_t i = 0; i < list.tensors.size; ++i) {
+    if (!skipped(*list.tensors.data[i])) return *list.tensors.data[i];
+  }
+  return *list.tensors.data[0];
+}
+
+void infer_cat(Call& c) {
+  const Value& list = c.args[0];
+  if (list.tensors.size == 0) fail(Error::Value, "expected a non-empty list of Tensors");
+  const Tensor& first = pattern(list);
+  Promotion promotion;
+  bool channels_last = true;
+  for (int64_t i = 0; i < list.tensors.size; ++i) {
+    const Tensor& t = *list.tensors.data[i];
+    if (t.ndim() == 0) {
+      fail(Error::Runtime, "zero-dimensional tensor (at position ", i, ") cannot be concatenated; "
+           "unsqueeze(0) it, or use stack");
+    }
+    promotion.tensor(t.dtype, false);
+    channels_last &= t.layout->channels_last && !t.layout->contiguous;
+  }
+  const int dim = static_cast<int>(wrap_dim(c.args[1].to_int(), first.ndim()));
+  std::vector<int64_t> sizes = to_vector(first.sizes());
+  sizes[dim] = 0;
+  for (int64_t i = 0; i < list.tensors.size; ++i) {
+    const Tensor& t = *list.tensors.data[i];
+    if (skipped(t)) continue;
+    if (t.ndim() != first.ndim()) {
+      fail(Error::Runtime, "Tensors must have same number of dimensions: got ", first.ndim(), " and ",
+           t.ndim());
+    }
+    for (int d = 0; d < t.ndim(); ++d) {
+      if (d != dim && t.layout->size(d) != sizes[d]) {
+        fail(Error::Runtime, "Sizes of tensors must match except in dimension ", dim,
+             ". Expected size ", sizes[d], " but got size ", t.layout->size(d), " for tensor number ",
+             i, " in the list.");
+      }
+    }
+    sizes[dim] += t.layout->size(dim);
+  }
+  if (skipped(first)) sizes[0] = 0;
+  LayoutRef layout = channels_last ? channels_last_layout(sizes) : contiguous_layout(sizes);
+  c.outs.push(empty(layout.get(), promotion.result(), first.device()));
+}
+
+void run_cat(Call& c) {
+  const Value& list = c.args[0];
+  Tensor& out = *c.outs[0];
+  const Layout& l = *out.layout;
+  const int dim = static_cast<int>(wrap_dim(c.args[1].to_int(), out.ndim()));
+  int64_t start = 0;
+  // Whole blocks where memory allows: everything behind `dim` is contiguous in all of them.
+  int64_t inner = itemsize(out.dtype), outer = 1;
+  for (int d = dim + 1; d < l.ndim; ++d) inner *= l.size(d);
+  for (int d = 0; d < dim; ++d) outer *= l.size(d);
+  const int64_t line = inner * l.size(dim);
+  for (int64_t i = 0; i < list.tensors.size; ++i) {
+    Tensor& t = *list.tensors.data[i];
+    if (skipped(t)) continue;
+    const int64_t n = t.layout->size(dim), bytes = n * inner;
+    if (l.contiguous && t.layout->contiguous && t.dtype == out.dtype) {
+      char* to = out.data() + start * inner;
+      const char* from = t.data();
+      if (bytes) {
+        parallel_for(outer, std::max<int64_t>(1, (1 << 20) / bytes), 1, [&](int64_t begin, int64_t end) {
+          for (int64_t k = begin; k < end; ++k) std::memcpy(to + k * line, from + k * bytes, bytes);
+        });
+      }
+    } else if (t.numel()) {
+      std::vector<int64_t> sizes = to_vector(l.sizes());
+      sizes[dim] = n;
+      LayoutRef part = intern(sizes, l.strides(), l.offset + start * l.stride(dim));
+      copy_into(*alias(out, part.get()), t);
+    }
+    start += n;
+  }
+}
+TM_NATIVE("cat", infer_cat, run_cat);
+
+}  // namespace
+}  // namespace taimatsu

@@ -1,0 +1,33 @@
+// Matrix products for every dtype and any strides, on the CPU.
+#pragma once
+
+#include <vector>
+
+#include "tensor/dtype.h"
+
+namespace taimatsu {
+
+// Element (i, j) is `data[i * row + j * col]`, counted in elements.
+struct Matrix {
+  void* data = nullptr;
+  int64_t row = 0, col = 0;
+};
+
+// out = alpha * a @ b + beta * add, once for each of `batch` matrices.
+//
+// Each element of the result is summed in an order that the sizes and strides alone decide, so
+// results don't depend on the number of threads. `add` may be `out`; otherwise `out` must not
+// overlap the operands. 16-bit floats are summed in f32, integers wrap around.
+struct Product {
+  DType dtype;
+  int64_t m, n, k;  // a is m by k, b is k by n
+  Matrix a, b, out;
+  Matrix add;  // its strides may be 0; no data: not there
+  Number alpha = Number::integer(1), beta = Number::integer(1);
+  int64_t batch = 1;
+  // Where matrix i of the batch starts, in elements; empty: at 0.
+  std::vector<int64_t> a_at, b_at, out_at, add_at;
+};
+void multiply(const Product& p);
+
+}  // namespace taimatsu

@@ -1,0 +1,109 @@
+// One OpenMP runtime runs generated kernels, our own routines, OpenBLAS and oneDNN.
+//
+// Waiting: libgomp's default is kept (spin for some milliseconds, then sleep), which makes a
+// region that follows another one cost about a microsecond. OMP_WAIT_POLICY=PASSIVE is the user's
+// switch for machines that are shared with other programs.
+#include "cpu/threads.h"
+
+#include <omp.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "cpu/openblas.h"
+
+namespace taimatsu {
+namespace {
+
+std::atomic<int> wanted{0};         // 0: not yet decided
+std::atomic<bool> pool_used{false};  // this process has started threads
+bool forked_from_pool = false;      // this is a child of such a process: its pool is gone
+thread_local bool in_region = false;
+
+int default_threads() {
+  // OpenMP's own default respects OMP_NUM_THREADS and the process's CPU affinity.
+  return std::max(1, std::min(omp_get_max_threads(), omp_get_thread_limit()));
+}
+
+// A child has the pool's bookkeeping, but of its threads only the one that called fork: a parallel
+// region would wait for the others for ever.
+void after_fork_in_child() {
+  if (pool_used) forked_from_pool = true;
+  in_region = false;
+}
+
+// How OpenBLAS runs a job on `count` threads. Its jobs wait for each other, so each needs a thread
+// of its own: where OpenMP won't give one (inside a region), plain threads are started.
+void run_openblas_jobs(int, void (*job)(int, void*, int), int count, size_t job_bytes, void* jobs,
+                       int data) {
+  auto run = [&](int i) { job(i, static_cast<char*>(jobs) + i * job_bytes, data); };
+  if (in_region || forked_from_pool) {
+    std::vector<std::thread> others;
+    for (int i = 1; i < count; ++i) others.emplace_back(run, i);
+    run(0);
+    for (auto& t : others) t.join();
+    return;
+  }
+  parallel_chunks(
+      count, [](void* f, int i) { (*static_cast<decltype(run)*>(f))(i); }, &run);
+}
+
+const bool initialised = [] {
+  pthread_atfork(nullptr, nullptr, after_fork_in_child);
+  scipy_openblas_set_num_threads(1);  // until a BlasThreads asks for more
+  scipy_openblas_set_threads_callback_function(run_openblas_jobs);
+  return true;
+}();
+
+}  // namespace
+
+int num_threads() {
+  if (in_region || forked_from_pool) return 1;
+  int n = wanted.load(std::memory_order_relaxed);
+  if (n == 0) wanted = n = default_threads();
+  return n;
+}
+
+void set_num_threads(int n) { wanted = std::max(1, std::min(n, omp_get_thread_limit())); }
+
+bool in_parallel_region() { return in_region; }
+
+void parallel_chunks(int chunks, void (*body)(void* context, int chunk), void* context) {
+  if (chunks <= 1 || in_region || forked_from_pool) {
+    for (int i = 0; i < chunks; ++i) body(context, i);
+    return;
+  }
+  pool_used = true;
+  omp_set_dynamic(0);  // a thread for every chunk: OpenBLAS's jobs wait for each other
+#pragma omp parallel num_threads(chunks)
+  {
+    in_region = true;
+    for (int i = omp_get_thread_num(); i < chunks; i += omp_get_num_threads()) body(context, i);
+    in_region = false;
+  }
+}
+
+BlasThreads::BlasThreads(double flops) {
+  int n = flops < 1e7 ? 1 : num_threads();
+  if (n == 1) return;
+  mutex().lock();
+  raised_ = true;
+  scipy_openblas_set_num_threads(n);
+}
+
+BlasThreads::~BlasThreads() {
+  if (!raised_) return;
+  scipy_openblas_set_num_threads(1);
+  mutex().unlock();
+}
+
+std::mutex& BlasThreads::mutex() {
+  static std::mutex m;
+  return m;
+}
+
+}  // namespace taimatsu

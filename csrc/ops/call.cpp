@@ -1,0 +1,255 @@
+// The path of every op call: interpreters, outputs, emit, tape.
+#include "autograd/autograd.h"
+#include "ops/launch.h"
+#include "python/objects.h"
+
+namespace taimatsu {
+namespace {
+
+// Tells which op an error came from, once: the innermost op that failed.
+struct Named {
+  const Op& op;
+  template <class F>
+  void operator()(F&& body) const {
+    try {
+      body();
+    } catch (Error& e) {
+      if (e.kind != Error::Python && e.message.find(": ") == std::string::npos) {
+        e.message = op.base_name + ": " + e.message;
+      } else if (e.kind != Error::Python && e.message.compare(0, op.base_name.size(), op.base_name)) {
+        e.message = op.base_name + "(): " + e.message;
+      }
+      throw;
+    }
+  }
+};
+
+// All tensors of a call on one device; 0-dim CPU tensors go with any.
+Device common_device(const Op& op, const Value* args) {
+  Device device;
+  const Tensor* first = nullptr;
+  auto see = [&](const Tensor* t) {
+    if (!t) return;
+    if (!first || (first->ndim() == 0 && first->device().type == DeviceType::CPU)) {
+      first = t;
+      device = t->device();
+    } else if (t->device() != device && !(t->ndim() == 0 && t->device().type == DeviceType::CPU)) {
+      fail(Error::Runtime, "Expected all tensors to be on the same device, but found at least two "
+           "devices, ", device.str(), " and ", t->device().str(), "; move them with .to()");
+    }
+  };
+  for (size_t i = 0; i < op.schema.params.size(); ++i) {
+    if (args[i].is_tensor()) see(args[i].tensor);
+    if (args[i].tag == Value::Tensors) {
+      for (int64_t k = 0; k < args[i].tensors.size; ++k) see(args[i].tensors.data[k]);
+    }
+  }
+  return device;
+}
+
+void infer(Call& c, Tensor* const* into) {
+  switch (c.op.kind) {
+    case Kind::Pointwise: return infer_pointwise(c, into);
+    case Kind::Row: return infer_row(c, into);
+    case Kind::Indexed: return infer_indexed(c, into);
+    default:
+      if (c.op.native->infer) c.op.native->infer(c);
+  }
+}
+
+// The in-place and out= forms: results go into `into`, in the kernel where dtype and memory allow,
+// by a copy otherwise. The targets are checked before anything is written.
+void run_into(Call& c, Tensor* const* into, bool resize) {
+  infer(c, nullptr);
+  const bool known = c.outs.size() > 0;
+  if (!known) emit(c);  // sizes depend on data
+  const int n = c.outs.size();
+  for (int i = 0; i < n; ++i) {
+    Tensor& target = *into[i];
+    Tensor& fresh = *c.outs[i];
+    if (target.sizes() != fresh.sizes()) {
+      if (!resize) {
+        fail(Error::Runtime, "output with shape ", format(target.sizes()),
+             " doesn't match the broadcast shape ", format(fresh.sizes()));
+      }
+      resize_tensor(target, fresh.sizes());
+    }
+    if (!can_cast(fresh.dtype, target.dtype)) {
+      fail(Error::Runtime, "result type ", info(fresh.dtype).legacy,
+           " can't be cast to the desired output type ", info(target.dtype).legacy);
+    }
+    if (overlaps_itself(*target.layout)) {
+      fail(Error::Runtime, "unsupported operation: more than one element of the written-to tensor "
+           "refers to a single memory location; clone() the tensor before writing to it");
+    }
+  }
+  bool direct[8] = {false};
+  Tensors fresh;
+  for (int i = 0; i < n; ++i) {
+    Tensor& target = *into[i];
+    direct[i & 7] = known && i < 8 && c.op.kind <= Kind::Indexed && target.dtype == c.outs[i]->dtype;
+    for (size_t k = 0; k < c.op.schema.params.size(); ++k) {
+      if (!c.args[k].is_tensor()) continue;
+      Overlap o = overlap(c.args[k].t(), target);
+      if (o == Overlap::Partial) {
+        fail(Error::Runtime, "unsupported operation: some elements of the input tensor and the "
+             "written-to tensor refer to a single memory location; clone() one of them first");
+      }
+      // Other kinds than pointwise read elements after others were written.
+      if (o == Overlap::Same && c.op.kind != Kind::Pointwise) direct[i & 7] = false;
+    }
+    fresh.push(c.outs[i]);
+    if (direct[i & 7]) c.outs[i] = TensorRef(&target);
+  }
+  if (known) emit(c);
+  for (int i = 0; i < n; ++i) {
+    if (!direct[i & 7]) {
+      copy_into(*into[i], *c.outs[i]);
+      c.outs[i] = TensorRef(into[i]);
+    }
+  }
+}
+
+// Composites: a Python function of other ops. It is called with the arguments of the schema.
+void run_composite(Call& c) {
+  const auto& params = c.op.schema.params;
+  Object args = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(params.size()))));
+  for (size_t i = 0; i < params.size(); ++i) {
+    checked(PyTuple_SetItem(args.get(), static_cast<Py_ssize_t>(i), to_python(c.args[i])));
+  }
+  c.outs.other = Object::steal(checked(PyObject_Call(c.op.python, args.get(), nullptr)));
+}
+
+// Where the outputs of an in-place op without formula are: its written params.
+void written_params(const Op& op, const Value* args, Tensors& outs) {
+  for (size_t i = 0; i < op.schema.params.size(); ++i) {
+    if (op.schema.params[i].written && args[i].is_tensor()) outs.push(TensorRef(args[i].tensor));
+  }
+}
+
+void call_native_inplace(Call& c) {
+  uint64_t mask = grad_mask(c.op, c.args);
+  Tensors targets;
+  written_params(c.op, c.args, targets);
+  for (int i = 0; i < targets.size(); ++i) check_inplace(c.op, *targets[i], mask);
+  if (c.op.native->infer) c.op.native->infer(c);  // refuses before anything is written
+  emit(c);
+  for (int i = 0; i < targets.size(); ++i) written(c.op, mask, c.args, *targets[i]);
+  if (c.outs.size() == 0) {
+    for (int i = 0; i < targets.size(); ++i) c.outs.push(targets[i]);
+  }
+}
+
+void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
+  Call c{op, args, outs};
+  if (op.kind == Kind::View) {
+    run_view(c);
+    if (into) fail(Error::Runtime, "views have no out= form");
+    if (!c.recorded) record_view(op, args, outs);
+    return;
+  }
+  if (op.kind == Kind::Composite) {
+    run_composite(c);
+    if (into && args[0].is_tensor() && into[0] == args[0].tensor) {
+      static Op& copy = core_op("copy_");  // in place: what was computed is copied, with history
+      unwrap_outputs(op, outs);
+      call1(copy, {args[0], Value(outs[0])});
+    } else if (into) {
+      store_outputs(op, outs, into);
+    }
+    return;
+  }
+  if (!op.pure) return call_native_inplace(c);
+
+  const uint64_t mask = grad_mask(op, args);
+  if (!into) {
+    infer(c, nullptr);
+    emit(c);
+    if (mask) record(op, mask, args, outs);
+    return;
+  }
+  // In place: the first param is the target. Otherwise out=, which has no history.
+  const bool inplace = args[0].is_tensor() && into[0] == args[0].tensor;
+  if (!inplace) {
+    if (mask || (modes.grad && requires_grad(*into[0]))) {
+      fail(Error::Runtime, "functions with out=... arguments don't support automatic "
+           "differentiation, but one of the arguments requires grad");
+    }
+    run_into(c, into, true);
+    for (int i = 0; i < outs.size(); ++i) bump_version(*outs[i]);
+    return;
+  }
+  Tensor& target = *into[0];
+  check_inplace(op, target, mask);
+  Value kept[kMaxArgs];
+  TensorRef before;
+  const Value* recorded = args;
+  if (mask) {  // what the derivative needs of the target is its value before
+    const Plan& plan = op.plan(mask, args);
+    for (size_t i = 0; i < op.schema.params.size(); ++i) {
+      kept[i] = args[i];
+      if (!args[i].is_tensor() || args[i].tensor != &target || !(plan.saved_args >> i & 1)) continue;
+      if (!before) before = clone(target);
+      kept[i] = Value(before);
+    }
+    recorded = kept;
+  }
+  run_into(c, into, false);
+  written(op, mask, recorded, target);
+}
+
+PyObject* interpreter = nullptr;  // the Python function that an interposed call goes to
+
+void interpose(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
+  const auto& params = op.schema.params;
+  Object list = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(params.size()))));
+  for (size_t i = 0; i < params.size(); ++i) {
+    checked(PyTuple_SetItem(list.get(), static_cast<Py_ssize_t>(i), to_python(args[i])));
+  }
+  PyObject* target = into ? into[0]->object() : Py_None;
+  outs.other = Object::steal(checked(PyObject_CallFunctionObjArgs(
+      interpreter, op.entry.get(), list.get(), target, nullptr)));
+  unwrap_outputs(op, outs);
+}
+
+}  // namespace
+
+void set_interpreter(PyObject* function) {
+  Py_XINCREF(function);
+  Py_XDECREF(std::exchange(interpreter, function));
+}
+
+void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
+  Named{op}([&] {
+    if (modes.interpose && interpreter) return interpose(op, args, outs, into);
+    call_checked(op, args, outs, into);
+  });
+}
+
+TensorRef call1(Op& op, std::initializer_list<Value> args) {
+  Value values[kMaxArgs];
+  std::copy(args.begin(), args.end(), values);
+  for (size_t i = args.size(); i < op.schema.params.size(); ++i) {
+    values[i] = op.schema.params[i].default_value;
+  }
+  Tensors outs;
+  call(op, values, outs);
+  if (outs.size() == 0) unwrap_outputs(op, outs);
+  return outs[0];
+}
+
+void emit(Call& c) {
+  if (common_device(c.op, c.args).type == DeviceType::Meta) return;
+  for (int i = 0; i < c.outs.size(); ++i) {
+    if (c.outs[i]->device().type == DeviceType::Meta) return;
+  }
+  switch (c.op.kind) {
+    case Kind::Pointwise: return run_pointwise(c);
+    case Kind::Row: return run_row(c);
+    case Kind::Indexed: return run_indexed(c);
+    case Kind::Native: return c.op.native->run(c);
+    default: break;
+  }
+}
+
+}  // namespace taimatsu

@@ -1,0 +1,233 @@
+// Native ops that make or fill whole tensors: factories, clone, copy_, fill_.
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/autograd.h"
+#include "cpu/threads.h"
+#include "ops/launch.h"
+
+namespace taimatsu {
+namespace {
+
+// The keyword arguments that every factory has, wherever the schema puts them.
+struct Options {
+  DType dtype;
+  Device device;
+  bool requires_grad = false;
+
+  Options(const Call& c, DType default_type, Device default_place = {})
+      : dtype(default_type), device(default_place) {
+    const auto& params = c.op.schema.params;
+    for (size_t i = 0; i < params.size(); ++i) {
+      const Value& v = c.args[i];
+      if (v.none()) continue;
+      if (params[i].type == Type::DType) dtype = v.dtype;
+      if (params[i].type == Type::Device) device = v.device;
+      if (params[i].name == "requires_grad") requires_grad = v.to_bool();
+    }
+    if (requires_grad && !is_differentiable(dtype)) {
+      fail(Error::Runtime, "Only Tensors of floating point and complex dtype can require gradients");
+    }
+  }
+};
+
+void make(Call& c, const Layout* layout, const Options& o) {
+  c.outs.push(empty(layout, o.dtype, o.device));
+  c.outs[0]->requires_grad = o.requires_grad;
+}
+
+MemoryFormat format_of(const Call& c, MemoryFormat otherwise) {
+  const auto& params = c.op.schema.params;
+  for (size_t i = 0; i < params.size(); ++i) {
+    if (params[i].type == Type::MemoryFormat && !c.args[i].none()) return c.args[i].format;
+  }
+  return otherwise;
+}
+
+LayoutRef layout_in(MemoryFormat f, const Tensor& like) {
+  switch (f) {
+    case MemoryFormat::Preserve: return dense_layout_like(*like.layout);
+    case MemoryFormat::ChannelsLast:
+    case MemoryFormat::ChannelsLast3d: return channels_last_layout(like.sizes());
+    default: return contiguous_layout(like.sizes());
+  }
+}
+
+void nothing(Call&) {}
+
+// ---- empty, zeros, ones, full ---------------------------------------------------------------
+
+void infer_sized(Call& c) {
+  Ints sizes = c.args[0].ints();
+  for (int64_t n : sizes) {
+    if (n < 0) {
+      fail(Error::Runtime, "Trying to create tensor with negative dimension ", n, ": ",
+           format(sizes));
+    }
+  }
+  MemoryFormat f = format_of(c, MemoryFormat::Contiguous);
+  LayoutRef layout = f == MemoryFormat::Contiguous || f == MemoryFormat::Preserve
+                         ? contiguous_layout(sizes)
+                         : channels_last_layout(sizes);
+  make(c, layout.get(), Options(c, default_dtype()));
+}
+void infer_full(Call& c) {
+  const Number& n = c.args[1].number;
+  make(c, contiguous_layout(c.args[0].ints()).get(),
+       Options(c, n.tag == Number::Int ? DType::I64 : n.dtype()));
+}
+void infer_strided(Call& c) {
+  make(c, intern(c.args[0].ints(), c.args[1].ints()).get(), Options(c, default_dtype()));
+}
+void infer_like(Call& c) {
+  Tensor& like = c.args[0].t();
+  make(c, layout_in(format_of(c, MemoryFormat::Preserve), like).get(),
+       Options(c, like.dtype, like.device()));
+}
+
+void run_zeros(Call& c) { fill(*c.outs[0], Number::integer(0)); }
+void run_ones(Call& c) { fill(*c.outs[0], Number::integer(1)); }
+void run_full(Call& c) { fill(*c.outs[0], c.args[1].number); }
+
+TM_NATIVE("empty", infer_sized, nothing);
+TM_NATIVE("zeros", infer_sized, run_zeros);
+TM_NATIVE("ones", infer_sized, run_ones);
+TM_NATIVE("full", infer_full, run_full);
+TM_NATIVE("empty_strided", infer_strided, nothing);
+TM_NATIVE("empty_like", infer_like, nothing);
+TM_NATIVE("zeros_like", infer_like, run_zeros);
+TM_NATIVE("ones_like", infer_like, run_ones);
+TM_NATIVE("full_like", infer_like, run_full);
+
+// ---- arange, linspace, eye ------------------------------------------------------------------
+
+struct Range {
+  Number start, end, step;
+  explicit Range(const Call& c) : start(Number::integer(0)), step(Number::integer(1)) {
+    const bool from_zero = c.op.name == "arange";
+    if (!from_zero) start = c.args[0].number;
+    end = c.args[from_zero ? 0 : 1].number;
+    if (!from_zero) step = c.args[2].number;
+  }
+  bool integral() const {
+    return start.tag <= Number::Int && end.tag <= Number::Int && step.tag <= Number::Int;
+  }
+};
+
+void infer_arange(Call& c) {
+  Range r(c);
+  const double step = r.step.as_double(), start = r.start.as_double(), end = r.end.as_double();
+  if (step == 0) fail(Error::Runtime, "step must be nonzero");
+  if (!std::isfinite(start) || !std::isfinite(end)) {
+    fail(Error::Runtime, "unsupported range: ", start, " -> ", end);
+  }
+  if ((step > 0) != (end >= start) && end != start) {
+    fail(Error::Runtime, "upper bound and lower bound inconsistent with step sign");
+  }
+  Options o(c, r.integral() ? DType::I64 : default_dtype());
+  int64_t n;
+  if (r.integral()) {
+    const int64_t s = r.step.i, span = r.end.i - r.start.i;
+    n = (span + s + (s > 0 ? -1 : 1)) / s;
+  } else {
+    const double exact = std::ceil((end - start) / step);
+    if (exact > 9e18) fail(Error::Runtime, "the range has too many elements: ", exact);
+    n = static_cast<int64_t>(exact);
+  }
+  n = std::max<int64_t>(0, n);
+  make(c, contiguous_layout({&n, 1}).get(), o);
+}
+
+// Writes value(i) to element i, converted to the output's dtype.
+template <class F>
+void generate(Tensor& t, const F& value) {
+  char* p = t.data();
+  const int64_t size = itemsize(t.dtype);
+  auto loop = [&](auto* typed) {
+    using T = std::remove_pointer_t<decltype(typed)>;
+    parallel_for(t.numel(), 32768, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) typed[i] = static_cast<T>(value(i));
+    });
+  };
+  switch (t.dtype) {
+    case DType::F32: return loop(reinterpret_cast<float*>(p));
+    case DType::F64: return loop(reinterpret_cast<double*>(p));
+    case DType::I64: return loop(reinterpret_cast<int64_t*>(p));
+    case DType::I32: return loop(reinterpret_cast<int32_t*>(p));
+    default:
+      for (int64_t i = 0; i < t.numel(); ++i) {
+        auto v = value(i);
+        store_element(t.dtype, p + i * size,
+                      std::is_integral<decltype(v)>::value ? Number::integer(static_cast<int64_t>(v))
+                                                           : Number::real(static_cast<double>(v)));
+      }
+  }
+}
+
+void run_arange(Call& c) {
+  Range r(c);
+  if (is_integral(c.outs[0]->dtype, true)) {
+    const int64_t start = r.start.as_int(), step = r.step.as_int();
+    return generate(*c.outs[0], [&](int64_t i) { return start + i * step; });
+  }
+  const double start = r.start.as_double(), step = r.step.as_double();
+  generate(*c.outs[0], [&](int64_t i) { return start + static_cast<double>(i) * step; });
+}
+
+void infer_linspace(Call& c) {
+  int64_t n = c.args[2].to_int();
+  if (n < 0) fail(Error::Runtime, "number of steps must be non-negative");
+  make(c, contiguous_layout({&n, 1}).get(), Options(c, default_dtype()));
+}
+void run_linspace(Call& c) {
+  const int64_t n = c.outs[0]->numel();
+  const double start = c.args[0].to_double(), end = c.args[1].to_double();
+  const double step = n > 1 ? (end - start) / static_cast<double>(n - 1) : 0;
+  // From both ends, so that the last element is exact and the result symmetric.
+  generate(*c.outs[0], [&](int64_t i) {
+    return i < n / 2 || n == 1 ? start + step * static_cast<double>(i)
+                               : end - step * static_cast<double>(n - 1 - i);
+  });
+}
+
+void infer_eye(Call& c) {
+  int64_t sizes[2] = {c.args[0].to_int(), c.args[1].none() ? c.args[0].to_int() : c.args[1].to_int()};
+  for (int64_t n : sizes) {
+    if (n < 0) fail(Error::Runtime, "n must be greater or equal to 0, got ", n);
+  }
+  make(c, contiguous_layout({sizes, 2}).get(), Options(c, default_dtype()));
+}
+void run_eye(Call& c) {
+  Tensor& t = *c.outs[0];
+  fill(t, Number::integer(0));
+  int64_t n = std::min(t.layout->size(0), t.layout->size(1)), stride = t.layout->size(1) + 1;
+  LayoutRef diagonal = intern({&n, 1}, {&stride, 1});
+  fill(*alias(t, diagonal.get()), Number::integer(1));
+}
+
+TM_NATIVE("arange", infer_arange, run_arange);
+TM_NATIVE("arange.start", infer_arange, run_arange);
+TM_NATIVE("linspace", infer_linspace, run_linspace);
+TM_NATIVE("eye", infer_eye, run_eye);
+
+// ---- clone, copy_, fill_ --------------------------------------------------------------------
+
+void run_clone(Call& c) { copy_into(*c.outs[0], c.args[0].t()); }
+TM_NATIVE("clone", infer_like, run_clone);
+
+void infer_copy_(Call& c) {
+  Tensor &to = c.args[0].t(), &from = c.args[1].t();
+  if (!is_expandable(from.sizes(), to.sizes())) {
+    fail(Error::Runtime, "output with shape ", format(to.sizes()),
+         " doesn't match the broadcast shape ", format(from.sizes()));
+  }
+}
+void run_copy_(Call& c) { copy_into(c.args[0].t(), c.args[1].t()); }
+void run_fill_(Call& c) { fill(c.args[0].t(), c.args[1].number); }
+void run_zero_(Call& c) { fill(c.args[0].t(), Number::integer(0)); }
+TM_NATIVE("copy_", infer_copy_, run_copy_);
+TM_NATIVE("fill_", nothing, run_fill_);
+TM_NATIVE("zero_", nothing, run_zero_);
+
+}  // namespace
+}  // namespace taimatsu

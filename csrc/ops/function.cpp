@@ -1,0 +1,307 @@
+// What Python calls: public functions and methods, overloads, results.
+#include <algorithm>
+#include <array>
+
+#include "autograd/autograd.h"
+#include "ops/launch.h"
+#include "python/objects.h"
+
+namespace taimatsu {
+namespace {
+
+// ---- Functions: builtins whose `self` is a capsule of the Function --------------------------------
+
+PyObject* call_function(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return invoke(*static_cast<Function*>(PyCapsule_GetPointer(self, nullptr)), nullptr, args, nargs,
+                kwnames);
+}
+
+// ---- Methods: method descriptors (so that `x.add(y)` binds nothing) carry no data, so each gets a
+// C function of its own from this pool.
+
+constexpr int kMaxMethods = 2048;
+Function* methods[kMaxMethods];
+
+template <int I>
+PyObject* call_method(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return invoke(*methods[I], self, args, nargs, kwnames);
+}
+using FastCall = PyObject* (*)(PyObject*, PyObject* const*, Py_ssize_t, PyObject*);
+template <int... I>
+constexpr std::array<FastCall, sizeof...(I)> pool(std::integer_sequence<int, I...>) {
+  return {{&call_method<I>...}};
+}
+const std::array<FastCall, kMaxMethods> kPool = pool(std::make_integer_sequence<int, kMaxMethods>{});
+int methods_used = 0;
+
+// ---- Errors -----------------------------------------------------------------------------------
+
+std::string types_given(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  std::string out = "(";
+  auto put = [&](PyObject* o, const char* key) {
+    Object name = Object::steal(PyObject_GetAttrString((PyObject*)Py_TYPE(o), "__name__"));
+    if (out.size() > 1) out += ", ";
+    if (key) out += std::string(key) + "=";
+    out += name ? PyUnicode_AsUTF8AndSize(name.get(), nullptr) : "?";
+  };
+  if (self) put(self, nullptr);
+  for (Py_ssize_t i = 0; i < nargs; ++i) put(args[i], nullptr);
+  for (Py_ssize_t i = 0, n = kwnames ? PyTuple_Size(kwnames) : 0; i < n; ++i) {
+    put(args[nargs + i], PyUnicode_AsUTF8AndSize(PyTuple_GetItem(kwnames, i), nullptr));
+  }
+  return out + ")";
+}
+
+[[noreturn]] void no_overload(const Function& f, PyObject* self, PyObject* const* args,
+                              Py_ssize_t nargs, PyObject* kwnames) {
+  std::string message = concat(f.name, "() received an invalid combination of arguments - got ",
+                               types_given(self, args, nargs, kwnames), ", but expected one of:");
+  for (const Op* op : f.overloads) message += "\n * " + op->schema.signature();
+  fail(Error::Type, message);
+}
+
+// ---- Results ----------------------------------------------------------------------------------
+
+// torch.return_types.max and its kind: a named tuple, where the schema names several returns.
+PyTypeObject* named_tuple(const Op& op) {
+  static std::unordered_map<const Op*, PyTypeObject*> types;
+  auto it = types.find(&op);
+  if (it != types.end()) return it->second;
+  auto* fields = new std::vector<PyStructSequence_Field>;  // the type keeps pointing at it
+  for (const Return& r : op.schema.returns) fields->push_back({r.name.c_str(), nullptr});
+  fields->push_back({nullptr, nullptr});
+  auto* name = new std::string("taimatsu.return_types." + op.base_name);
+  PyStructSequence_Desc desc{name->c_str(), nullptr, fields->data(),
+                             static_cast<int>(op.schema.returns.size())};
+  PyTypeObject* type = PyStructSequence_NewType(&desc);
+  checked(reinterpret_cast<PyObject*>(type));
+  return types[&op] = type;
+}
+
+// The tensors that `out=` names.
+std::vector<Tensor*> out_targets(const Op& op, PyObject* out) {
+  std::vector<Tensor*> targets;
+  if (is_tensor(out)) {
+    targets.push_back(as_tensor(out));
+  } else if (PyTuple_Check(out) || PyList_Check(out)) {
+    for (Py_ssize_t i = 0, n = PySequence_Size(out); i < n; ++i) {
+      PyObject* item = PyTuple_Check(out) ? PyTuple_GetItem(out, i) : PyList_GetItem(out, i);
+      if (!is_tensor(item)) fail(Error::Type, op.base_name, "(): out must be tensors");
+      targets.push_back(as_tensor(item));
+    }
+  } else {
+    fail(Error::Type, op.base_name, "(): argument 'out' must be Tensor, not ",
+         "something else");
+  }
+  if (targets.size() != op.schema.returns.size()) {
+    fail(Error::Type, op.base_name, "(): expected ", op.schema.returns.size(),
+         " tensors in out=, got ", targets.size());
+  }
+  return targets;
+}
+
+PyObject* run(Function& f, Op& op, Arguments& a) {
+  Tensors outs;
+  if (f.form == Function::Inplace) {
+    if (!a.values[0].is_tensor()) fail(Error::Type, f.name, "() needs a tensor to write to");
+    Tensor* target = a.values[0].tensor;
+    call(op, a.values, outs, &target);
+    retain(target);
+    return target->object();
+  }
+  if (a.out) {
+    if (!op.out) fail(Error::Type, f.name, "() got an unexpected keyword argument 'out'");
+    std::vector<Tensor*> targets = out_targets(op, a.out);
+    call(op, a.values, outs, targets.data());
+    Py_INCREF(a.out);
+    return a.out;
+  }
+  call(op, a.values, outs);
+  return wrap_outputs(op, outs);
+}
+
+// ---- Registration, called by taimatsu.ops --------------------------------------------------------
+
+
+Function* new_function(PyObject* args) {
+  const char *name, *form, *doc;
+  PyObject* entries;
+  if (!PyArg_ParseTuple(args, "sOss", &name, &entries, &form, &doc)) python_error();
+  auto* f = new Function;  // lives as long as the process
+  f->name = name;
+  f->form = std::strcmp(form, "inplace") == 0 ? Function::Inplace : Function::Plain;
+  for (Py_ssize_t i = 0, n = PySequence_Size(entries); i < n; ++i) {
+    Object entry = Object::steal(checked(PySequence_GetItem(entries, i)));
+    f->overloads.push_back(define(entry.get()));
+  }
+  // CPython shows what follows the first line's "--" as the docstring, the line as the signature.
+  f->doc = f->overloads.size() == 1
+               ? f->name + f->overloads[0]->schema.signature().substr(f->overloads[0]->base_name.size()) +
+                     "\n--\n\n" + doc
+               : std::string(doc);
+  f->def = {f->name.c_str(), nullptr, METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
+  return f;
+}
+
+// function(name, entries, form, doc) -> builtin
+PyObject* py_function(PyObject*, PyObject* args) {
+  return guard([&] {
+    Function* f = new_function(args);
+    f->def.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&call_function));
+    Object capsule = Object::steal(checked(PyCapsule_New(f, nullptr, nullptr)));
+    Object module = Object::steal(checked(PyUnicode_FromString("taimatsu")));
+    f->callable = checked(PyCFunction_NewEx(&f->def, capsule.get(), module.get()));
+    Py_INCREF(f->callable);
+    return f->callable;
+  });
+}
+
+// method(name, entries, form, doc): adds it to Tensor.
+PyObject* py_method(PyObject*, PyObject* args) {
+  return guard([&]() -> PyObject* {
+    Function* f = new_function(args);
+    if (methods_used == kMaxMethods) fail(Error::Runtime, "too many methods: raise kMaxMethods");
+    methods[methods_used] = f;
+    f->def.ml_meth =
+        reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(kPool[methods_used++]));
+    f->callable = checked(PyDescr_NewMethod(TensorType, &f->def));
+    checked(PyObject_SetAttrString(reinterpret_cast<PyObject*>(TensorType), f->name.c_str(),
+                                   f->callable));
+    Py_RETURN_NONE;
+  });
+}
+
+// define(entry) -> builtin: registers an op that has no public name (a derived gradient).
+PyObject* py_define(PyObject* module, PyObject* entry) {
+  return guard([&]() -> PyObject* {
+    Object name = Object::steal(checked(PyUnicode_FromString(define(entry)->base_name.c_str())));
+    Object args = Object::steal(checked(Py_BuildValue("(O(O)ss)", name.get(), entry, "plain", "")));
+    return py_function(module, args.get());
+  });
+}
+
+// call(entry, *args): calls an op by its entry; every param in the schema's order may be given.
+PyObject* py_call(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  return guard([&]() -> PyObject* {
+    if (nargs < 1) fail(Error::Type, "call() needs an op");
+    Op& op = *op_of(args[0]);
+    Arguments a;
+    std::string why;
+    if (!a.parse(op.schema, nullptr, args + 1, nargs - 1, kwnames, &why)) {
+      fail(Error::Type, op.base_name, "(): ", why);
+    }
+    Function plain;
+    plain.name = op.base_name;
+    return run(plain, op, a);
+  });
+}
+
+PyObject* py_set_interpreter(PyObject*, PyObject* function) {
+  return guard([&]() -> PyObject* {
+    set_interpreter(function == Py_None ? nullptr : function);
+    Py_RETURN_NONE;
+  });
+}
+
+// interpose(n): sets the thread's flag; returns what it was.
+PyObject* py_interpose(PyObject*, PyObject* n) {
+  uint32_t before = modes.interpose;
+  modes.interpose = static_cast<uint32_t>(PyLong_AsUnsignedLong(n));
+  return PyLong_FromUnsignedLong(before);
+}
+
+PyMethodDef kMethods[] = {
+    {"function", py_function, METH_VARARGS, nullptr},
+    {"method", py_method, METH_VARARGS, nullptr},
+    {"define", py_define, METH_O, nullptr},
+    {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_call)),
+     METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"set_interpreter", py_set_interpreter, METH_O, nullptr},
+    {"interpose", py_interpose, METH_O, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+PyObject* invoke(Function& f, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                 PyObject* kwnames) {
+  return guard([&]() -> PyObject* {
+    const size_t n = f.overloads.size();
+    std::string why;
+    for (size_t i = 0; i < n; ++i) {
+      Op& op = *f.overloads[i];
+      Arguments a;
+      if (!a.parse(op.schema, self, args, nargs, kwnames, n == 1 ? &why : nullptr)) continue;
+      if (a.overridden || (a.out && !is_exact_tensor(a.out) && has_torch_function(a.out))) {
+        return call_torch_function(f.callable, self, args, nargs, kwnames);
+      }
+      return run(f, op, a);
+    }
+    if (n == 1) fail(Error::Type, f.name, "(): ", why);
+    no_overload(f, self, args, nargs, kwnames);
+  });
+}
+
+PyObject* wrap_outputs(Op& op, Tensors& outs) {
+  if (outs.other) return outs.other.leak();
+  const int n = outs.size();
+  if (outs.is_list) {
+    Object tuple = Object::steal(checked(PyTuple_New(n)));
+    for (int i = 0; i < n; ++i) {
+      checked(PyTuple_SetItem(tuple.get(), i, tensor_object(std::move(outs[i]))));
+    }
+    return tuple.leak();
+  }
+  if (n == 0) Py_RETURN_NONE;
+  if (n == 1) return tensor_object(std::move(outs[0]));
+  if (op.schema.returns.empty() || op.schema.returns[0].name.empty()) {
+    Object tuple = Object::steal(checked(PyTuple_New(n)));
+    for (int i = 0; i < n; ++i) {
+      checked(PyTuple_SetItem(tuple.get(), i, tensor_object(std::move(outs[i]))));
+    }
+    return tuple.leak();
+  }
+  Object tuple = Object::steal(checked(PyStructSequence_New(named_tuple(op))));
+  for (int i = 0; i < n; ++i) {
+    PyStructSequence_SetItem(tuple.get(), i, tensor_object(std::move(outs[i])));
+  }
+  return tuple.leak();
+}
+
+void unwrap_outputs(const Op& op, Tensors& outs) {
+  if (!outs.other) return;
+  PyObject* o = outs.other.get();
+  if (is_tensor(o)) {
+    outs.push(TensorRef(as_tensor(o)));
+  } else if (PyTuple_Check(o) || PyList_Check(o)) {
+    for (Py_ssize_t i = 0, n = PySequence_Size(o); i < n; ++i) {
+      PyObject* item = PyTuple_Check(o) ? PyTuple_GetItem(o, i) : PyList_GetItem(o, i);
+      if (!is_tensor(item)) return;  // not tensors after all: stays `other`
+      outs.push(TensorRef(as_tensor(item)));
+    }
+    outs.is_list = op.schema.returns.size() == 1;
+  } else {
+    return;
+  }
+}
+
+void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
+  unwrap_outputs(op, outs);
+  outs.other = nullptr;
+  for (int i = 0; i < outs.size(); ++i) {
+    if (outs[i].get() == into[i]) continue;
+    Tensor& target = *into[i];
+    if (!can_cast(outs[i]->dtype, target.dtype)) {
+      fail(Error::Runtime, "result type ", info(outs[i]->dtype).legacy,
+           " can't be cast to the desired output type ", info(target.dtype).legacy);
+    }
+    if (target.sizes() != outs[i]->sizes()) resize_tensor(target, outs[i]->sizes());
+    copy_into(target, *outs[i]);
+    bump_version(target);
+    outs[i] = TensorRef(&target);
+  }
+}
+
+int init_ops(PyObject* module) { return PyModule_AddFunctions(module, kMethods); }
+
+}  // namespace taimatsu

@@ -1,0 +1,181 @@
+#include "ops/launch.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "autograd/autograd.h"
+#include "cpu/threads.h"
+
+namespace taimatsu {
+namespace {
+
+// Elements that one thread should have at least: below, waking another costs more than it saves.
+constexpr int64_t kGrain = 32768;
+// Work above which other Python threads may run meanwhile.
+constexpr int64_t kReleaseGil = 1 << 17;
+
+void* scratch_of_thread(int64_t bytes) {
+  static thread_local std::vector<char> buffer;
+  if (bytes == 0) return nullptr;
+  if (static_cast<int64_t>(buffer.size()) < bytes + 64) buffer.resize(bytes + 64);
+  return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
+}
+
+}  // namespace
+
+int32_t launch(const Launch& l) {
+  const int64_t scratch = l.kernel.scratch_bytes * l.row;
+  int axis = -1;
+  if (l.work >= 2 * kGrain && num_threads() > 1) {
+    int64_t longest = 1;
+    for (int a = 0; a < l.axes; ++a) {
+      int64_t extent = l.geometry[2 * a + 1] - l.geometry[2 * a];
+      if ((l.kernel.parallel >> a & 1) && extent > longest) {
+        longest = extent;
+        axis = a;
+      }
+    }
+  }
+  if (axis < 0) {
+    if (l.work < kReleaseGil) {
+      return l.kernel.fn(l.ptr, l.geometry, l.scalars, scratch_of_thread(scratch));
+    }
+    PyThreadState* state = PyEval_SaveThread();
+    int32_t status = l.kernel.fn(l.ptr, l.geometry, l.scalars, scratch_of_thread(scratch));
+    PyEval_RestoreThread(state);
+    return status;
+  }
+  const int64_t lo = l.geometry[2 * axis], extent = l.geometry[2 * axis + 1] - lo;
+  const int64_t per_step = std::max<int64_t>(1, l.work / extent);
+  const int64_t align = extent >= 4096 ? 64 : 1;  // whole vectors, where the axis is long
+  std::atomic<int32_t> status{0};
+  PyThreadState* state = PyEval_SaveThread();
+  parallel_for(extent, std::max<int64_t>(1, kGrain / per_step), align, [&](int64_t begin, int64_t end) {
+    int64_t geometry[kMaxGeometry];
+    std::copy(l.geometry, l.geometry + l.geometry_size, geometry);
+    geometry[2 * axis] = lo + begin;
+    geometry[2 * axis + 1] = lo + end;
+    status |= l.kernel.fn(l.ptr, geometry, l.scalars, scratch_of_thread(scratch));
+  });
+  PyEval_RestoreThread(state);
+  return status;
+}
+
+void copy_into(Tensor& to, Tensor& from) {
+  if (&to == &from || to.numel() == 0) return;
+  if (to.device().type == DeviceType::Meta || from.device().type == DeviceType::Meta) return;
+  if (to.layout->contiguous && from.layout->contiguous && to.dtype == from.dtype &&
+      to.numel() == from.numel()) {
+    const int64_t bytes = to.numel() * itemsize(to.dtype);
+    if (to.device().type != DeviceType::CPU || from.device().type != DeviceType::CPU) {
+      const Backend& b = backend(to.device().type == DeviceType::CPU ? from.device().type
+                                                                    : to.device().type);
+      return b.copy(to.data(), to.device(), from.data(), from.device(), bytes);
+    }
+    parallel_for(bytes, 1 << 20, 4096, [&](int64_t begin, int64_t end) {
+      std::memmove(to.data() + begin, from.data() + begin, end - begin);
+    });
+    return;
+  }
+  static Op& cast = core_op("_to");
+  Value args[2] = {Value(&from), Value(to.dtype)};
+  TensorRef temporary;
+  if (overlap(to, from) == Overlap::Partial) {
+    temporary = clone(from);
+    args[0] = Value(temporary);
+  }
+  Tensors outs;
+  outs.push(TensorRef(&to));
+  Call c{cast, args, outs};
+  run_pointwise(c);
+}
+
+TensorRef clone(Tensor& t) {
+  TensorRef out = empty_like(t);
+  copy_into(*out, t);
+  return out;
+}
+
+TensorRef contiguous(Tensor& t) {
+  if (t.layout->contiguous) return TensorRef(&t);
+  TensorRef out = empty(t.sizes(), t.dtype, t.device());
+  copy_into(*out, t);
+  return out;
+}
+
+TensorRef to_dtype(Tensor& t, DType dtype) {
+  if (t.dtype == dtype) return TensorRef(&t);
+  static Op& cast = core_op("_to");
+  return call1(cast, {Value(&t), Value(dtype)});
+}
+
+void fill(Tensor& t, const Number& n) {
+  if (t.numel() == 0 || t.device().type == DeviceType::Meta) return;
+  char value[16] = {0};
+  store_element(t.dtype, value, n);
+  const int64_t size = itemsize(t.dtype);
+  if (t.layout->dense && std::all_of(value, value + size, [&](char c) { return c == value[0]; })) {
+    char* first = t.storage->as<char>() + reach(*t.layout).first * size;
+    const int64_t bytes = t.numel() * size;
+    parallel_for(bytes, 1 << 20, 4096, [&](int64_t begin, int64_t end) {
+      std::memset(first + begin, value[0], end - begin);
+    });
+    return;
+  }
+  Ref<Storage> one = foreign_storage(value, size, t.device(), nullptr, [](Storage&) {});
+  LayoutRef scalar = scalar_layout();
+  TensorRef source = make_tensor(one.get(), scalar.get(), t.dtype);
+  static Op& cast = core_op("_to");
+  Value args[2] = {Value(source), Value(t.dtype)};
+  Tensors outs;
+  outs.push(TensorRef(&t));
+  Call c{cast, args, outs};
+  run_pointwise(c);
+}
+
+void resize_tensor(Tensor& t, Ints sizes) {
+  LayoutRef layout = contiguous_layout(sizes);
+  size_t bytes = static_cast<size_t>(layout->numel) * itemsize(t.dtype);
+  if (t.storage->nbytes < bytes) resize_storage(*t.storage, bytes);
+  release(std::exchange(t.layout, layout.leak()));
+}
+
+bool can_cast(DType from, DType to) {
+  Category a = category(from), b = category(to);
+  if (a == Category::Complex && b != Category::Complex) return false;
+  if (a == Category::Floating && b < Category::Floating) return false;
+  return a == Category::Bool || b != Category::Bool;
+}
+
+Overlap overlap(const Tensor& a, const Tensor& b) {
+  if (&a.storage->root() != &b.storage->root()) return Overlap::None;
+  if (a.layout == b.layout && a.dtype == b.dtype) return Overlap::Same;
+  if (a.numel() == 0 || b.numel() == 0) return Overlap::None;
+  auto ra = reach(*a.layout), rb = reach(*b.layout);
+  const int64_t sa = itemsize(a.dtype), sb = itemsize(b.dtype);
+  if ((ra.second + 1) * sa <= rb.first * sb || (rb.second + 1) * sb <= ra.first * sa) {
+    return Overlap::None;
+  }
+  if (a.sizes() == b.sizes() && a.strides() == b.strides() && ra.first == rb.first) {
+    return Overlap::Same;
+  }
+  // Two views of one buffer that interleave (columns of a matrix): same strides, different
+  // offsets inside one stride never meet.
+  if (sa == sb && a.sizes() == b.sizes() && a.strides() == b.strides() && a.layout->dense == false) {
+    int64_t shift = a.layout->offset - b.layout->offset;
+    if (shift < 0) shift = -shift;
+    int64_t least = 0, span = 0;
+    for (int d = 0; d < a.ndim(); ++d) {
+      int64_t s = std::abs(a.layout->stride(d));
+      if (a.layout->size(d) > 1 && (least == 0 || s < least)) least = s;
+    }
+    for (int d = 0; d < a.ndim(); ++d) {
+      if (std::abs(a.layout->stride(d)) == least) span = (a.layout->size(d) - 1) * least;
+    }
+    if (least > 1 && shift % least != 0) return Overlap::None;
+    (void)span;
+  }
+  return Overlap::Partial;
+}
+
+}  // namespace taimatsu

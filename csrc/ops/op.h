@@ -1,0 +1,224 @@
+// Op: a row of the table as the core sees it, and the path of every call.
+//
+//   Function (what Python calls)  ->  Arguments::parse by schema  ->  call()
+//   call():  interpreters? -> infer outputs -> emit() -> tape
+//   emit():  the one place through which every launch goes, below autograd
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+
+#include "ops/schema.h"
+
+namespace taimatsu {
+
+enum class Kind : uint8_t { Pointwise, Row, Indexed, View, Composite, Native };
+
+// The outputs of a call: few, so kept inline.
+class Tensors {
+ public:
+  int size() const { return size_; }
+  TensorRef& operator[](int i) { return size_ <= kInline ? small_[i] : many_[i]; }
+  const TensorRef& operator[](int i) const { return size_ <= kInline ? small_[i] : many_[i]; }
+  void push(TensorRef t);
+  void clear();
+  bool is_list = false;  // one Tensor[] return, rather than that many returns
+  Object other;          // the result of ops that return no tensor (item, equal, composites)
+
+ private:
+  static constexpr int kInline = 4;
+  TensorRef small_[kInline];
+  std::vector<TensorRef> many_;
+  int size_ = 0;
+};
+
+struct Op;
+
+// One call on its way down: what emit() sees, and what a recorder would keep.
+struct Call {
+  Op& op;
+  const Value* args;     // by schema
+  Tensors& outs;
+  struct Variant* variant = nullptr;
+  bool recorded = false;  // the tape has seen it already
+};
+
+// ---- Generated kernels ----------------------------------------------------------------------
+using KernelFn = int32_t (*)(void* const* ptr, const int64_t* geometry, const int64_t* scalars,
+                             void* scratch);
+using FinishFn = int32_t (*)(void* const* ptr, const int64_t* geometry, const int64_t* scalars,
+                             void* states, int64_t blocks);
+struct Kernel {
+  KernelFn fn = nullptr;
+  FinishFn finish = nullptr;
+  uint32_t parallel = 0;      // bit i: threads may split axis i
+  int64_t scratch_bytes = 0;  // per element of the row
+  int64_t state_bytes = 0;    // per row and block
+};
+
+constexpr int kMaxOperands = 16;
+constexpr int kMaxScalars = 24;
+
+// What tells kernels of one variant apart: the stride classes of the operands.
+struct LayoutClass {
+  uint64_t bits[2] = {0, 0};
+  bool operator==(const LayoutClass& o) const { return bits[0] == o.bits[0] && bits[1] == o.bits[1]; }
+};
+
+// A formula with its operands' dtypes and static attributes settled.
+struct Variant {
+  DType compute;
+  struct Output {
+    DType dtype;
+    Role role;
+  };
+  std::vector<Output> outputs;
+  std::vector<char> scalars;  // 'i', 'f' or 'c' for each scalar of the kernel
+  Object python;              // the Variant of code generation
+  std::vector<std::pair<LayoutClass, Kernel>> kernels;  // most recently used first
+  // Indexed ops: the sizes of the outputs by those of the operands; the operand (outputs first)
+  // whose dims the axes run over; the rank of each; whether stores add to zeros.
+  std::unordered_map<std::string, std::vector<std::vector<int64_t>>> sizes;
+  int over = 0;
+  std::vector<int> ranks;
+  bool accumulates = false;
+
+  const Kernel& kernel(const LayoutClass& key, Span<const char*> classes, bool blocked,
+                       bool is_short);
+};
+
+// Identity of a variant: dtypes of operands (and which are numbers), compute dtype, statics.
+struct VariantKey {
+  uint64_t operands = 0;   // 5 bits each: dtype, +16 for a number, 31 absent
+  uint32_t statics = 0;    // interned
+  DType compute = DType::F32;
+  bool operator==(const VariantKey& o) const {
+    return operands == o.operands && statics == o.statics && compute == o.compute;
+  }
+};
+
+// ---- Derivatives ----------------------------------------------------------------------------
+struct Source {
+  // Like: a tensor with the sizes, dtype and device of an argument, whose elements aren't read.
+  enum Kind : uint8_t { Zero, Gradient, Argument, Output, Like, Step, Constant } kind = Zero;
+  int16_t index = 0;
+  int16_t sub = 0;     // of Step: which output
+  Object constant;
+};
+struct Step {
+  Op* op = nullptr;    // or a Python function
+  Object function;
+  std::vector<Source> sources;
+  int nout = 1;
+};
+// How to differentiate an op with respect to the params in `mask`.
+struct Plan {
+  uint64_t mask = 0;
+  uint64_t saved_args = 0, saved_outs = 0;  // bit sets of what the steps mention
+  uint64_t saved_likes = 0;                 // arguments mentioned as Like
+  std::vector<Step> steps;
+  std::vector<Source> grads;                // one per set bit of mask
+};
+
+// ---- Routines of view and native ops: C++, by name ------------------------------------------------
+struct ViewRoutine {
+  LayoutRef (*layout)(const Tensor& self, const Value* args) = nullptr;
+  // Ops that return several views (split, unbind).
+  void (*layouts)(const Tensor& self, const Value* args, std::vector<LayoutRef>& out) = nullptr;
+  // How a gradient goes back: through the inverse view, a sum, or into zeros.
+  enum Inverse : uint8_t { Embed, Reshape, Permute, SumTo } inverse = Embed;
+  DType (*dtype)(const Tensor& self, const Value* args) = nullptr;  // null: self's
+};
+struct NativeRoutine {
+  // Makes the outputs (sizes and dtypes only; this much runs on meta tensors too) ...
+  void (*infer)(Call& c) = nullptr;  // null: sizes depend on data, `run` makes them
+  // ... and computes them.
+  void (*run)(Call& c) = nullptr;
+};
+void register_view(const char* name, ViewRoutine r);
+void register_native(const char* name, NativeRoutine r);
+#define TM_CONCAT_(a, b) a##b
+#define TM_CONCAT(a, b) TM_CONCAT_(a, b)
+// At namespace scope: TM_NATIVE("mm", mm_infer, mm_run);
+#define TM_NATIVE(name, infer, run) \
+  static const bool TM_CONCAT(tm_native_, __COUNTER__) = (register_native(name, {infer, run}), true)
+#define TM_VIEW(name, ...) \
+  static const bool TM_CONCAT(tm_view_, __COUNTER__) = (register_view(name, __VA_ARGS__), true)
+
+struct RowSpec {
+  enum Kind : uint8_t { Param, All, Fixed, Trailing } kind = All;
+  int index = 0;             // the param, or the dim
+  bool complement = false;   // all dims but those
+};
+
+struct Op {
+  std::string name;       // "max.dim"
+  std::string base_name;  // "max"
+  Kind kind;
+  Schema schema;
+  Object entry;           // the table's entry; null only for ops of the core itself
+  bool pure = true;       // writes to none of its arguments
+  // Formula kinds
+  std::vector<uint8_t> operands;     // params that are tensors or may be
+  std::vector<uint8_t> scalars;      // dynamic attributes
+  std::vector<uint8_t> statics;      // static attributes
+  uint64_t kept = 0;                 // operand params outside promotion
+  enum Promote : uint8_t { Common, Float, None } promote = Common;
+  RowSpec rows;
+  int keepdim = -1;                  // that param's position
+  bool nonempty = false;             // a row of no elements has no result (max, argmin)
+  Object out_sizes;                  // of indexed ops: the entry's `out` function
+  bool inplace = false, out = false; // which forms exist besides the plain one
+
+  const ViewRoutine* view = nullptr;
+  const NativeRoutine* native = nullptr;
+  PyObject* python = nullptr;        // of composites
+
+  // Caches. Linear search with the last hit in front: an op sees few variants.
+  std::vector<std::pair<VariantKey, std::unique_ptr<Variant>>> variants;
+  std::unordered_map<std::string, uint32_t> static_ids;
+  std::vector<std::pair<std::pair<uint64_t, uint64_t>, std::unique_ptr<Plan>>> plans;
+
+  PyTypeObject* node_type = nullptr;  // of the tape's nodes for this op, made on first use
+
+  bool differentiable() const;       // some gradient exists
+  const Plan& plan(uint64_t mask, const Value* args);
+};
+
+Op* define(PyObject* entry);                 // registers a table entry; idempotent
+Op* op_of(PyObject* entry);                  // the registered op, defining it if need be
+Op& core_op(const char* name);               // an op that C++ calls by name ("add", "copy_", "sum")
+
+// Calls an op: the whole path, tape included. `into` are the tensors of the in-place or out= form.
+void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into = nullptr);
+TensorRef call1(Op& op, std::initializer_list<Value> args);
+
+// Below autograd: computes c.outs, which exist. Every launch goes through here.
+void emit(Call& c);
+
+// The passes by kind (ops/pointwise.cpp, row.cpp, indexed.cpp, view.cpp).
+void infer_pointwise(Call& c, Tensor* const* into);
+void run_pointwise(Call& c);
+void infer_row(Call& c, Tensor* const* into);
+void run_row(Call& c);
+void infer_indexed(Call& c, Tensor* const* into);
+void run_indexed(Call& c);
+void run_view(Call& c);
+Variant& find_variant(Call& c);
+void pack_scalars(const Call& c, int64_t* scalars);
+void check_status(const Op& op, int32_t status);
+
+// What Python calls: one public name, its overloads in order, and the form.
+struct Function {
+  std::string name;
+  std::vector<Op*> overloads;
+  enum Form : uint8_t { Plain, Inplace } form = Plain;
+  PyMethodDef def{};
+  PyObject* callable = nullptr;  // what was made of it: a builtin or a method descriptor
+  std::string doc;
+};
+PyObject* invoke(Function& f, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                 PyObject* kwnames);
+PyObject* wrap_outputs(Op& op, Tensors& outs);
+
+}  // namespace taimatsu

@@ -1,0 +1,134 @@
+// Pointwise ops: one output element from the elements of the inputs.
+#include <algorithm>
+
+#include "cpu/threads.h"
+#include "ops/launch.h"
+
+namespace taimatsu {
+namespace {
+
+// Memory operands of a call: outputs, then the tensors among the params.
+struct Operands {
+  Tensor* tensors[kMaxOperands];
+  int count = 0;
+
+  explicit Operands(const Call& c, bool with_outputs = true) {
+    if (with_outputs) {
+      for (int i = 0; i < c.outs.size(); ++i) tensors[count++] = c.outs[i].get();
+    }
+    for (uint8_t i : c.op.operands) {
+      if (c.args[i].is_tensor()) tensors[count++] = c.args[i].tensor;
+    }
+  }
+};
+
+}  // namespace
+
+void infer_pointwise(Call& c, Tensor* const*) {
+  Variant& v = find_variant(c);
+  Operands in(c, false);
+  if (in.count == 0) fail(Error::Type, "at least one argument must be a Tensor");
+  Device device = in.tensors[0]->device();
+  const Layout* first = in.tensors[0]->layout;
+  bool same = first->dense;
+  for (int i = 0; i < in.count; ++i) {
+    same &= in.tensors[i]->layout == first;
+    if (in.tensors[i]->ndim() > 0) device = in.tensors[i]->device();
+  }
+  LayoutRef layout;
+  if (same && first->offset == 0) {  // what most calls are: nothing to work out
+    layout = first;
+  } else if (same && first->contiguous) {
+    layout = contiguous_layout(first->sizes());
+  } else {
+    const Layout* layouts[kMaxOperands];
+    std::vector<int64_t> sizes;
+    for (int i = 0; i < in.count; ++i) {
+      layouts[i] = in.tensors[i]->layout;
+      broadcast_into(sizes, layouts[i]->sizes());
+    }
+    layout = pointwise_output_layout({layouts, in.count}, sizes);
+  }
+  for (const Variant::Output& o : v.outputs) c.outs.push(empty(layout.get(), o.dtype, device));
+}
+
+void run_pointwise(Call& c) {
+  Variant& v = find_variant(c);
+  Operands ops(c);
+  const int n = ops.count;
+  int64_t numel = ops.tensors[0]->numel();
+  if (numel == 0) return;
+  int64_t scalars[kMaxScalars];
+  if (!v.scalars.empty()) pack_scalars(c, scalars);
+
+  void* ptr[kMaxOperands];
+  const Layout* first = ops.tensors[0]->layout;
+  bool flat = true;
+  for (int i = 0; i < n; ++i) {
+    ptr[i] = ops.tensors[i]->data();
+    const Layout* l = ops.tensors[i]->layout;
+    flat &= l == first || (l->contiguous && first->contiguous && l->sizes() == first->sizes());
+  }
+  flat &= first->dense;
+  int64_t geometry[4 + 2 * kMaxOperands] = {0, 1, 0, 0};
+  LayoutClass key;
+  if (flat) {  // every element in memory order
+    for (int i = 0; i < n; ++i) {
+      key.bits[0] |= uint64_t{9} << (4 * i);  // (s, c)
+      geometry[4 + 2 * i] = 0;
+      geometry[5 + 2 * i] = 1;
+    }
+    if (!first->contiguous) {  // dense in another order: start at the lowest address
+      for (int i = 0; i < n; ++i) {
+        const Tensor& t = *ops.tensors[i];
+        ptr[i] = t.storage->as<char>() + reach(*t.layout).first * itemsize(t.dtype);
+      }
+    }
+    geometry[3] = numel;
+  }
+  Iteration it;
+  if (!flat) {
+    const Layout* layouts[kMaxOperands];
+    for (int i = 0; i < n; ++i) layouts[i] = ops.tensors[i]->layout;
+    iterate(it, {layouts, n}, ops.tensors[0]->sizes());
+    bool strided = false;
+    for (int i = 0; i < n; ++i) {
+      geometry[5 + 2 * i] = it.ndim > 0 ? it.stride[i][0] : 1;
+      geometry[4 + 2 * i] = it.ndim > 1 ? it.stride[i][1] : 0;
+      strided |= stride_class(geometry[5 + 2 * i]) == 2;
+    }
+    for (int i = 0; i < n; ++i) {
+      int inner = stride_class(geometry[5 + 2 * i]);
+      int outer = strided ? stride_class(geometry[4 + 2 * i]) : 2;
+      key.bits[0] |= static_cast<uint64_t>(outer << 2 | inner) << (4 * i);
+    }
+    geometry[1] = it.ndim > 1 ? it.extent[1] : 1;
+    geometry[3] = it.ndim > 0 ? it.extent[0] : 1;
+  }
+  char letters[kMaxOperands][3];
+  const char* classes[kMaxOperands];
+  for (int i = 0; i < n; ++i) {
+    letters[i][0] = kClassLetters[key.bits[0] >> (4 * i + 2) & 3];
+    letters[i][1] = kClassLetters[key.bits[0] >> (4 * i) & 3];
+    letters[i][2] = '\0';
+    classes[i] = letters[i];
+  }
+  Kernel kernel = v.kernel(key, {classes, n}, false, false);
+
+  int64_t inner = (geometry[1] - geometry[0]) * (geometry[3] - geometry[2]);
+  int32_t status = 0;
+  if (flat || it.ndim <= 2) {
+    status = launch({kernel, ptr, geometry, 4 + 2 * n, 2, scalars, inner});
+  } else {
+    for_outer(it, 2, [&](const int64_t* offset) {
+      void* at[kMaxOperands];
+      for (int i = 0; i < n; ++i) {
+        at[i] = static_cast<char*>(ptr[i]) + offset[i] * itemsize(ops.tensors[i]->dtype);
+      }
+      status |= launch({kernel, at, geometry, 4 + 2 * n, 2, scalars, inner});
+    });
+  }
+  if (status) check_status(c.op, status);
+}
+
+}  // namespace taimatsu

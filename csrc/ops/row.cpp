@@ -1,0 +1,306 @@
+// Row ops: one row of the output from a row of the inputs (reductions, softmax, norms, scans).
+//
+// Every dim of the full shape belongs to the row or is kept. A Row operand has all of them, a Cell
+// the kept ones (or all, with extent 1 in the row), a Shared the row's.
+#include <algorithm>
+
+#include "cpu/threads.h"
+#include "ops/launch.h"
+
+namespace taimatsu {
+namespace {
+
+constexpr int64_t kBlock = 32768;   // elements of a row that one partial accumulator covers
+constexpr int64_t kFewRows = 64;    // below, long rows are reduced in blocks
+constexpr int64_t kShortRow = 16;   // below, the vector runs across rows
+
+// The full shape of a call and which of its dims belong to the row.
+struct RowShape {
+  std::vector<int64_t> sizes;
+  bool in_row[kMaxDims] = {false};
+  bool scalar = false;  // the operand has no dims: one row of one element
+  int dims() const { return static_cast<int>(sizes.size()); }
+
+  explicit RowShape(const Call& c) {
+    for (uint8_t i : c.op.operands) {
+      const Param& p = c.op.schema.params[i];
+      if (p.role == Role::Row && c.args[i].is_tensor()) broadcast_into(sizes, c.args[i].t().sizes());
+    }
+    scalar = sizes.empty();
+    if (scalar) sizes.push_back(1);
+    const RowSpec& spec = c.op.rows;
+    const int n = dims();
+    auto mark = [&](int64_t d) {
+      d = wrap_dim(d, scalar ? 0 : n);
+      if (in_row[d]) {
+        fail(Error::Runtime, "dim ", d, " appears multiple times in the list of dims");
+      }
+      in_row[d] = true;
+    };
+    switch (spec.kind) {
+      case RowSpec::All: std::fill(in_row, in_row + n, true); break;
+      case RowSpec::Fixed:
+        if (spec.index < n) in_row[spec.index] = true;
+        break;
+      case RowSpec::Trailing: {
+        Ints shape = c.args[spec.index].ints();
+        if (shape.size > n || shape.size == 0 ||
+            Ints(sizes.data() + n - shape.size, shape.size) != shape) {
+          fail(Error::Runtime, "given ", c.op.schema.params[spec.index].name, "=", format(shape),
+               ", expected input with shape [*, ", format(shape).substr(1),
+               ", but got input of size ", format(sizes));
+        }
+        std::fill(in_row + n - shape.size, in_row + n, true);
+        break;
+      }
+      case RowSpec::Param: {
+        const Value& v = c.args[spec.index];
+        if (v.none() || (v.tag == Value::Ints && v.list.size == 0)) {
+          std::fill(in_row, in_row + n, true);
+        } else if (v.tag == Value::Ints) {
+          for (int64_t d : v.ints()) mark(d);
+        } else {
+          mark(v.to_int());
+        }
+      }
+    }
+    if (spec.complement) {
+      for (int d = 0; d < n; ++d) in_row[d] = !in_row[d];
+    }
+  }
+
+  std::vector<int64_t> cell_sizes(bool keepdim) const {
+    std::vector<int64_t> out;
+    for (int d = 0; d < dims() && !scalar; ++d) {
+      if (!in_row[d]) {
+        out.push_back(sizes[d]);
+      } else if (keepdim) {
+        out.push_back(1);
+      }
+    }
+    return out;
+  }
+  std::vector<int64_t> shared_sizes() const {
+    std::vector<int64_t> out;
+    for (int d = 0; d < dims() && !scalar; ++d) {
+      if (in_row[d]) out.push_back(sizes[d]);
+    }
+    return out;
+  }
+  int64_t row_length() const {
+    int64_t n = 1;
+    for (int d = 0; d < dims(); ++d) n *= in_row[d] ? sizes[d] : 1;
+    return n;
+  }
+
+  // Strides of an operand along every dim of the full shape; 0 where it is broadcast.
+  void strides(const Tensor& t, Role role, int64_t* out) const {
+    const int n = dims();
+    std::fill(out, out + n, 0);
+    if (t.ndim() == 0) return;
+    auto bad = [&] {
+      fail(Error::Runtime, "an operand of shape ", format(t.sizes()), " doesn't fit the rows of ",
+           format(sizes));
+    };
+    auto put = [&](int d, int from) {
+      if (t.layout->size(from) == 1) return;
+      if (t.layout->size(from) != sizes[d]) bad();
+      out[d] = t.layout->stride(from);
+    };
+    // With all dims there is nothing to choose: extent 1 marks what the role leaves out.
+    if (role == Role::Row || (role == Role::Cell && t.ndim() == n)) {
+      if (t.ndim() > n) bad();
+      for (int from = 0; from < t.ndim(); ++from) put(n - t.ndim() + from, from);
+      return;
+    }
+    int from = t.ndim() - 1;  // right-aligned to the dims that the role has
+    for (int d = n - 1; d >= 0 && from >= 0; --d) {
+      if (in_row[d] == (role == Role::Shared)) put(d, from--);
+    }
+    if (from >= 0) bad();
+  }
+};
+
+struct RowOperand {
+  Tensor* tensor;
+  Role role;
+};
+
+int row_operands(const Call& c, RowOperand* ops) {
+  int n = 0;
+  for (int i = 0; i < c.outs.size(); ++i) ops[n++] = {c.outs[i].get(), c.variant->outputs[i].role};
+  for (uint8_t i : c.op.operands) {
+    const Param& p = c.op.schema.params[i];
+    if (c.args[i].is_tensor()) {
+      ops[n++] = {c.args[i].tensor, p.role == Role::Plain || p.role == Role::Index ? Role::Row : p.role};
+    }
+  }
+  return n;
+}
+
+// Row tensors whose row dims can't be walked with two axes, rewritten with them innermost.
+TensorRef rows_innermost(Tensor& t, const RowShape& shape, bool copy) {
+  const int n = shape.dims();
+  std::vector<int64_t> strides(n);
+  int64_t step = 1;
+  for (bool row : {true, false}) {
+    for (int d = n - 1; d >= 0; --d) {
+      if (shape.in_row[d] != row) continue;
+      strides[d] = step;
+      step *= shape.sizes[d];
+    }
+  }
+  TensorRef out = empty(shape.sizes, t.dtype, t.device());
+  LayoutRef layout = intern(shape.sizes, strides);
+  out = make_tensor(out->storage, layout.get(), t.dtype);
+  if (copy) copy_into(*out, t);
+  return out;
+}
+
+}  // namespace
+
+void infer_row(Call& c, Tensor* const*) {
+  Variant& v = find_variant(c);
+  RowShape shape(c);
+  const bool keepdim = c.op.keepdim >= 0 && c.args[c.op.keepdim].to_bool();
+  const Tensor* like = nullptr;
+  for (uint8_t i : c.op.operands) {
+    if (!like && c.args[i].is_tensor()) like = c.args[i].tensor;
+  }
+  if (!like) fail(Error::Type, "at least one argument must be a Tensor");
+  for (const Variant::Output& o : v.outputs) {
+    if (o.role == Role::Cell) {
+      c.outs.push(empty(shape.cell_sizes(keepdim), o.dtype, like->device()));
+    } else if (o.role == Role::Shared) {
+      c.outs.push(empty(shape.shared_sizes(), o.dtype, like->device()));
+    } else if (like->sizes() == Ints(shape.sizes)) {
+      c.outs.push(empty(dense_layout_like(*like->layout).get(), o.dtype, like->device()));
+    } else {
+      c.outs.push(empty(shape.scalar ? Ints() : Ints(shape.sizes), o.dtype, like->device()));
+    }
+  }
+}
+
+void run_row(Call& c) {
+  Variant& v = find_variant(c);
+  RowShape shape(c);
+  RowOperand ops[kMaxOperands];
+  const int n = row_operands(c, ops);
+  bool any = false;
+  for (int i = 0; i < c.outs.size(); ++i) any |= c.outs[i]->numel() > 0;
+  if (!any) return;
+  const int64_t length = shape.row_length();
+  if (length == 0 && c.op.nonempty) {
+    fail(Error::Index, "Expected reduction dim to have non-zero size; the input has shape ",
+         format(shape.scalar ? Ints() : Ints(shape.sizes)));
+  }
+
+  int64_t strides[kMaxOperands][kMaxDims];
+  const int64_t* stride_rows[kMaxOperands];
+  for (int i = 0; i < n; ++i) {
+    shape.strides(*ops[i].tensor, ops[i].role, strides[i]);
+    stride_rows[i] = strides[i];
+  }
+  Iteration it;
+  iterate_rows(it, {stride_rows, n}, shape.sizes, shape.in_row);
+  TensorRef rewritten[kMaxOperands];
+  if (it.reduced > 2) {
+    for (int i = 0; i < n; ++i) {
+      if (ops[i].role != Role::Row) continue;
+      rewritten[i] = rows_innermost(*ops[i].tensor, shape, i >= c.outs.size());
+      ops[i].tensor = rewritten[i].get();
+      shape.strides(*ops[i].tensor, Role::Row, strides[i]);
+    }
+    iterate_rows(it, {stride_rows, n}, shape.sizes, shape.in_row);
+    if (it.reduced > 2) fail(Error::NotImplemented, "reductions over operands of such strides");
+  }
+
+  // Axes k1, k0, r1, r0; an absent one has extent 1 and stride 0.
+  const int kept = it.ndim - it.reduced;
+  auto dim_of = [&](int axis) {  // axis 0..3 -> dim of `it`, or -1
+    if (axis >= 2) return 3 - axis < it.reduced ? 3 - axis : -1;
+    return 1 - axis < kept ? it.reduced + 1 - axis : -1;
+  };
+  int64_t geometry[8 + 4 * kMaxOperands];
+  for (int a = 0; a < 4; ++a) {
+    int d = dim_of(a);
+    geometry[2 * a] = 0;
+    geometry[2 * a + 1] = d < 0 ? 1 : it.extent[d];
+    for (int i = 0; i < n; ++i) geometry[8 + 4 * i + a] = d < 0 ? 0 : it.stride[i][d];
+  }
+  if (length == 0) geometry[7] = 0;
+  LayoutClass key;
+  char letters[kMaxOperands][3];
+  const char* classes[kMaxOperands];
+  for (int i = 0; i < n; ++i) {
+    // An axis of extent 1 is as good as contiguous, where the operand has it at all.
+    auto cls = [&](int a) {
+      int64_t s = geometry[8 + 4 * i + a];
+      bool absent = (a < 2 && ops[i].role == Role::Shared) || (a >= 2 && ops[i].role == Role::Cell);
+      return geometry[2 * a + 1] == 1 && !absent ? 1 : stride_class(s);
+    };
+    int k0 = cls(1), r0 = cls(3);
+    letters[i][0] = kClassLetters[k0];
+    letters[i][1] = kClassLetters[r0];
+    letters[i][2] = '\0';
+    classes[i] = letters[i];
+    key.bits[0] |= static_cast<uint64_t>(k0 << 2 | r0) << (4 * i);
+  }
+  const int64_t rows = (geometry[1]) * (geometry[3]);
+  int64_t outer = 1;
+  for (int d = it.reduced + 2; d < it.ndim; ++d) outer *= it.extent[d];
+  const bool blocked = rows * outer < kFewRows && length >= 2 * kBlock;
+  const bool is_short = length < kShortRow;
+  key.bits[1] = (blocked ? 1 : 0) | (is_short ? 2 : 0);
+
+  int64_t scalars[kMaxScalars];
+  if (!v.scalars.empty()) pack_scalars(c, scalars);
+  Kernel kernel = v.kernel(key, {classes, n}, blocked, is_short);
+  const int size = 8 + 4 * n;
+  int32_t status = 0;
+  auto run = [&](void** ptr) {
+    if (!kernel.finish) {
+      status |= launch({kernel, ptr, geometry, size, 4, scalars, rows * length, length});
+      return;
+    }
+    const int axis = geometry[5] >= 64 ? 2 : 3;  // r1 or r0
+    const int64_t extent = geometry[2 * axis + 1];
+    const int64_t step = axis == 2 ? std::max<int64_t>(1, kBlock / geometry[7]) : kBlock;
+    const int64_t blocks = (extent + step - 1) / step;
+    TensorRef states = empty(Ints(std::vector<int64_t>{blocks * rows * kernel.state_bytes}.data(), 1),
+                             DType::U8);
+    std::vector<int32_t> flags(blocks);
+    PyThreadState* state = PyEval_SaveThread();
+    parallel_for(blocks, 1, 1, [&](int64_t begin, int64_t end) {
+      int64_t g[8 + 4 * kMaxOperands];
+      std::copy(geometry, geometry + size, g);
+      for (int64_t b = begin; b < end; ++b) {
+        g[2 * axis] = b * step;
+        g[2 * axis + 1] = std::min(extent, (b + 1) * step);
+        flags[b] = kernel.fn(ptr, g, scalars, states->as<char>() + b * rows * kernel.state_bytes);
+      }
+    });
+    PyEval_RestoreThread(state);
+    for (int32_t f : flags) status |= f;
+    status |= kernel.finish(ptr, geometry, scalars, states->data(), blocks);
+  };
+  void* base[kMaxOperands];
+  for (int i = 0; i < n; ++i) base[i] = ops[i].tensor->data();
+  if (outer == 1) {
+    run(base);
+  } else {
+    for_outer(it, it.reduced + 2, [&](const int64_t* offset) {
+      void* ptr[kMaxOperands];
+      for (int i = 0; i < n; ++i) {
+        ptr[i] = static_cast<char*>(base[i]) + offset[i] * itemsize(ops[i].tensor->dtype);
+      }
+      run(ptr);
+    });
+  }
+  if (status) check_status(c.op, status);
+  for (int i = 0; i < c.outs.size(); ++i) {
+    if (rewritten[i]) copy_into(*c.outs[i], *rewritten[i]);
+  }
+}
+
+}  // namespace taimatsu

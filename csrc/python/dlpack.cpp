@@ -1,0 +1,223 @@
+// DLPack: sharing memory with other array libraries. The structs are those of its specification,
+// version 1.0 (https://dmlc.github.io/dlpack/latest/c_api.html).
+#include "python/tensor_type.h"
+
+namespace taimatsu {
+
+namespace {
+
+struct DLDevice {
+  int32_t type, id;
+};
+struct DLDataType {
+  uint8_t code, bits;
+  uint16_t lanes;
+};
+struct DLTensor {
+  void* data;
+  DLDevice device;
+  int32_t ndim;
+  DLDataType dtype;
+  int64_t* shape;
+  int64_t* strides;  // null: row-major
+  uint64_t byte_offset;
+};
+struct DLManagedTensor {
+  DLTensor tensor;
+  void* context;
+  void (*deleter)(DLManagedTensor*);
+};
+struct DLManagedTensorVersioned {
+  uint32_t major, minor;
+  void* context;
+  void (*deleter)(DLManagedTensorVersioned*);
+  uint64_t flags;
+  DLTensor tensor;
+};
+
+constexpr const char *kOld = "dltensor", *kOldUsed = "used_dltensor";
+constexpr const char *kNew = "dltensor_versioned", *kNewUsed = "used_dltensor_versioned";
+enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kComplex = 5, kBool = 6 };
+enum DLDeviceType : int32_t { kCPU = 1, kCUDA = 2 };
+
+DLDataType to_dlpack_type(DType t) {
+  Code code = t == DType::Bool   ? kBool
+              : t == DType::BF16 ? kBfloat
+              : is_complex(t)    ? kComplex
+              : is_floating(t)   ? kFloat
+              : info(t).is_signed ? kInt
+                                  : kUInt;
+  return {code, static_cast<uint8_t>(8 * itemsize(t)), 1};
+}
+
+DType from_dlpack_type(DLDataType d) {
+  for (int i = 0; i < kDTypes && d.lanes == 1; ++i) {
+    DLDataType ours = to_dlpack_type(static_cast<DType>(i));
+    if (ours.code == d.code && ours.bits == d.bits) return static_cast<DType>(i);
+  }
+  fail(Error::Buffer, "from_dlpack: there is no dtype of code ", int{d.code}, ", ", int{d.bits},
+       " bits and ", d.lanes, " lanes");
+}
+
+DLDevice to_dlpack_device(Device d) {
+  if (d.type == DeviceType::Meta) fail(Error::Value, "Unknown device type meta for Dlpack");
+  return {d.type == DeviceType::CPU ? kCPU : kCUDA, d.index < 0 ? 0 : d.index};
+}
+
+// ---- Export ---------------------------------------------------------------------------------------
+// What a consumer holds: the tensor, and the sizes and strides for it.
+template <class Managed>
+struct Export {
+  Managed managed;
+  PyObject* tensor;
+  int64_t dims[];
+};
+
+template <class Managed>
+void delete_export(Managed* m) {
+  PyGILState_STATE gil = PyGILState_Ensure();  // a consumer may be done in any thread
+  auto* e = static_cast<Export<Managed>*>(m->context);
+  Py_DECREF(e->tensor);
+  std::free(e);
+  PyGILState_Release(gil);
+}
+
+template <class Managed>
+void capsule_destructor(PyObject* capsule) {
+  const char* name = PyCapsule_GetName(capsule);
+  if (!name || (std::strcmp(name, kOld) && std::strcmp(name, kNew))) return;  // somebody took it
+  auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
+  if (m && m->deleter) m->deleter(m);
+}
+
+template <class Managed>
+PyObject* make_capsule(Tensor& t, const char* name) {
+  const Layout& l = *t.layout;
+  void* memory = std::calloc(1, sizeof(Export<Managed>) + 2 * l.ndim * sizeof(int64_t));
+  if (!memory) throw std::bad_alloc();
+  auto* e = static_cast<Export<Managed>*>(memory);
+  std::copy(l.dims, l.dims + 2 * l.ndim, e->dims);
+  e->tensor = new_ref(t.object());
+  e->managed.context = e;
+  e->managed.deleter = delete_export<Managed>;
+  e->managed.tensor = {t.numel() ? t.data() : nullptr, to_dlpack_device(t.device()), l.ndim,
+                       to_dlpack_type(t.dtype), e->dims, e->dims + l.ndim, 0};
+  if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) e->managed.major = 1;
+  PyObject* capsule = PyCapsule_New(&e->managed, name, capsule_destructor<Managed>);
+  if (!capsule) delete_export(&e->managed);
+  return checked(capsule);
+}
+
+PyObject* to_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const Signature signature{"__dlpack__", {"stream", "max_version", "dl_device", "copy"}, 0, 0};
+  return guard([&] {
+    PyObject* v[4];
+    signature.unpack(args, nargs, kwnames, v);
+    TensorRef t(as_tensor(self));
+    if (requires_grad(*t)) {
+      fail(Error::Buffer, "Can't export tensors that require gradient, use tensor.detach()");
+    }
+    to_dlpack_device(t->device());
+    if (v[3] == Py_True) t = clone(*t);
+    const_cast<Storage&>(t->storage->root()).resizable = false;
+    bool versioned = false;
+    if (given(v[1])) {
+      Object major = Object::steal(checked(PySequence_GetItem(v[1], 0)));
+      versioned = to_index(major.get()) >= 1;
+    }
+    return versioned ? make_capsule<DLManagedTensorVersioned>(*t, kNew)
+                     : make_capsule<DLManagedTensor>(*t, kOld);
+  });
+}
+
+PyObject* dlpack_device(PyObject* self, PyObject*) {
+  return guard([&] {
+    DLDevice d = to_dlpack_device(as_tensor(self)->device());
+    return Py_BuildValue("(ii)", d.type, d.id);
+  });
+}
+
+// ---- Import ---------------------------------------------------------------------------------------
+// The storage owns a capsule whose end is the producer's deleter.
+template <class Managed>
+Object take(PyObject* capsule, const char* name, const char* used, DLTensor& out) {
+  auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
+  if (!m) python_error();
+  Object owner = Object::steal(checked(PyCapsule_New(m, nullptr, [](PyObject* c) {
+    auto* managed = static_cast<Managed*>(PyCapsule_GetPointer(c, nullptr));
+    if (managed && managed->deleter) managed->deleter(managed);
+  })));
+  checked(PyCapsule_SetName(capsule, used));
+  out = m->tensor;
+  return owner;
+}
+
+Object capsule_of(PyObject* o) {
+  if (PyCapsule_CheckExact(o)) return Object(o);
+  Object method = Object::steal(checked(PyObject_GetAttrString(o, "__dlpack__")));
+  Object none = Object::steal(checked(PyTuple_New(0)));
+  Object version = Object::steal(checked(Py_BuildValue("{s(ii)}", "max_version", 1, 0)));
+  Object capsule = Object::steal(PyObject_Call(method.get(), none.get(), version.get()));
+  if (!capsule && PyErr_ExceptionMatches(PyExc_TypeError)) {  // a producer of before 1.0
+    PyErr_Clear();
+    capsule = Object::steal(PyObject_CallNoArgs(method.get()));
+  }
+  checked(capsule.get());
+  return capsule;
+}
+
+PyObject* py_from_dlpack(PyObject*, PyObject* o) {
+  return guard([&] { return tensor_object(from_dlpack(o)); });
+}
+
+PyMethodDef methods[] = {
+    {"__dlpack__", method(to_dlpack), METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"__dlpack_device__", dlpack_device, METH_NOARGS, nullptr},
+    {},
+};
+PyMethodDef functions[] = {
+    {"from_dlpack", py_from_dlpack, METH_O,
+     "from_dlpack(ext_tensor)\n--\n\n"
+     "A tensor of the memory of another library's array, or of a DLPack capsule."},
+    {},
+};
+
+}  // namespace
+
+TensorRef from_dlpack(PyObject* o) {
+  Object capsule = capsule_of(o);
+  DLTensor d;
+  const bool versioned = PyCapsule_IsValid(capsule.get(), kNew);
+  if (!versioned && !PyCapsule_IsValid(capsule.get(), kOld)) {
+    fail(Error::Runtime, "from_dlpack received an invalid capsule. Note that DLTensor capsules can be "
+         "consumed only once, so you might have already constructed a tensor from it once.");
+  }
+  Object owner = versioned ? take<DLManagedTensorVersioned>(capsule.get(), kNew, kNewUsed, d)
+                           : take<DLManagedTensor>(capsule.get(), kOld, kOldUsed, d);
+  if (d.device.type != kCPU) {
+    fail(Error::Buffer, "from_dlpack: memory of DLPack device type ", d.device.type,
+         " can't be used; copy it to the CPU first");
+  }
+  const DType dtype = from_dlpack_type(d.dtype);
+  if (d.ndim < 0 || d.ndim > kMaxDims) {
+    fail(Error::Buffer, "from_dlpack: a tensor has at most ", kMaxDims, " dims; got ", d.ndim);
+  }
+  Ints sizes(d.shape, d.ndim);
+  LayoutRef layout = contiguous_layout(sizes);
+  if (d.strides && layout->numel > 1) {
+    layout = checked_layout(sizes, {d.strides, d.ndim}, 0, "from_dlpack");
+  }
+  const size_t nbytes = static_cast<size_t>(reach(*layout).second + 1) * itemsize(dtype);
+  Ref<Storage> memory = foreign_storage(static_cast<char*>(d.data) + d.byte_offset, nbytes, Device{},
+                                        owner.get());
+  return make_tensor(memory.get(), layout.get(), dtype);
+}
+
+int init_dlpack(PyObject* module) {
+  return guard(-1, [&] {
+    add_methods(TensorType, methods);
+    return PyModule_AddFunctions(module, functions);
+  });
+}
+
+}  // namespace taimatsu

@@ -1,0 +1,135 @@
+// __torch_function__: types that take over the ops called on them.
+#include <algorithm>
+
+#include "python/python.h"
+
+namespace taimatsu {
+
+namespace {
+
+thread_local int disabled = 0;  // depth of DisableTorchFunctionSubclass
+PyObject* attribute_name;
+PyObject* no_override;  // what a class sets as its __torch_function__ to be a plain tensor
+
+struct Disable {
+  Disable() { ++disabled; }
+  ~Disable() { --disabled; }
+};
+
+Object override_of(PyObject* o) {
+  Object f = Object::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), attribute_name));
+  if (!f) PyErr_Clear();
+  return f.get() == no_override ? Object() : f;
+}
+
+// Those who override, once for each type, subclasses before their bases, else as they stand.
+void collect(PyObject* o, std::vector<PyObject*>& found) {
+  if (is_exact_tensor(o) || Py_TYPE(o) == ParameterType) return;
+  if (PyTuple_Check(o) || PyList_Check(o)) {
+    Py_ssize_t n = PySequence_Size(o);
+    for (Py_ssize_t i = 0; i < n; ++i) {
+      collect(PyTuple_Check(o) ? PyTuple_GetItem(o, i) : PyList_GetItem(o, i), found);
+    }
+    return;
+  }
+  if (!has_torch_function(o)) return;
+  auto at = found.end();
+  for (auto it = found.begin(); it != found.end(); ++it) {
+    if (Py_TYPE(*it) == Py_TYPE(o)) return;
+    if (at == found.end() && PyType_IsSubtype(Py_TYPE(o), Py_TYPE(*it))) at = it;
+  }
+  found.insert(at, o);
+}
+
+PyObject* disabled_torch_function(PyObject*, PyObject* const* v, Py_ssize_t n) {
+  return guard([&] {
+    if (n < 3) fail(Error::Type, "__torch_function__ takes func, types, args, kwargs");
+    Disable here;
+    return checked(PyObject_Call(v[0], v[2], n > 3 && v[3] != Py_None ? v[3] : nullptr));
+  });
+}
+
+PyObject* py_has_torch_function(PyObject*, PyObject* args) {  // a tuple of arguments
+  return guard([&] {
+    Object items = Object::steal(checked(PySequence_Tuple(args)));
+    std::vector<PyObject*> found;
+    collect(items.get(), found);
+    return boolean(!found.empty());
+  });
+}
+
+// Context manager: ops see subclasses as plain tensors.
+PyObject* disable_enter(PyObject*, PyObject*) {
+  ++disabled;
+  Py_RETURN_NONE;
+}
+PyObject* disable_exit(PyObject*, PyObject* const*, Py_ssize_t) {
+  --disabled;
+  Py_RETURN_NONE;
+}
+PyMethodDef disable_methods[] = {
+    {"__enter__", disable_enter, METH_NOARGS, nullptr},
+    {"__exit__", method(disable_exit), METH_FASTCALL, nullptr},
+    {},
+};
+PyType_Slot disable_slots[] = {
+    {Py_tp_doc, const_cast<char*>("Inside, ops see Tensor subclasses as plain tensors.")},
+    {Py_tp_methods, disable_methods},
+    {0, nullptr},
+};
+PyType_Spec disable_spec = {"taimatsu.DisableTorchFunctionSubclass", sizeof(PyObject), 0,
+                            Py_TPFLAGS_DEFAULT, disable_slots};
+
+PyMethodDef functions[] = {
+    {"_disabled_torch_function_impl", method(disabled_torch_function), METH_FASTCALL,
+     "As a class's ``__torch_function__``: its instances are treated as plain tensors."},
+    {"_has_torch_function", py_has_torch_function, METH_O,
+     "_has_torch_function(args)\n--\n\nWhether an argument's type overrides ops."},
+    {},
+};
+
+}  // namespace
+
+bool has_torch_function(PyObject* o) { return disabled == 0 && override_of(o); }
+
+PyObject* call_torch_function(PyObject* function, PyObject* self, PyObject* const* args,
+                              Py_ssize_t nargs, PyObject* kwnames) {
+  return guard([&]() -> PyObject* {
+    std::vector<PyObject*> positional, found;
+    if (self) positional.push_back(self);
+    positional.insert(positional.end(), args, args + nargs);
+    for (PyObject* o : positional) collect(o, found);
+    Object tuple = Object::steal(checked(PyTuple_New(positional.size())));
+    for (size_t i = 0; i < positional.size(); ++i) {
+      PyTuple_SetItem(tuple.get(), i, new_ref(positional[i]));
+    }
+    Object keywords = Object::steal(checked(PyDict_New()));
+    for (Py_ssize_t k = 0; kwnames && k < PyTuple_Size(kwnames); ++k) {
+      collect(args[nargs + k], found);
+      checked(PyDict_SetItem(keywords.get(), PyTuple_GetItem(kwnames, k), args[nargs + k]));
+    }
+    Object types = Object::steal(checked(PyTuple_New(found.size())));
+    for (size_t i = 0; i < found.size(); ++i) {
+      PyTuple_SetItem(types.get(), i, new_ref(reinterpret_cast<PyObject*>(Py_TYPE(found[i]))));
+    }
+    for (PyObject* o : found) {
+      Object f = override_of(o);
+      Object result = Object::steal(checked(PyObject_CallFunctionObjArgs(
+          f.get(), function, types.get(), tuple.get(), keywords.get(), nullptr)));
+      if (result.get() != Py_NotImplemented) return result.leak();
+    }
+    Object name = Object::steal(PyObject_GetAttrString(function, "__name__"));
+    if (!name) PyErr_Clear();
+    fail(Error::Type, "no implementation found for '", name ? to_string(name.get()) : "function",
+         "' on types that implement __torch_function__: ", to_string(types.get()));
+  });
+}
+
+int init_overrides(PyObject* module) {
+  attribute_name = PyUnicode_InternFromString("__torch_function__");
+  if (!attribute_name || PyModule_AddFunctions(module, functions) < 0) return -1;
+  no_override = PyObject_GetAttrString(module, "_disabled_torch_function_impl");
+  return no_override && add_type(module, disable_spec) ? 0 : -1;
+}
+
+}  // namespace taimatsu

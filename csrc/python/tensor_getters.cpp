@@ -1,0 +1,300 @@
+// The attributes of Tensor.
+#include "python/tensor_type.h"
+
+namespace taimatsu {
+
+namespace {
+
+// Most getters say what one expression says: GETTER(name, expression of `t` giving an object).
+#define TM_GETTER(name, expression)                 \
+  PyObject* get_##name(PyObject* self, void*) {     \
+    return guard([&]() -> PyObject* {               \
+      [[maybe_unused]] Tensor& t = *as_tensor(self); \
+      return expression;                            \
+    });                                             \
+  }
+
+TM_GETTER(shape, size_object(t.sizes()))
+TM_GETTER(dtype, new_ref(dtype_object(t.dtype)))
+TM_GETTER(device, device_object(t.device()))
+TM_GETTER(ndim, PyLong_FromLong(t.ndim()))
+TM_GETTER(itemsize, PyLong_FromLongLong(itemsize(t.dtype)))
+TM_GETTER(nbytes, PyLong_FromLongLong(t.numel() * itemsize(t.dtype)))
+TM_GETTER(requires_grad, boolean(requires_grad(t)))
+TM_GETTER(is_leaf, boolean(!requires_grad(t) || t.requires_grad))
+TM_GETTER(output_nr, PyLong_FromLong(t.output_index))
+TM_GETTER(version, PyLong_FromUnsignedLong(t.storage->version))
+TM_GETTER(base, new_ref(t.base ? t.base->object() : Py_None))
+TM_GETTER(grad, new_ref(t.grad ? t.grad->object() : Py_None))
+TM_GETTER(is_cpu, boolean(t.device().type == DeviceType::CPU))
+TM_GETTER(is_cuda, boolean(t.device().type == DeviceType::CUDA))
+TM_GETTER(is_meta, boolean(t.device().type == DeviceType::Meta))
+
+PyObject* get_layout(PyObject*, void*) {
+  static PyObject* strided = nullptr;
+  return guard([&] { return new_ref(python_function(strided, "taimatsu._core", "strided")); });
+}
+
+PyObject* get_grad_fn(PyObject* self, void*) {
+  return guard([&] {
+    Node* node = grad_fn(*as_tensor(self));
+    return new_ref(node ? &node->ob_base : Py_None);
+  });
+}
+
+// A tensor with attributes may be in a cycle, so the garbage collector has to know it.
+PyObject* get_dict(PyObject* self, void*) {
+  track(as_tensor(self));
+  return PyObject_GenericGetDict(self, nullptr);
+}
+
+// Kinds of tensor that PyTorch has and that are not there: programs ask before they use them.
+PyObject* get_false(PyObject*, void*) { Py_RETURN_FALSE; }
+
+PyObject* get_names(PyObject* self, void*) {
+  return guard([&] {
+    Object names = Object::steal(checked(PyTuple_New(as_tensor(self)->ndim())));
+    for (int i = 0; i < as_tensor(self)->ndim(); ++i) {
+      PyTuple_SetItem(names.get(), i, new_ref(Py_None));
+    }
+    return names.leak();
+  });
+}
+
+// ---- Setters ----------------------------------------------------------------------------------------
+// Setting an attribute: 0, or -1 with an error set. `value` is null for `del`.
+template <class F>
+int setter(PyObject* value, const char* name, F&& body) {
+  return guard(-1, [&] {
+    if (!value) fail(Error::Type, "can't delete the attribute '", name, "' of a Tensor");
+    body();
+    return 0;
+  });
+}
+
+int set_requires_grad(PyObject* self, PyObject* value, void*) {
+  return setter(value, "requires_grad", [&] {
+    if (!PyBool_Check(value)) {
+      fail(Error::Type, "requires_grad must be a bool; got ", type_name(value));
+    }
+    set_requires_grad(*as_tensor(self), value == Py_True);
+  });
+}
+
+int set_grad(PyObject* self, PyObject* value, void*) {
+  Tensor& t = *as_tensor(self);
+  return guard(-1, [&] {
+    if (!given(value)) {
+      Tensor* old = std::exchange(t.grad, nullptr);
+      if (old) release(old);
+      return 0;
+    }
+    if (!is_tensor(value)) {
+      fail(Error::Type, "assigned grad expected to be a Tensor or None but got grad of type ",
+           type_name(value));
+    }
+    Tensor& g = *as_tensor(value);
+    if (&g == &t) fail(Error::Runtime, "can't assign Variable as its own grad");
+    if (g.dtype != t.dtype) {
+      fail(Error::Runtime, "assigned grad has data of a different type; the tensor is ",
+           info(t.dtype).name, ", the grad ", info(g.dtype).name);
+    }
+    if (g.device().type != t.device().type) {
+      fail(Error::Runtime, "assigned grad has data located on a different device; the tensor is on ",
+           t.device().str(), ", the grad on ", g.device().str());
+    }
+    if (g.sizes() != t.sizes()) {
+      fail(Error::Runtime, "assigned grad has data of a different size; the tensor has sizes ",
+           format(t.sizes()), ", the grad ", format(g.sizes()));
+    }
+    track(&t);
+    retain(&g);
+    Tensor* old = std::exchange(t.grad, &g);
+    if (old) release(old);
+    return 0;
+  });
+}
+
+PyObject* get_data(PyObject* self, void*) {
+  return guard([&] {
+    Tensor& t = *as_tensor(self);
+    // Writes through `.data` are not counted against what was saved for backward.
+    Ref<Storage> memory = alias_storage(t.storage);
+    return adopt(is_plain_tensor(self) ? TensorType : Py_TYPE(self),
+                 make_tensor(memory.get(), t.layout, t.dtype));
+  });
+}
+
+int set_data(PyObject* self, PyObject* value, void*) {
+  return setter(value, "data", [&] {
+    if (!is_tensor(value)) {
+      fail(Error::Type, "Variable data has to be a tensor, but got ", type_name(value));
+    }
+    Tensor &t = *as_tensor(self), &from = *as_tensor(value);
+    if (&t == &from) return;
+    if ((t.requires_grad || t.node) && !is_differentiable(from.dtype)) {
+      fail(Error::Runtime, "data set to a tensor that requires gradients must be floating point or "
+           "complex dtype; got ", info(from.dtype).name);
+    }
+    Ref<Storage> memory = alias_storage(from.storage);
+    memory->version = t.storage->version;
+    set_contents(t, memory.get(), from.layout, from.dtype);
+  });
+}
+
+// ---- Views --------------------------------------------------------------------------------------------
+CoreOp kPermute{"permute"}, kTranspose{"transpose.int"}, kConj{"conj"}, kReal{"real"}, kImag{"imag"},
+    kCopy{"copy_"};
+
+TensorRef reversed_dims(Tensor& t) {
+  std::vector<int64_t> dims(t.ndim());
+  for (int i = 0; i < t.ndim(); ++i) dims[i] = t.ndim() - 1 - i;
+  return call1(kPermute.get(), {Value(&t), Value(Ints(dims))});
+}
+TensorRef swapped(Tensor& t, int64_t a, int64_t b) {
+  return call1(kTranspose.get(), {Value(&t), Value::of_int(a), Value::of_int(b)});
+}
+TensorRef conjugate(TensorRef t) {
+  return is_complex(t->dtype) ? call1(kConj.get(), {Value(t)}) : t;
+}
+
+PyObject* get_T(PyObject* self, void*) {
+  return guard([&] {
+    Tensor& t = *as_tensor(self);
+    if (t.ndim() != 2 && t.ndim() != 0) {
+      checked(PyErr_WarnEx(PyExc_UserWarning,
+                           "The use of `x.T` on tensors of dimension other than 2 to reverse their "
+                           "shape is deprecated; use `x.mT` to transpose batches of matrices or "
+                           "`x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the "
+                           "dimensions", 1));
+    }
+    return tensor_object(reversed_dims(t));
+  });
+}
+
+void want_matrices(const Tensor& t, const char* name) {
+  if (t.ndim() >= 2) return;
+  fail(Error::Runtime, "tensor.", name, " is only supported on matrices or batches of matrices. Got ",
+       t.ndim(), "-D tensor.");
+}
+
+PyObject* get_mT(PyObject* self, void*) {
+  return guard([&] {
+    want_matrices(*as_tensor(self), "mT");
+    return tensor_object(swapped(*as_tensor(self), -2, -1));
+  });
+}
+PyObject* get_mH(PyObject* self, void*) {
+  return guard([&] {
+    want_matrices(*as_tensor(self), "mH");
+    return tensor_object(conjugate(swapped(*as_tensor(self), -2, -1)));
+  });
+}
+PyObject* get_H(PyObject* self, void*) {
+  return guard([&] {
+    Tensor& t = *as_tensor(self);
+    if (t.ndim() != 2 && t.ndim() != 0) {
+      fail(Error::Runtime, "tensor.H is only supported on matrices (2-D tensors). Got ", t.ndim(),
+           "-D tensor.", t.ndim() > 2 ? " For batches of matrices, consider using tensor.mH" : "");
+    }
+    return tensor_object(conjugate(t.ndim() ? swapped(t, 0, 1) : TensorRef(&t)));
+  });
+}
+
+PyObject* get_real(PyObject* self, void*) {
+  return guard([&] {
+    if (!is_complex(as_tensor(self)->dtype)) return new_ref(self);
+    return tensor_object(call1(kReal.get(), {Value(as_tensor(self))}));
+  });
+}
+PyObject* get_imag(PyObject* self, void*) {
+  return guard([&] {
+    if (!is_complex(as_tensor(self)->dtype)) {
+      fail(Error::Runtime, "imag is not implemented for tensors with non-complex dtypes.");
+    }
+    return tensor_object(call1(kImag.get(), {Value(as_tensor(self))}));
+  });
+}
+
+// x.real = value: writes into the view that the getter gives. `closure` is the getter.
+int set_part(PyObject* self, PyObject* value, void* closure) {
+  return setter(value, "real or imag", [&] {
+    Object part = Object::steal(checked(reinterpret_cast<getter>(closure)(self, nullptr)));
+    Object copied = Object::steal(checked(PyObject_CallMethod(
+        part.get(), is_tensor(value) ? "copy_" : "fill_", "O", value)));
+  });
+}
+
+#define TM_ABSENT(name) {name, get_false, nullptr, "Always False: there are no such tensors.", nullptr}
+
+}  // namespace
+
+void set_requires_grad(Tensor& t, bool required) {
+  if (t.requires_grad == required && !requires_grad(t)) return;
+  if (requires_grad(t) && !t.requires_grad) {
+    if (required) return;
+    fail(Error::Runtime, "you can only change requires_grad flags of leaf variables. If you want to "
+         "use a computed variable in a subgraph that doesn't require differentiation use "
+         "var_no_grad = var.detach().");
+  }
+  if (required && !is_differentiable(t.dtype)) {
+    fail(Error::Runtime, "only Tensors of floating point and complex dtype can require gradients; "
+         "got ", info(t.dtype).name);
+  }
+  if (required && t.inference && !modes.inference) {
+    fail(Error::Runtime, "Setting requires_grad=True on inference tensor outside InferenceMode is "
+         "not allowed; clone() it first.");
+  }
+  t.requires_grad = required;
+}
+
+void set_contents(Tensor& t, Storage* storage, const Layout* layout, DType dtype) {
+  retain(storage);
+  retain(layout);
+  release(std::exchange(t.storage, storage));
+  release(std::exchange(t.layout, layout));
+  t.dtype = dtype;
+}
+
+PyGetSetDef tensor_getters[] = {
+    {"__dict__", get_dict, PyObject_GenericSetDict, nullptr, nullptr},
+    {"shape", get_shape, nullptr, "The sizes of the dimensions, a torch.Size.", nullptr},
+    {"dtype", get_dtype, nullptr, "The type of the elements.", nullptr},
+    {"device", get_device, nullptr, "Where the elements are.", nullptr},
+    {"layout", get_layout, nullptr, "torch.strided.", nullptr},
+    {"ndim", get_ndim, nullptr, "The number of dimensions.", nullptr},
+    {"itemsize", get_itemsize, nullptr, "Bytes in an element.", nullptr},
+    {"nbytes", get_nbytes, nullptr, "Bytes in all elements: numel() * itemsize.", nullptr},
+    {"requires_grad", get_requires_grad, set_requires_grad,
+     "Whether gradients are computed for this tensor. Settable on leaves; RuntimeError on others\n"
+     "and where the dtype is not floating or complex.", nullptr},
+    {"is_leaf", get_is_leaf, nullptr,
+     "True of tensors that no recorded op computed; backward() fills their `grad`.", nullptr},
+    {"grad", get_grad, set_grad, "The gradient that backward() accumulated, or None.", nullptr},
+    {"_grad", get_grad, set_grad, "The same as `grad`.", nullptr},
+    {"grad_fn", get_grad_fn, nullptr, "The node of the tape that computed this tensor, or None.",
+     nullptr},
+    {"output_nr", get_output_nr, nullptr, "Which output of `grad_fn` this tensor is.", nullptr},
+    {"_version", get_version, nullptr, "How often the memory was written in place.", nullptr},
+    {"_base", get_base, nullptr, "The tensor that this one is a view of, or None.", nullptr},
+    {"data", get_data, set_data,
+     "The same memory without history; writes through it are not counted. Settable.", nullptr},
+    {"T", get_T, nullptr, "The transpose of a matrix, a view.", nullptr},
+    {"mT", get_mT, nullptr, "The last two dimensions exchanged, a view.", nullptr},
+    {"H", get_H, nullptr, "The conjugate transpose of a matrix.", nullptr},
+    {"mH", get_mH, nullptr, "The conjugate, with the last two dimensions exchanged.", nullptr},
+    {"real", get_real, set_part, "The real parts, a view; of a real tensor itself.",
+     slot(get_real)},
+    {"imag", get_imag, set_part, "The imaginary parts, a view.", slot(get_imag)},
+    {"names", get_names, nullptr, "The names of the dimensions; always None.", nullptr},
+    {"is_cpu", get_is_cpu, nullptr, "On the CPU.", nullptr},
+    {"is_cuda", get_is_cuda, nullptr, "On an NVIDIA GPU.", nullptr},
+    {"is_meta", get_is_meta, nullptr, "On the meta device: sizes and dtype without data.", nullptr},
+    TM_ABSENT("is_sparse"), TM_ABSENT("is_sparse_csr"), TM_ABSENT("is_quantized"),
+    TM_ABSENT("is_mkldnn"), TM_ABSENT("is_nested"), TM_ABSENT("is_mps"), TM_ABSENT("is_xpu"),
+    TM_ABSENT("is_xla"), TM_ABSENT("is_mtia"), TM_ABSENT("is_maia"), TM_ABSENT("is_ipu"),
+    TM_ABSENT("is_vulkan"), TM_ABSENT("is_ort"), TM_ABSENT("is_hpu"),
+    {},
+};
+
+}  // namespace taimatsu

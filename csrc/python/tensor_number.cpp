@@ -1,0 +1,269 @@
+// The operators of Tensor: arithmetic, comparison, conversion to Python numbers.
+//
+// They build Values and call the table's ops directly; a method of the same meaning (`a.add(b)`)
+// goes through the op's argument parsing instead.
+#include <cmath>
+
+#include "python/tensor_type.h"
+
+namespace taimatsu {
+
+namespace {
+
+struct Operator {
+  CoreOp op;
+  const char* method;     // what an override is told was called
+  const char* reflected;
+  const char* inplace;
+  bool numbers = true;    // an operand may be a Python number
+};
+
+Operator kAdd{{"add"}, "__add__", "__radd__", "__iadd__"};
+Operator kSub{{"sub"}, "__sub__", "__rsub__", "__isub__"};
+Operator kMul{{"mul"}, "__mul__", "__rmul__", "__imul__"};
+Operator kDiv{{"div"}, "__truediv__", "__rtruediv__", "__itruediv__"};
+Operator kFloorDiv{{"floor_divide"}, "__floordiv__", "__rfloordiv__", "__ifloordiv__"};
+Operator kMod{{"remainder"}, "__mod__", "__rmod__", "__imod__"};
+Operator kPow{{"pow"}, "__pow__", "__rpow__", "__ipow__"};
+Operator kMatmul{{"matmul"}, "__matmul__", "__rmatmul__", "__imatmul__", false};
+Operator kAnd{{"bitwise_and"}, "__and__", "__rand__", "__iand__"};
+Operator kOr{{"bitwise_or"}, "__or__", "__ror__", "__ior__"};
+Operator kXor{{"bitwise_xor"}, "__xor__", "__rxor__", "__ixor__"};
+Operator kLeft{{"bitwise_left_shift"}, "__lshift__", "__rlshift__", "__ilshift__"};
+Operator kRight{{"bitwise_right_shift"}, "__rshift__", "__rrshift__", "__irshift__"};
+Operator kCompare[] = {  // by Py_LT ...
+    {{"lt"}, "__lt__", "__gt__", nullptr}, {{"le"}, "__le__", "__ge__", nullptr},
+    {{"eq"}, "__eq__", "__eq__", nullptr}, {{"ne"}, "__ne__", "__ne__", nullptr},
+    {{"gt"}, "__gt__", "__lt__", nullptr}, {{"ge"}, "__ge__", "__le__", nullptr},
+};
+
+enum class Operand { Fine, Override, Foreign };
+
+// `holder` keeps alive the tensor that a NumPy array is seen as.
+Operand uncommon_operand(PyObject* o, bool numbers, Value& v, TensorRef& holder) {
+  if (is_tensor(o)) {
+    if (has_torch_function(o)) return Operand::Override;
+    v = Value(as_tensor(o));
+    return Operand::Fine;
+  }
+  if (o == Py_None || PyUnicode_Check(o) || PyList_Check(o) || PyTuple_Check(o)) {
+    return Operand::Foreign;
+  }
+  if (is_numpy_array(o)) {
+    holder = from_array(o, false);
+    v = Value(holder);
+    return Operand::Fine;
+  }
+  if (!PyLong_Check(o) && !PyFloat_Check(o) && !PyComplex_Check(o) && !is_numpy_scalar(o)) {
+    return has_torch_function(o) ? Operand::Override : Operand::Foreign;
+  }
+  Number n;
+  if (!numbers || !number_of(o, n)) return Operand::Foreign;
+  v = Value(n);
+  return Operand::Fine;
+}
+
+inline Operand operand(PyObject* o, bool numbers, Value& v, TensorRef& holder) {
+  if (is_plain_tensor(o)) {
+    v = Value(as_tensor(o));
+    return Operand::Fine;
+  }
+  if (numbers && PyFloat_CheckExact(o)) {
+    v = Value::of_float(PyFloat_AsDouble(o));
+    return Operand::Fine;
+  }
+  return uncommon_operand(o, numbers, v, holder);
+}
+
+PyObject* overridden(const char* method, PyObject* self, PyObject* other) {
+  auto* type = reinterpret_cast<PyObject*>(TensorType);
+  Object f = Object::steal(checked(PyObject_GetAttrString(type, method)));
+  PyObject* args[] = {self, other};
+  return call_torch_function(f.get(), nullptr, args, 2, nullptr);
+}
+
+PyObject* binary(Operator& f, PyObject* a, PyObject* b) {
+  return guard([&]() -> PyObject* {
+    Value v[kMaxOperatorArgs];
+    TensorRef holder;
+    Operand first = operand(a, f.numbers, v[0], holder);
+    Operand second = operand(b, f.numbers, v[1], holder);
+    if (first == Operand::Fine && second == Operand::Fine) return call_op(f.op, v, 2);
+    if (first == Operand::Override || second == Operand::Override) {
+      return is_tensor(a) ? overridden(f.method, a, b) : overridden(f.reflected, b, a);
+    }
+    return new_ref(Py_NotImplemented);
+  });
+}
+
+PyObject* inplace(Operator& f, PyObject* a, PyObject* b) {
+  return guard([&]() -> PyObject* {
+    Value v[kMaxOperatorArgs];
+    TensorRef holder;
+    Operand first = operand(a, false, v[0], holder);
+    Operand second = operand(b, f.numbers, v[1], holder);
+    if (first == Operand::Fine && second == Operand::Fine) return call_op_inplace(f.op, v, 2);
+    if (first == Operand::Override || second == Operand::Override) {
+      return overridden(f.inplace, a, b);
+    }
+    return new_ref(Py_NotImplemented);
+  });
+}
+
+template <Operator& f>
+PyObject* nb(PyObject* a, PyObject* b) {
+  return binary(f, a, b);
+}
+template <Operator& f>
+PyObject* nb_inplace(PyObject* a, PyObject* b) {
+  return inplace(f, a, b);
+}
+
+PyObject* power(PyObject* a, PyObject* b, PyObject* modulus) {
+  if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
+  return binary(kPow, a, b);
+}
+PyObject* inplace_power(PyObject* a, PyObject* b, PyObject* modulus) {
+  if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
+  return inplace(kPow, a, b);
+}
+
+PyObject* compare(PyObject* a, PyObject* b, int op) { return binary(kCompare[op], a, b); }
+
+// ---- Of one operand -----------------------------------------------------------------------------
+struct UnaryOperator {
+  CoreOp op;
+  const char* method;
+};
+UnaryOperator kNeg{{"neg"}, "__neg__"}, kAbs{{"abs"}, "__abs__"}, kInvert{{"bitwise_not"}, "__invert__"};
+
+template <UnaryOperator& f>
+PyObject* unary(PyObject* self) {
+  return guard([&]() -> PyObject* {
+    if (!is_plain_tensor(self) && has_torch_function(self)) {
+      auto* type = reinterpret_cast<PyObject*>(TensorType);
+      Object name = Object::steal(checked(PyObject_GetAttrString(type, f.method)));
+      return call_torch_function(name.get(), nullptr, &self, 1, nullptr);
+    }
+    Value v[kMaxOperatorArgs] = {Value(as_tensor(self))};
+    return call_op(f.op, v, 1);
+  });
+}
+
+PyObject* positive(PyObject* self) { return new_ref(self); }
+
+// ---- To Python's numbers ------------------------------------------------------------------------
+Number only_element(PyObject* self) {
+  const Tensor& t = *as_tensor(self);
+  if (t.numel() != 1) {
+    fail(Error::Value, "only one element tensors can be converted to Python scalars; got sizes ",
+         format(t.sizes()));
+  }
+  return read_item(t);
+}
+
+int truth(PyObject* self) {
+  return guard(-1, [&] {
+    const Tensor& t = *as_tensor(self);
+    if (t.numel() != 1) {
+      fail(Error::Runtime, "Boolean value of Tensor with ", t.numel() ? "more than one value" : "no values",
+           " is ambiguous; use any() or all()");
+    }
+    std::complex<double> z = read_item(t).as_complex();
+    return z.real() != 0 || z.imag() != 0 ? 1 : 0;
+  });
+}
+
+void refuse_complex(const Number& n, const char* what) {
+  if (n.tag == Number::Complex && n.imag != 0) {
+    fail(Error::Runtime, "value cannot be converted to type ", what,
+         " without overflow: its imaginary part is not 0; take .real first");
+  }
+}
+
+PyObject* to_python_float(PyObject* self) {
+  return guard([&] {
+    Number n = only_element(self);
+    refuse_complex(n, "double");
+    if (n.tag == Number::Int && as_tensor(self)->dtype == DType::U64) {
+      return PyFloat_FromDouble(static_cast<double>(static_cast<uint64_t>(n.i)));
+    }
+    return PyFloat_FromDouble(n.as_double());
+  });
+}
+
+PyObject* to_python_int(PyObject* self) {
+  return guard([&] {
+    Number n = only_element(self);
+    refuse_complex(n, "int64_t");
+    if (n.tag >= Number::Float) return checked(PyLong_FromDouble(n.f));
+    if (as_tensor(self)->dtype == DType::U64) return PyLong_FromUnsignedLongLong(n.i);
+    return PyLong_FromLongLong(n.i);
+  });
+}
+
+PyObject* to_python_index(PyObject* self) {
+  const Tensor& t = *as_tensor(self);
+  if (t.numel() != 1 || !is_integral(t.dtype, true)) {
+    PyErr_SetString(PyExc_TypeError,
+                    "only integer tensors of a single element can be converted to an index");
+    return nullptr;
+  }
+  return to_python_int(self);
+}
+
+PyObject* to_python_complex(PyObject* self, PyObject*) {
+  return guard([&] {
+    std::complex<double> z = only_element(self).as_complex();
+    return PyComplex_FromDoubles(z.real(), z.imag());
+  });
+}
+
+}  // namespace
+
+PyMethodDef number_methods[] = {
+    {"__complex__", to_python_complex, METH_NOARGS, nullptr},
+    {},
+};
+
+const std::vector<PyType_Slot>& number_slots() {
+  static const std::vector<PyType_Slot> slots = {
+      {Py_nb_add, slot(nb<kAdd>)},
+      {Py_nb_subtract, slot(nb<kSub>)},
+      {Py_nb_multiply, slot(nb<kMul>)},
+      {Py_nb_true_divide, slot(nb<kDiv>)},
+      {Py_nb_floor_divide, slot(nb<kFloorDiv>)},
+      {Py_nb_remainder, slot(nb<kMod>)},
+      {Py_nb_power, slot(power)},
+      {Py_nb_matrix_multiply, slot(nb<kMatmul>)},
+      {Py_nb_and, slot(nb<kAnd>)},
+      {Py_nb_or, slot(nb<kOr>)},
+      {Py_nb_xor, slot(nb<kXor>)},
+      {Py_nb_lshift, slot(nb<kLeft>)},
+      {Py_nb_rshift, slot(nb<kRight>)},
+      {Py_nb_inplace_add, slot(nb_inplace<kAdd>)},
+      {Py_nb_inplace_subtract, slot(nb_inplace<kSub>)},
+      {Py_nb_inplace_multiply, slot(nb_inplace<kMul>)},
+      {Py_nb_inplace_true_divide, slot(nb_inplace<kDiv>)},
+      {Py_nb_inplace_floor_divide, slot(nb_inplace<kFloorDiv>)},
+      {Py_nb_inplace_remainder, slot(nb_inplace<kMod>)},
+      {Py_nb_inplace_power, slot(inplace_power)},
+      {Py_nb_inplace_and, slot(nb_inplace<kAnd>)},
+      {Py_nb_inplace_or, slot(nb_inplace<kOr>)},
+      {Py_nb_inplace_xor, slot(nb_inplace<kXor>)},
+      {Py_nb_inplace_lshift, slot(nb_inplace<kLeft>)},
+      {Py_nb_inplace_rshift, slot(nb_inplace<kRight>)},
+      {Py_nb_negative, slot(unary<kNeg>)},
+      {Py_nb_positive, slot(positive)},
+      {Py_nb_absolute, slot(unary<kAbs>)},
+      {Py_nb_invert, slot(unary<kInvert>)},
+      {Py_nb_bool, slot(truth)},
+      {Py_nb_int, slot(to_python_int)},
+      {Py_nb_float, slot(to_python_float)},
+      {Py_nb_index, slot(to_python_index)},
+      {Py_tp_richcompare, slot(compare)},
+  };
+  return slots;
+}
+
+}  // namespace taimatsu

@@ -1,0 +1,177 @@
+#include "tensor/storage.h"
+
+#include <algorithm>
+#include <new>
+
+namespace taimatsu {
+
+// ---- Devices ------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr const char* kDeviceNames[] = {"cpu", "cuda", "meta"};
+constexpr int kDeviceTypes = 3;
+
+const Backend kCpu = {
+    "cpu",
+    [](size_t bytes, Device) { return cpu_allocate(bytes); },
+    [](void* p, size_t bytes, Device) { cpu_free(p, bytes); },
+    [](void* to, Device, const void* from, Device, size_t bytes) { std::memcpy(to, from, bytes); },
+    [](Device) {},
+};
+
+// Sizes and dtypes without memory.
+const Backend kMeta = {
+    "meta",
+    [](size_t, Device) -> void* { return nullptr; },
+    [](void*, size_t, Device) {},
+    [](void*, Device, const void*, Device, size_t) {},
+    [](Device) {},
+};
+
+const Backend* backends[kDeviceTypes] = {&kCpu, nullptr, &kMeta};
+
+}  // namespace
+
+std::string Device::str() const {
+  std::string name = kDeviceNames[static_cast<int>(type)];
+  return index < 0 ? name : concat(name, ":", static_cast<int>(index));
+}
+
+Device Device::parse(const char* text) {
+  if (!*text) fail(Error::Runtime, "Device string must not be empty");
+  const char* colon = std::strchr(text, ':');
+  std::string name(text, colon ? colon - text : std::strlen(text));
+  auto found = std::find(std::begin(kDeviceNames), std::end(kDeviceNames), name);
+  if (found == std::end(kDeviceNames)) {
+    fail(Error::Runtime, "Expected one of cpu, cuda, meta device type at start of device string: ",
+         text);
+  }
+  Device d;
+  d.type = static_cast<DeviceType>(found - std::begin(kDeviceNames));
+  if (colon) {
+    const char* digits = colon + 1;
+    size_t n = std::strlen(digits);
+    bool number = n >= 1 && n <= 3 && std::strspn(digits, "0123456789") == n;
+    int index = number ? std::atoi(digits) : -1;
+    if (index < 0 || index > 127 || (n > 1 && digits[0] == '0')) {
+      fail(Error::Runtime, "Invalid device string: '", text, "'");
+    }
+    d.index = static_cast<int8_t>(index);
+  }
+  return d;
+}
+
+const Backend& backend(DeviceType t) {
+  const Backend* b = backends[static_cast<int>(t)];
+  if (!b) {
+    fail(Error::Runtime, "device type ", kDeviceNames[static_cast<int>(t)],
+         " is not available in this process; use device='cpu'");
+  }
+  return *b;
+}
+
+void register_backend(DeviceType t, const Backend& b) { backends[static_cast<int>(t)] = &b; }
+
+// ---- Storages -----------------------------------------------------------------------------------
+
+namespace {
+
+// A Storage is a block of the CPU allocator. Data of up to kRoom bytes on the CPU lies behind it in
+// the same block: small tensors come and go with one allocation less.
+constexpr size_t kHeader = (sizeof(Storage) + 63) / 64 * 64;
+constexpr size_t kRoom = 64;
+
+void* room(Storage& s) { return reinterpret_cast<char*>(&s) + kHeader; }
+
+inline Ref<Storage> make_storage(Device d, bool has_room = false) {
+  Storage* s = new (cpu_allocate(has_room ? kHeader + kRoom : kHeader)) Storage;
+  s->device = d;
+  s->has_room = has_room;
+  return s;
+}
+
+void free_data(Storage& s) {
+  if (s.data && s.data != room(s)) backend(s.device.type).free(s.data, s.nbytes, s.device);
+}
+
+void unlink(Storage* alias) {
+  Storage** link = &alias->base->aliases;
+  while (*link != alias) link = &(*link)->next;
+  *link = alias->next;
+}
+
+}  // namespace
+
+Ref<Storage> new_storage(size_t nbytes, Device d) {
+  if (nbytes == 0 || nbytes > kRoom || d.type != DeviceType::CPU) {
+    Ref<Storage> s = make_storage(d);
+    if (nbytes) s->data = backend(d.type).allocate(nbytes, d);
+    s->nbytes = nbytes;
+    return s;
+  }
+  Ref<Storage> s = make_storage(d, true);
+  s->data = room(*s);
+  s->nbytes = nbytes;
+  return s;
+}
+
+Ref<Storage> alias_storage(Storage* s) {
+  Storage* root = s->base ? s->base : s;
+  Ref<Storage> alias = make_storage(root->device);
+  retain(root);
+  alias->base = root;
+  alias->next = std::exchange(root->aliases, alias.get());
+  alias->data = root->data;
+  alias->nbytes = root->nbytes;
+  alias->resizable = root->resizable;
+  alias->shared_memory = root->shared_memory;
+  return alias;
+}
+
+Ref<Storage> foreign_storage(void* data, size_t nbytes, Device d, PyObject* owner,
+                             void (*deleter)(Storage&)) {
+  Ref<Storage> s = make_storage(d);
+  s->data = data;
+  s->nbytes = nbytes;
+  s->resizable = false;
+  Py_XINCREF(owner);
+  s->owner = owner;
+  s->deleter = deleter;
+  return s;
+}
+
+void free_storage(Storage* s) {
+  if (s->base) {
+    unlink(s);
+    release(s->base);
+  } else if (s->owner || s->deleter) {
+    if (s->deleter) s->deleter(*s);
+    Py_XDECREF(s->owner);
+  } else {
+    free_data(*s);
+  }
+  cpu_free(s, s->has_room ? kHeader + kRoom : kHeader);
+}
+
+void resize_storage(Storage& s, size_t nbytes) {
+  Storage& root = s.base ? *s.base : s;
+  if (!root.resizable) {
+    fail(Error::Runtime, "Trying to resize storage that is not resizable; it has ", root.nbytes,
+         " bytes, ", nbytes, " were asked for; clone() the tensor first");
+  }
+  if (nbytes == root.nbytes) return;
+  const Backend& b = backend(root.device.type);
+  void* data = nbytes ? b.allocate(nbytes, root.device) : nullptr;
+  size_t kept = std::min(nbytes, root.nbytes);
+  if (kept) b.copy(data, root.device, root.data, root.device, kept);
+  free_data(root);
+  root.data = data;
+  root.nbytes = nbytes;
+  for (Storage* a = root.aliases; a; a = a->next) {
+    a->data = data;
+    a->nbytes = nbytes;
+  }
+}
+
+}  // namespace taimatsu

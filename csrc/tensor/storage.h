@@ -1,0 +1,75 @@
+// Storage: a run of bytes on a device, with the version counter of in-place writes.
+#pragma once
+
+#include "base.h"
+
+namespace taimatsu {
+
+enum class DeviceType : uint8_t { CPU, CUDA, Meta };
+struct Device {
+  DeviceType type = DeviceType::CPU;
+  int8_t index = -1;  // -1: the current one
+  bool operator==(const Device& o) const { return type == o.type && index == o.index; }
+  bool operator!=(const Device& o) const { return !(*this == o); }
+  std::string str() const;
+  static Device parse(const char* text);  // "cpu", "cuda:1", "meta"; throws like PyTorch
+};
+
+// What a kind of device provides. Nothing above this struct and code generation's target knows
+// which device it is on.
+struct Backend {
+  const char* name;
+  void* (*allocate)(size_t bytes, Device d);           // 64-byte aligned; throws OutOfMemory
+  void (*free)(void* p, size_t bytes, Device d);
+  void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+  void (*synchronize)(Device d);
+};
+const Backend& backend(DeviceType t);  // throws if there is none
+void register_backend(DeviceType t, const Backend& b);
+
+struct Storage : Counted {
+  uint32_t version = 0;         // counts in-place writes
+  const struct Op* writer = nullptr;  // the op of the last one, for error messages
+  Device device;
+  bool resizable = true;
+  void* data = nullptr;         // null on meta, and for 0 bytes
+  size_t nbytes = 0;
+  Storage* base = nullptr;      // of an alias: the owner of the memory (`Tensor.data`, `set_data`)
+  Storage* aliases = nullptr;   // borrowed: the first alias of this one ...
+  Storage* next = nullptr;      // ... and of an alias: the next one
+  PyObject* owner = nullptr;    // of foreign memory: what keeps it alive (a NumPy array, a capsule)
+  void (*deleter)(Storage&) = nullptr;  // of foreign memory
+  PyObject* wrapper = nullptr;  // borrowed: the UntypedStorage object, while it lives
+  bool shared_memory = false;
+  bool has_room = false;        // small data fits behind the Storage, in its own block
+
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+  const Storage& root() const { return base ? *base : *this; }
+};
+inline void retain(Storage* s) { ++s->refs; }
+void free_storage(Storage* s);
+inline void release(Storage* s) {
+  if (--s->refs == 0) free_storage(s);
+}
+
+Ref<Storage> new_storage(size_t nbytes, Device d = {});
+Ref<Storage> alias_storage(Storage* s);  // the same memory, a version counter of its own
+Ref<Storage> foreign_storage(void* data, size_t nbytes, Device d, PyObject* owner,
+                             void (*deleter)(Storage&) = nullptr);
+void resize_storage(Storage& s, size_t nbytes);  // of its aliases too; keeps the contents
+
+// The caching CPU allocator (allocator.cpp): size classes, 64-byte aligned, gives memory back. A
+// block is freed with the size that it was allocated with. GIL held.
+void* cpu_allocate(size_t bytes);  // throws OutOfMemory
+void cpu_free(void* p, size_t bytes);
+struct MemoryStats {
+  int64_t allocated, reserved, peak_allocated, peak_reserved, allocations, system_allocations;
+};
+MemoryStats cpu_memory_stats();
+void reset_peak_cpu_memory_stats();
+void empty_cpu_cache();
+
+}  // namespace taimatsu

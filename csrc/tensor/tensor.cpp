@@ -1,0 +1,72 @@
+#include "tensor/tensor.h"
+
+#include "tensor/freelist.h"
+
+namespace taimatsu {
+
+PyTypeObject* TensorType = nullptr;
+PyTypeObject* ParameterType = nullptr;
+
+namespace {
+
+// Memory of dead Tensors, garbage collector's header included. Through here neither the allocator
+// of Python objects nor the collector's count of new objects is touched.
+FreeList<sizeof(PyObject)> dead;
+constexpr int kKeep = 1024;
+
+size_t bytes_of(const Layout& l, DType dtype) {
+  int64_t elements = l.dense ? l.offset + l.numel : reach(l).second + 1, bytes;
+  if (__builtin_mul_overflow(elements, itemsize(dtype), &bytes)) {
+    fail(Error::Runtime, "Storage size calculation overflowed with sizes=", format(l.sizes()));
+  }
+  return static_cast<size_t>(bytes);
+}
+
+}  // namespace
+
+TensorRef make_tensor(Storage* storage, const Layout* layout, DType dtype) {
+  Tensor* t = static_cast<Tensor*>(dead.pop());
+  if (t) {
+    PyObject_Init(t->object(), TensorType);
+  } else {
+    t = PyObject_GC_New(Tensor, TensorType);
+    if (!t) python_error();
+  }
+  std::memset(reinterpret_cast<char*>(t) + sizeof(PyObject), 0, sizeof(Tensor) - sizeof(PyObject));
+  retain(storage);
+  retain(layout);
+  t->storage = storage;
+  t->layout = layout;
+  t->dtype = dtype;
+  return TensorRef::steal(t);
+}
+
+void recycle(Tensor* t) {
+  PyTypeObject* type = Py_TYPE(t->object());
+  if (kFreeLists && dead.size() < kKeep) {
+    dead.push(t);
+  } else {
+    PyObject_GC_Del(t);
+  }
+  Py_DECREF(reinterpret_cast<PyObject*>(type));  // an instance of a heap type owns one
+}
+
+void track(Tensor* t) {
+  if (t->tracked) return;
+  t->tracked = true;
+  PyObject_GC_Track(t);
+}
+
+TensorRef empty(const Layout* layout, DType dtype, Device d) {
+  return make_tensor(new_storage(bytes_of(*layout, dtype), d).get(), layout, dtype);
+}
+
+TensorRef empty(Ints sizes, DType dtype, Device d) {
+  return empty(contiguous_layout(sizes).get(), dtype, d);
+}
+
+TensorRef empty_like(const Tensor& t) {
+  return empty(dense_layout_like(*t.layout).get(), t.dtype, t.device());
+}
+
+}  // namespace taimatsu

@@ -1,0 +1,72 @@
+"""Taimatsu: PyTorch's programming model, rebuilt Python-first.
+
+    import taimatsu as torch
+
+Subpackages (`nn`, `optim`, ...) are imported on first use, so that `import taimatsu` stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from . import _core
+from ._core import *  # noqa: F403  (Tensor, dtypes, devices, modes: the native core's public names)
+from ._core import (
+    Generator,
+    Size,
+    Tensor,
+    UntypedStorage,
+    device,
+    dtype,
+    layout,
+    memory_format,
+)
+from .version import __version__
+
+# isort: split
+from . import ops
+from ._tensor import *  # noqa: F403  (Tensor's methods in Python; e, pi, inf ...)
+from .functional import *  # noqa: F403  (functions of several ops: einsum, meshgrid ...)
+
+globals().update(ops.namespaces[""])
+
+_LAZY_MODULES = frozenset((
+    "amp", "autograd", "codegen", "distributions", "export", "fft", "func", "hub", "jit", "linalg",
+    "multiprocessing", "nn", "onnx", "optim", "overrides", "profiler", "random", "return_types",
+    "serialization", "special", "testing", "types", "utils",
+))  # fmt: skip
+# Names of the top level that live in subpackages.
+_LAZY_NAMES = {
+    "save": "serialization",
+    "load": "serialization",
+    "set_printoptions": "_tensor_str",
+    "pointwise": "ops.table",
+    "row": "ops.table",
+    "indexed": "ops.table",
+    "manual_seed": "random",
+    "seed": "random",
+    "initial_seed": "random",
+    "get_rng_state": "random",
+    "set_rng_state": "random",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _LAZY_NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES})
+
+
+__all__ = [
+    "Generator", "Size", "Tensor", "UntypedStorage", "__version__", "_core", "device", "dtype",
+    "layout", "memory_format", *ops.namespaces[""],
+]  # fmt: skip

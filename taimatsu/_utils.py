@@ -1,0 +1,146 @@
+"""What pickles of tensors are made of: a storage, and a function that puts a tensor over it.
+
+The names and arguments of the ``_rebuild_*`` functions are part of the checkpoint format.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import taimatsu as torch
+
+# The storage class by which a checkpoint names a dtype; the younger dtypes have none and are
+# written as an untyped storage and a dtype.
+STORAGE_NAMES = {
+    "float64": "DoubleStorage",
+    "float32": "FloatStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+    "int64": "LongStorage",
+    "int32": "IntStorage",
+    "int16": "ShortStorage",
+    "int8": "CharStorage",
+    "uint8": "ByteStorage",
+    "bool": "BoolStorage",
+    "complex64": "ComplexFloatStorage",
+    "complex128": "ComplexDoubleStorage",
+}
+STORAGE_DTYPES = {storage: dtype for dtype, storage in STORAGE_NAMES.items()}
+
+
+def dtype_name(dtype: Any) -> str:
+    """"float32" of torch.float32."""
+    return str(dtype).rpartition(".")[2]
+
+
+class TypedStorage(NamedTuple):
+    """A storage and the dtype of its elements, as a checkpoint refers to it.
+
+    ``dtype`` is None for an untyped storage, ``untyped`` is None where only the meta device is
+    wanted.
+    """
+
+    untyped: Any
+    dtype: Any
+
+    def __reduce__(self) -> tuple:
+        # Reached when a tensor is pickled outside of `save`, which writes storages by itself.
+        return _rebuild_storage, (bytes(memoryview(self.untyped)), self.dtype)
+
+
+def _rebuild_storage(data: bytes, dtype: Any) -> TypedStorage:
+    storage = torch._core.UntypedStorage(len(data))
+    if data:
+        memoryview(storage).cast("B")[:] = data
+    return TypedStorage(storage, dtype)
+
+
+def attributes(tensor: Any) -> dict[str, Any]:
+    """The attributes that a user set on a tensor."""
+    return dict(getattr(tensor, "__dict__", {}))
+
+
+def reduce_tensor(tensor: Any, protocol: int) -> tuple:
+    """What ``Tensor.__reduce_ex__`` gives: storage, offset, sizes and strides, so that tensors that
+    share memory still do after unpickling.
+
+    Raises RuntimeError for tensors that have no memory of their own, as results of the tape don't.
+    """
+    args = _reduce_data(tensor)
+    state = attributes(tensor)
+    if type(tensor) is torch.Tensor and not state:
+        return args
+    return _rebuild_from_type_v2, (args[0], type(tensor), args[1], state)
+
+
+def _reduce_data(tensor: Any) -> tuple:
+    size, stride = tuple(tensor.size()), tensor.stride()
+    if tensor.device.type == "meta":
+        args = (tensor.dtype, size, stride, tensor.requires_grad)
+        return _rebuild_meta_tensor_no_storage, args
+    dtype = tensor.dtype
+    typed = dtype_name(dtype) in STORAGE_NAMES
+    storage = TypedStorage(tensor.untyped_storage(), dtype if typed else None)
+    hooks: OrderedDict = OrderedDict()  # hooks are not saved; the format has a place for them
+    fields = (storage, tensor.storage_offset(), size, stride, tensor.requires_grad, hooks)
+    return (_rebuild_tensor_v2, fields) if typed else (_rebuild_tensor_v3, (*fields, dtype))
+
+
+def _rebuild_tensor(storage, storage_offset, size, stride):
+    dtype = storage.dtype or torch.uint8
+    if storage.untyped is None:
+        return torch.empty_strided(size, stride, dtype=dtype, device="meta")
+    return torch._core.tensor_from_storage(storage.untyped, dtype, storage_offset, size, stride)
+
+
+def _rebuild_tensor_v2(
+    storage, storage_offset, size, stride, requires_grad, backward_hooks, metadata=None
+):
+    tensor = _rebuild_tensor(storage, storage_offset, size, stride)
+    if metadata and metadata.get("conj"):
+        tensor = tensor.conj().resolve_conj()
+    if metadata and metadata.get("neg"):
+        tensor = -tensor
+    tensor.requires_grad = requires_grad
+    return tensor
+
+
+def _rebuild_tensor_v3(
+    storage, storage_offset, size, stride, requires_grad, backward_hooks, dtype, metadata=None
+):
+    typed = TypedStorage(storage.untyped, dtype)
+    return _rebuild_tensor_v2(
+        typed, storage_offset, size, stride, requires_grad, backward_hooks, metadata
+    )
+
+
+def _rebuild_meta_tensor_no_storage(dtype, size, stride, requires_grad):
+    tensor = torch.empty_strided(size, stride, dtype=dtype, device="meta")
+    tensor.requires_grad = requires_grad
+    return tensor
+
+
+def _rebuild_parameter(data, requires_grad, backward_hooks):
+    return torch.nn.Parameter(data, requires_grad)
+
+
+def _rebuild_parameter_with_state(data, requires_grad, backward_hooks, state):
+    return _set_state(torch.nn.Parameter(data, requires_grad), state)
+
+
+def _rebuild_from_type_v2(func, new_type, args, state):
+    tensor = func(*args)
+    if not isinstance(tensor, torch.Tensor) or not issubclass(new_type, torch.Tensor):
+        raise TypeError(f"_rebuild_from_type_v2: makes tensors only; got {new_type}")
+    if type(tensor) is not new_type:
+        tensor = tensor.as_subclass(new_type)
+    return _set_state(tensor, state)
+
+
+def _set_state(tensor: Any, state: Any) -> Any:
+    fields, slots = state if isinstance(state, tuple) else (state, None)
+    for values in (fields, slots):
+        for name, value in (values or {}).items():
+            setattr(tensor, name, value)
+    return tensor

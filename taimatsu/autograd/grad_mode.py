@@ -1,0 +1,82 @@
+"""Whether ops are recorded: context managers that are decorators too."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from taimatsu._core import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+
+__all__ = [
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def decorate(mode: Any, function: F) -> F:
+    """``function`` with every call of it inside a fresh ``mode``.
+
+    A generator function enters the mode each time it runs on, and leaves it while it is suspended.
+    """
+    if inspect.isclass(function):
+        raise TypeError(
+            f"{type(mode).__name__}: can't decorate the class {function.__name__}; decorate its "
+            "methods"
+        )
+    if inspect.isgeneratorfunction(function):
+        wrapped = _generator(mode, function)
+    elif inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def wrapped(*args, **kwargs):
+            with mode.clone():
+                return await function(*args, **kwargs)
+    else:
+
+        @functools.wraps(function)
+        def wrapped(*args, **kwargs):
+            with mode.clone():
+                return function(*args, **kwargs)
+
+    return wrapped
+
+
+def _generator(mode: Any, function: Callable) -> Callable:
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        generator = function(*args, **kwargs)
+        step, payload = generator.send, None
+        try:
+            while True:
+                with mode.clone():
+                    try:
+                        item = step(payload)
+                    except StopIteration as stop:
+                        return stop.value
+                try:
+                    payload = yield item
+                    step = generator.send
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    payload, step = error, generator.throw
+        finally:
+            with mode.clone():
+                generator.close()
+
+    return wrapped

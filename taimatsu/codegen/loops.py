@@ -1,0 +1,206 @@
+"""The loops of a kernel's function, and the values that are the same in all of it.
+
+Every loop is a `Scope` with its own code and its own memo. An expression is evaluated in the
+outermost scope that has all its operands, so hoisting is no pass: what is free in the outer axes
+only lands before the inner loop because its text goes to the outer scope's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .ir import I32, I64, Axis, DType, Expr
+from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
+from .schedule import Schedule, topological
+
+Fields = list[Value]  # of an accumulator
+
+
+class Scope:
+    """One loop: its body's code, what has been evaluated there, and its axis' value.
+
+    A branch is a scope too, and goes on in its parent's code.
+    """
+
+    def __init__(self, parent: Scope | None, code: Code, lanes: int) -> None:
+        self.parent, self.code, self.lanes = parent, code, lanes
+        self.depth: int = parent.depth + 1 if parent else 0
+        self.memo: dict = {}
+        self.starts: dict[Axis, Value] = {}
+
+    def find(self, e) -> tuple[Value, Scope] | None:
+        scope: Scope | None = self
+        while scope is not None:
+            found = scope.memo.get(e)
+            if found is not None:
+                return found, scope
+            scope = scope.parent
+        return None
+
+    def binder(self, a: Axis) -> Scope:
+        scope: Scope | None = self
+        while scope is not None:
+            if a in scope.starts:
+                return scope
+            scope = scope.parent
+        raise KeyError(f"codegen: axis {a} is used outside its loop")
+
+    def outermost(self) -> Scope:
+        scope = self
+        while scope.parent:
+            scope = scope.parent
+        return scope
+
+    def here(self, home: Scope) -> Scope:
+        """Where what belongs to `home` goes: a branch keeps what is evaluated in it to itself."""
+        return self if home.code is self.code else home
+
+    def depth_of(self, e: Expr) -> int:
+        return max((self.binder(a).depth for a in e.axes), default=0)
+
+
+def start(a: Axis) -> Expr:
+    """The axis' value in lane 0."""
+    return Expr("start", (), a, I64)
+
+
+def flatten(values: Sequence[Value]) -> list[Value]:
+    return [p for v in values for p in (v.parts or (v,))]
+
+
+def unflatten(flat: Sequence[Value], like: Sequence[Value]) -> list[Value]:
+    out, rest = [], iter(flat)
+    for v in like:
+        if v.parts:
+            re, im = next(rest), next(rest)
+            out.append(Value("", v.dtype, v.lanes, False, (re, im)))
+        else:
+            out.append(next(rest))
+    return out
+
+
+class Function:
+    """What all functions of a kernel share; `evaluate.Evaluator` adds expressions."""
+
+    def __init__(self, schedule: Schedule, target: Target) -> None:
+        self.schedule, self.nest, self.target = schedule, schedule.nest, target
+        self.build = Builder(target, self._flag)
+
+    def define(self, name: str, arguments: str, body: Callable[[Scope], None]) -> str:
+        """The text of a function that returns the flags."""
+        entry = Scope(None, Code("entry"), 1)
+        self.locals: dict[str, str] = {}
+        body(entry)
+        if "%flags" in self.locals:
+            entry.code.emit("%result = load i32, ptr %flags")
+        end = f"  ret i32 {'%result' if '%flags' in self.locals else 0}"
+        text = "\n".join(["entry:", *self.locals.values(), *entry.code.lines, end])
+        return f"define i32 @{name}({arguments}) nounwind {{\n{text}\n}}"
+
+    def local(self, name: str, ty: str) -> Value:
+        """A variable on the stack, zero at first."""
+        self.locals[name] = f"  {name} = alloca {ty}, align 64"
+        if name in ("%flags", "%nowhere"):
+            self.locals[name] += f"\n  store {ty} zeroinitializer, ptr {name}"
+        return Value(name, PTR)
+
+    def _flag(self, code: Code, cond: Value, bit: int) -> None:
+        flags = self.local("%flags", "i32")
+        some = self.build.any(code, cond)
+        bits = self.build.select(code, some, literal(bit, I32), literal(0, I32))
+        new = self.build.binary(code, "or", self.build.load(code, flags, I32, 1), bits)
+        self.build.store(code, flags, new)
+
+    def nowhere(self) -> Value:
+        """Where lanes that are masked off point to."""
+        return self.local("%nowhere", "[16 x i8]")
+
+    def loop(
+        self,
+        scope: Scope,
+        a: Axis,
+        first: Value,
+        end: Value,
+        step: int,
+        lanes: int,
+        carried: Sequence[Value],
+        body: Callable[[Scope, list[Value]], Sequence[Value]],
+    ) -> list[Value]:
+        """for a = first; a < end; a += step. `carried` goes round through `body` and comes out."""
+        build, code = self.build, scope.code
+        head, done = build.block(), build.block()
+        index, following = build.name(), build.name()
+        flat = flatten(carried)
+        inside = [v._replace(text=build.name(), literal=False) for v in flat]
+        outside = [v._replace(text=build.name(), literal=False) for v in flat]
+        inner = Scope(scope, Code(head), lanes)
+        inner.starts[a] = Value(index, I64)
+        results = flatten(body(inner, unflatten(inside, carried)))
+        results = [build.plain(inner.code, v) for v in results]
+        nonempty = build.compare(code, "lt", first, end)
+        before = code.label
+        code.emit(f"br {typed(nonempty)}, label %{head}, label %{done}")
+        latch = inner.code
+        latch.emit(f"{following} = add i64 {index}, {step}")
+        more = build.compare(latch, "lt", Value(following, I64), end)
+        latch.emit(f"br {typed(more)}, label %{head}, label %{done}")
+        code.enter(head)
+        phis = [
+            (Value(index, I64), first, Value(following, I64)),
+            *zip(inside, flat, results, strict=True),
+        ]
+        for v, initially, later in phis:
+            ty = register_type(v.dtype, v.lanes)
+            code.emit(f"{v.text} = phi {ty} [ {initially.text}, %{before} ], "
+                      f"[ {later.text}, %{latch.label} ]")  # fmt: skip
+        code.lines += latch.lines
+        code.enter(done)
+        for v, initially, later in zip(outside, flat, results, strict=True):
+            ty = register_type(v.dtype, v.lanes)
+            code.emit(f"{v.text} = phi {ty} [ {initially.text}, %{before} ], "
+                      f"[ {later.text}, %{latch.label} ]")  # fmt: skip
+        return unflatten(outside, carried)
+
+    def bounds(self, scope: Scope, a: Axis) -> tuple[Value, Value]:
+        if a not in self.nest.axes:
+            return literal(0, I64), literal(a.extent, I64)
+        i = self.nest.axes.index(a)
+        return self.geometry(scope, 2 * i), self.geometry(scope, 2 * i + 1)
+
+    def geometry(self, scope: Scope, slot: int) -> Value:
+        return self.at_entry(scope, ("geometry", slot), f"i64, ptr %geometry, i64 {slot}", I64)
+
+    def at_entry(self, scope: Scope, key: tuple, element: str, dtype: DType) -> Value:
+        """An element of one of the kernel's argument arrays, loaded once."""
+        scope = scope.outermost()
+        if key not in scope.memo:
+            p = self.build.let(scope.code, PTR, 1, f"getelementptr {element}")
+            text = f"load {register_type(dtype)}, {typed(p)}"
+            scope.memo[key] = self.build.let(scope.code, dtype, 1, text)
+        return scope.memo[key]
+
+    def aligned(self, scope: Scope, first: Value, end: Value, lanes: int) -> Value:
+        """The end of the whole vectors in first..end."""
+        code, build = scope.code, self.build
+        if lanes == 1:
+            return end
+        n = build.binary(code, "sub", end, first)
+        n = build.binary(code, "and", n, literal(-lanes, I64))
+        return build.binary(code, "add", first, n)
+
+    def merge(self, code: Code, formula: tuple[Expr, ...], a: Fields, b: Fields) -> Fields:
+        """A monoid's merge (see `schedule.merge_formula`) on two tuples of fields."""
+        holes = {e: v for e in topological(formula) if e.op == "hole" for v in ((*a, *b)[e.arg],)}
+        return self.formula(code, formula, holes, a[0].lanes)
+
+    def formula(
+        self, code: Code, roots: Sequence[Expr], known: dict[Expr, Value], lanes: int
+    ) -> list[Value]:
+        """Values of arithmetic expressions of what is `known`, on this many lanes."""
+        values = dict(known)
+        for e in topological(roots, known):
+            if e.op == "const":
+                values[e] = literal(e.arg, e.dtype, lanes)
+            elif e not in values:
+                values[e] = self.build.operation(code, e, [values[s] for s in e.src])
+        return [values[e] for e in roots]

@@ -1,0 +1,62 @@
+"""Rewrites elementary functions and complex arithmetic into what machines do.
+
+Primitive, rendered by every back end:
+
+    const param axis size load pick reduce scan item stop check where cast bitcast table
+    neg add sub mul fma min max abs copysign     min(a, b) is a < b ? a : b; so is max
+    div sqrt floor ceil trunc rint               of floats
+    idiv irem                                    of integers, truncating
+    lt le eq ne and or xor not shl shr popcount clz
+    complex re im; add sub neg eq ne of complex numbers
+    frem                                         C's fmod, slow
+
+`table` loads from a constant array (`arg`, f64) at a computed index. A `where` whose `arg` is
+"rarely" may be rendered with a branch around its first value, or like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import complexes, elementary, special, trigonometric
+from .ir import F32, Expr, rebuild, topological
+from .lang import Value
+
+_REAL: dict[str, Callable[..., Value]] = {
+    name: getattr(module, name)
+    for module, names in (
+        (
+            elementary,
+            "exp exp2 expm1 log log2 log10 log1p rsqrt pow sinh cosh tanh asinh acosh atanh hypot fmod nextafter",
+        ),
+        (trigonometric, "sin cos tan asin acos atan atan2"),
+        (special, "erf erfc erfinv lgamma digamma trigamma"),
+    )
+    for name in names.split()
+}
+
+_COMPLEX = complexes.FORMULAS
+
+
+def lower(root: Expr) -> Expr:
+    """`root` with every op that isn't primitive replaced by primitive ones."""
+    memo: dict[Expr, Expr] = {}
+    for e in topological([root]):
+        memo[e] = _lowered(rebuild(e, tuple(memo[s] for s in e.src)))
+    return memo[root]
+
+
+def _lowered(e: Expr) -> Expr:
+    kind = e.src[0].dtype.kind if e.src else None
+    if kind == "f":
+        formula = _REAL.get(e.op)
+    elif kind == "c":
+        formula = _COMPLEX.get(e.op)
+    else:
+        formula = elementary.integer_power if e.op == "pow" else None
+    if formula is None:
+        return e
+    args = [Value(s) for s in e.src]
+    if kind == "f" and e.dtype.bits == 16:
+        return formula(*(x.to(F32) for x in args)).to(e.dtype).expr
+    return formula(*args).expr

@@ -1,0 +1,381 @@
+"""Rows: passes over their elements, accumulators, scans, scratch rows, blocked reductions.
+
+Along the row, a wide, a narrow and a scalar loop each have their own accumulators, which are folded
+into one another after the row: which element meets which is settled by the extent alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from .ir import I32, I64, Axis, Buffer, Expr, axis, const
+from .llvm import BYTE, PTR, Code, Value, literal, typed
+from .loops import Fields, Scope, start
+from .schedule import CHUNK, Pass, choices, initial, merge_formula, plus, rounds, times
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+SCAN_SEGMENT = 8  # lanes that a prefix is taken over by shifts; segments are chained
+
+State = list[Fields]  # the fields of each reduction (or scan)
+
+
+def single(fields: Fields) -> Value | Fields:
+    """What a reduction or scan is in a scope's memo."""
+    return fields if len(fields) > 1 else fields[0]
+
+
+def identity(e: Expr, lanes: int) -> Fields:
+    return [literal(v, f.dtype, lanes) for v, f in zip(initial(e), e.src, strict=True)]
+
+
+class RowPass:
+    """One pass: a loop over r1 and r0 that reduces, scans, stores and spills."""
+
+    def __init__(self, kernel: Kernel, p: Pass, scope: Scope) -> None:
+        self.kernel, self.build, self.p, self.scope = kernel, kernel.build, p, scope
+        self.schedule = kernel.schedule
+        self.r1, self.r0 = kernel.nest.reduced
+        along = self.schedule.along_row
+        self.widths = self.schedule.lanes if along else (1,)  # elements of the row per iteration
+        self.lanes = self.schedule.lanes if along else (scope.lanes,)
+        self.merges = {e: merge_formula(e) for e in (*p.reduces, *p.scans)}
+        # Positions in the row that a reduction only chooses among (argmax) are kept as 32-bit
+        # offsets from where the chunk began: as many lanes to a register as the values have.
+        self.positions = {
+            e: {
+                f
+                for f in choices(self.merges[e], len(e.src))
+                if e.src[f].op == "axis" and e.src[f].arg in (self.r1, self.r0)
+            }
+            for e in p.reduces
+        }
+        if any(rounds(self.merges[e]) for e in p.reduces):
+            self.levels = 2
+        else:
+            self.levels = int(any(self.positions.values()))
+
+    def run(self) -> None:
+        """Renders the pass; leaves the results of reductions in the row's memo."""
+        kernel, scope, p = self.kernel, self.scope, self.p
+        states = [[identity(e, n) for e in p.reduces] for n in self.lanes]
+        carry = [identity(e, 1 if self.schedule.along_row else scope.lanes) for e in p.scans]
+        shape = [*states, carry]
+
+        def over_r1(inner: Scope, values: list[Value]) -> list[Value]:
+            *states, carry = regroup(values, shape)
+            first, end = kernel.bounds(inner, self.r0)
+            for i, (width, lanes) in enumerate(zip(self.widths, self.lanes, strict=True)):
+                stop = kernel.aligned(scope, first, end, width)
+                levels = 0 if i else self.levels
+                states[i], carry = self.chunks(
+                    inner, first, stop, width, lanes, states[i], carry, levels
+                )
+                first = stop
+            return ungroup((*states, carry))
+
+        first, end = kernel.bounds(scope, self.r1)
+        values = kernel.loop(scope, self.r1, first, end, 1, scope.lanes, ungroup(shape), over_r1)
+        *states, _ = regroup(values, shape)
+        for i, e in enumerate(p.reduces):
+            total = states[0][i]
+            for narrower in states[1:]:
+                total = self.fold(e, total, narrower[i][0].lanes)
+                total = kernel.merge(scope.code, self.merges[e], total, narrower[i])
+            scope.memo[e] = single(total)
+
+    def elements(
+        self, scope: Scope, first: Value, end: Value, width: int, lanes: int, state: State,
+        carry: State, chunk: Axis | None = None,
+    ) -> tuple[State, State]:  # fmt: skip
+        """The innermost loop, from r0 = first to end."""
+        shape = [state, carry]
+
+        def body(inner: Scope, values: list[Value]) -> list[Value]:
+            state, carry = regroup(values, shape)
+            for e, buffer in self.p.reloads.items():
+                pointer = self.scratch(inner, buffer)
+                inner.memo[e] = self.build.load(inner.code, pointer, e.dtype, inner.lanes)
+            carry = [self.scan(inner, e, c) for e, c in zip(self.p.scans, carry, strict=True)]
+            state = [
+                self.accumulate(inner, e, acc, chunk)
+                for e, acc in zip(self.p.reduces, state, strict=True)
+            ]
+            for e, buffer in self.p.spills.items():
+                v = self.kernel.operand(e, inner, inner.lanes)
+                self.build.store(inner.code, self.scratch(inner, buffer), v)
+            for s in self.p.stores:
+                self.kernel.store(inner, s)
+            return ungroup((state, carry))
+
+        values = self.kernel.loop(scope, self.r0, first, end, width, lanes, ungroup(shape), body)
+        state, carry = regroup(values, shape)
+        return state, carry
+
+    def chunks(
+        self, scope: Scope, first: Value, end: Value, width: int, lanes: int, state: State,
+        carry: State, levels: int,
+    ) -> tuple[State, State]:  # fmt: skip
+        """The same in chunks (of chunks) whose results are merged: long sums lose fewer digits."""
+        if levels == 0:
+            return self.elements(scope, first, end, width, lanes, state, carry)
+        shape = [state, carry]
+        kernel, build, reduces = self.kernel, self.build, self.p.reduces
+        chunk, step = Axis("chunk"), CHUNK**levels * width
+
+        def body(inner: Scope, values: list[Value]) -> list[Value]:
+            state, carry = regroup(values, shape)
+            begin = inner.starts[chunk]
+            far = build.binary(inner.code, "add", begin, literal(step, I64))
+            near = build.compare(inner.code, "lt", far, end)
+            stop = build.select(inner.code, near, far, end)
+            if levels == 1:
+                fresh = [
+                    self.chunk_identity(e, a[0].lanes) for e, a in zip(reduces, state, strict=True)
+                ]
+                part, carry = self.elements(inner, begin, stop, width, lanes, fresh, carry, chunk)
+                part = [
+                    self.widened(inner, e, x, begin) for e, x in zip(reduces, part, strict=True)
+                ]
+            else:
+                fresh = [identity(e, a[0].lanes) for e, a in zip(reduces, state, strict=True)]
+                part, carry = self.chunks(
+                    inner, begin, stop, width, lanes, fresh, carry, levels - 1
+                )
+            state = [
+                kernel.merge(inner.code, self.merges[e], a, x)
+                for e, a, x in zip(reduces, state, part, strict=True)
+            ]
+            return ungroup((state, carry))
+
+        values = kernel.loop(scope, chunk, first, end, step, lanes, ungroup(shape), body)
+        state, carry = regroup(values, shape)
+        return state, carry
+
+    def chunk_identity(self, e: Expr, lanes: int) -> Fields:
+        return [
+            literal(_short(initial(e)[f]), I32, lanes) if f in self.positions[e] else v
+            for f, v in enumerate(identity(e, lanes))
+        ]
+
+    # Accumulators
+
+    def accumulate(self, scope: Scope, e: Expr, acc: Fields, chunk: Axis | None) -> Fields:
+        """The accumulator of `e` with the current elements merged in."""
+        kernel = self.kernel
+        lanes = acc[0].lanes
+        short = self.positions[e] if chunk else set()
+        fields = [
+            self.position(scope, f.arg, lanes, chunk) if i in short
+            else kernel.operand(f, scope, lanes)
+            for i, f in enumerate(e.src)
+        ]  # fmt: skip
+        formula = merge_formula(e, frozenset(short)) if short else self.merges[e]
+        return kernel.merge(scope.code, formula, acc, fields)
+
+    def position(self, scope: Scope, a: Axis, lanes: int, chunk: Axis) -> Value:
+        """Where the elements are in the chunk, along `a`."""
+        if a is self.r1:
+            return literal(0, I32, lanes)
+        code, build = scope.code, self.build
+        begin = scope.binder(chunk).starts[chunk]
+        offset = build.binary(code, "sub", scope.binder(a).starts[a], begin)
+        offset = build.splat(code, build.cast(code, offset, I32), lanes)
+        if not self.schedule.along_row:
+            return offset
+        return build.binary(code, "add", offset, build.iota(I32, lanes))
+
+    def widened(self, scope: Scope, e: Expr, acc: Fields, begin: Value) -> Fields:
+        """An accumulator of a chunk with its positions counted from the row's beginning."""
+        code, build = scope.code, self.build
+        out = list(acc)
+        for f in self.positions[e]:
+            short, none = acc[f], initial(e)[f]
+            lanes = short.lanes
+            base = begin if e.src[f].arg is self.r0 else scope.binder(self.r1).starts[self.r1]
+            long = build.cast(code, short, I64)
+            long = build.binary(code, "add", long, build.splat(code, base, lanes))
+            unset = build.compare(code, "eq", short, literal(_short(none), I32, lanes))
+            out[f] = build.select(code, unset, literal(none, I64, lanes), long)
+        return out
+
+    def fold(self, e: Expr, acc: Fields, lanes: int) -> Fields:
+        """Merges the lanes of an accumulator, halving it, until there are `lanes`."""
+        code, build = self.scope.code, self.build
+        while acc[0].lanes > lanes:
+            half = acc[0].lanes // 2
+            low = [build.shuffle(code, v, list(range(half))) for v in acc]
+            high = [build.shuffle(code, v, list(range(half, 2 * half))) for v in acc]
+            acc = self.kernel.merge(code, self.merges[e], low, high)
+        return acc
+
+    # Scans
+
+    def scan(self, scope: Scope, e: Expr, carry: Fields) -> Fields:
+        """Evaluates a scan in the loop's body; returns what the next iteration continues from.
+
+        Along the vector axis, segments are scanned by shifts, all at once, and then chained.
+        """
+        code, build, kernel, formula = scope.code, self.build, self.kernel, self.merges[e]
+        lanes = scope.lanes
+        fields = [kernel.operand(f, scope, lanes) for f in e.src]
+        if not self.schedule.along_row or lanes == 1:
+            result = kernel.merge(code, formula, carry, fields)
+            scope.memo[e] = single(result)
+            return result
+        neutral = identity(e, lanes)
+        shift = 1
+        while shift < SCAN_SEGMENT:
+            order = [j - shift if j % SCAN_SEGMENT >= shift else lanes for j in range(lanes)]
+            moved = [build.shuffle(code, x, order, z) for x, z in zip(fields, neutral, strict=True)]
+            fields = kernel.merge(code, formula, moved, fields)
+            shift *= 2
+        before = []
+        for last in range(SCAN_SEGMENT - 1, lanes, SCAN_SEGMENT):
+            before.append(carry)
+            ends = [build.shuffle(code, x, [last]) for x in fields]
+            carry = kernel.merge(code, formula, carry, ends)
+        spread = [self.spread(code, list(c), lanes) for c in zip(*before, strict=True)]
+        scope.memo[e] = single(kernel.merge(code, formula, spread, fields))
+        return carry
+
+    def spread(self, code: Code, values: list[Value], lanes: int) -> Value:
+        """A vector whose segments are the given scalars."""
+        build = self.build
+        if values[0].parts:
+            parts = (self.spread(code, [v.parts[i] for v in values], lanes) for i in (0, 1))
+            return build.pair(*parts, values[0].dtype)
+        n = len(values)
+        if n == 1:
+            return build.splat(code, values[0], lanes)
+        v = Value("poison", values[0].dtype, n)
+        for i, x in enumerate(values):
+            v = build.let(code, v.dtype, n, f"insertelement {typed(v)}, {typed(x)}, i64 {i}")
+        return build.shuffle(code, v, [i * n // lanes for i in range(lanes)])
+
+    # Scratch rows
+
+    def scratch(self, scope: Scope, buffer: Buffer) -> Value:
+        """The pointer to this element's value; those of rows in lanes are side by side."""
+        schedule, kernel = self.schedule, self.kernel
+        widest, lanes = (1, 1) if schedule.along_row else (schedule.lanes[0], scope.lanes)
+        before = schedule.scratch[: schedule.scratch.index(buffer)]
+        offset = widest * sum(b.dtype.bits // 8 for b in before)
+        height, length = (Expr("size", (), a, I64) for a in (self.r1, self.r0))
+        base = times(const(offset, I64), times(height, length))
+        position = times(const(lanes, I64), plus(times(length, axis(self.r1)), start(self.r0)))
+        code, build = scope.code, self.build
+        p = build.gep(code, Value("%scratch", PTR), BYTE, kernel.value(base, scope))
+        return build.gep(code, p, buffer.dtype, kernel.value(position, scope))
+
+
+class Blocks:
+    """Blocked reductions: a block leaves the accumulators of its rows, one field after another."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel, self.build, self.schedule = kernel, kernel.build, kernel.schedule
+
+    def pointers(self, scope: Scope, block: Value | None) -> Iterator[tuple[Expr, int, Value]]:
+        """(reduce, field, pointer) of each field of the accumulators of this row, in a block."""
+        code, build, kernel = scope.code, self.build, self.kernel
+        k1, k0 = kernel.nest.axes[:2]
+        (first1, end1), (first0, end0) = kernel.bounds(scope, k1), kernel.bounds(scope, k0)
+        breadth = build.binary(code, "sub", end0, first0)
+        row = build.binary(code, "sub", scope.binder(k1).starts[k1], first1)
+        row = build.binary(code, "mul", row, breadth)
+        along = build.binary(code, "sub", scope.binder(k0).starts[k0], first0)
+        row = build.binary(code, "add", row, along)
+        if block:
+            rows = build.binary(code, "mul", build.binary(code, "sub", end1, first1), breadth)
+            row = build.binary(code, "add", row, build.binary(code, "mul", rows, block))
+        states, stride = self.schedule.states, self.schedule.state_bytes
+        start_of_row = build.binary(code, "mul", row, literal(stride, I64))
+        for i, (e, f) in enumerate(states):
+            offset = literal(i * (stride // len(states)), I64)
+            offset = build.binary(code, "add", start_of_row, offset)
+            p = build.gep(code, Value("%scratch", PTR), BYTE, offset)
+            if scope.lanes > 1:
+                steps = build.iota(I64, scope.lanes, stride)
+                p = build.gep(code, p, BYTE, steps)
+            yield e, f, p
+
+    def save(self, scope: Scope) -> None:
+        for e, f, pointer in self.pointers(scope, None):
+            v = scope.memo[e]
+            v = v[f] if isinstance(v, list) else v
+            self.build.store(scope.code, pointer, self.build.splat(scope.code, v, scope.lanes))
+
+    def finish(self, scope: Scope) -> None:
+        """The finish function: merges the blocks of every row in order, and stores."""
+        kernel, build = self.kernel, self.build
+        reduces = self.schedule.passes[0].reduces
+        merges = {e: merge_formula(e) for e in reduces}
+        k1, k0 = kernel.nest.axes[:2]
+        block, chunk = Axis("block"), Axis("chunk")
+        nothing = [identity(e, 1) for e in reduces]
+        blocks = Value("%blocks", I64)
+
+        def merge(code: Code, a: State, b: State) -> list[Value]:
+            return ungroup(
+                kernel.merge(code, merges[e], x, y) for e, x, y in zip(reduces, a, b, strict=True)
+            )
+
+        def one(inner: Scope, values: list[Value]) -> list[Value]:
+            fields: dict[Expr, Fields] = {e: [] for e in reduces}
+            for e, f, p in self.pointers(inner, inner.starts[block]):
+                fields[e].append(build.load(inner.code, p, e.src[f].dtype, 1))
+            return merge(inner.code, regroup(values, nothing), list(fields.values()))
+
+        def several(inner: Scope, values: list[Value]) -> list[Value]:
+            first = inner.starts[chunk]
+            far = build.binary(inner.code, "add", first, literal(SCAN_SEGMENT, I64))
+            near = build.compare(inner.code, "lt", far, blocks)
+            end = build.select(inner.code, near, far, blocks)
+            part = kernel.loop(inner, block, first, end, 1, 1, ungroup(nothing), one)
+            return merge(inner.code, regroup(values, nothing), regroup(part, nothing))
+
+        def row(inner: Scope, _: list[Value]) -> list[Value]:
+            kernel.row_scope = inner
+            zero = literal(0, I64)
+            step = SCAN_SEGMENT
+            total = kernel.loop(inner, chunk, zero, blocks, step, 1, ungroup(nothing), several)
+            for e, fields in zip(reduces, regroup(total, nothing), strict=True):
+                inner.memo[e] = single(fields)
+            for s in self.schedule.after:
+                kernel.store(inner, s)
+            kernel.row_scope = None
+            return []
+
+        def outer(inner: Scope, _: list[Value]) -> list[Value]:
+            kernel.loop(inner, k0, *kernel.bounds(inner, k0), 1, 1, [], row)
+            return []
+
+        kernel.loop(scope, k1, *kernel.bounds(scope, k1), 1, 1, [], outer)
+
+
+def _short(value: int) -> int:
+    """A neutral position (the first or the last there is) in 32 bits."""
+    return max(-(1 << 31), min(value, (1 << 31) - 1))
+
+
+def ungroup(groups) -> list[Value]:
+    """All values of nested lists, in order."""
+    out: list[Value] = []
+    for g in groups:
+        if isinstance(g, Value):
+            out.append(g)
+        else:
+            out += ungroup(g)
+    return out
+
+
+def regroup(values: Sequence[Value], like: Sequence) -> list:
+    """The inverse of `ungroup`: values in nested lists of the shape of `like`."""
+    rest = iter(values)
+
+    def walk(shape: Sequence) -> list:
+        return [next(rest) if isinstance(x, Value) else walk(x) for x in shape]
+
+    return walk(like)

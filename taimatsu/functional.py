@@ -1,0 +1,156 @@
+"""Top-level functions of several tensors that are neither ops of the table nor methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import taimatsu as torch
+
+Tensor = torch.Tensor
+
+
+def broadcast_shapes(*shapes: Any) -> torch.Size:
+    """The shape that tensors of the given shapes broadcast to.
+
+    Raises RuntimeError where they don't.
+
+    >>> taimatsu.broadcast_shapes((2, 1), (3,))
+    torch.Size([2, 3])
+    """
+    out: list[int] = []
+    for shape in shapes:
+        shape = [shape] if isinstance(shape, int) else list(shape)
+        if any(n < 0 for n in shape):
+            raise RuntimeError(f"broadcast_shapes: negative extent in {tuple(shape)}")
+        out = [1] * (len(shape) - len(out)) + out
+        for d, n in enumerate(reversed(shape), 1):
+            if out[-d] == 1:
+                out[-d] = n
+            elif n not in (1, out[-d]):
+                raise RuntimeError(
+                    "Shape mismatch: objects cannot be broadcast to a single shape; got "
+                    f"{', '.join(map(str, shapes))}"
+                )
+    return torch.Size(out)
+
+
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+    """Views of the tensors expanded to their common shape."""
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        tensors = tuple(tensors[0])
+    sizes: list[int] = []
+    for t in tensors:
+        shape = list(t.shape)
+        sizes = [1] * (len(shape) - len(sizes)) + sizes
+        for d, n in enumerate(reversed(shape), 1):
+            if sizes[-d] == 1:
+                sizes[-d] = n
+            elif n not in (1, sizes[-d]):
+                raise RuntimeError(
+                    f"The size of tensor a ({sizes[-d]}) must match the size of tensor b ({n}) "
+                    f"at non-singleton dimension {len(sizes) - d}"
+                )
+    return tuple(t if list(t.shape) == sizes else t.expand(sizes) for t in tensors)
+
+
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
+    """Coordinate grids of vectors; `indexing` is "ij" (default) or "xy"."""
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        tensors = tuple(tensors[0])
+    if indexing not in (None, "ij", "xy"):
+        raise RuntimeError(
+            f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
+    if not tensors:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    swap = indexing == "xy" and len(tensors) > 1
+    if swap:
+        tensors = (tensors[1], tensors[0], *tensors[2:])
+    shape = [t.numel() for t in tensors]
+    grids = []
+    for d, t in enumerate(tensors):
+        if t.dim() > 1:
+            raise RuntimeError(f"meshgrid: expected vectors, got a tensor of shape {t.shape}")
+        sizes = [1] * len(shape)
+        sizes[d] = shape[d]
+        grids.append(t.reshape(sizes).expand(shape))
+    if swap:
+        grids = [g.transpose(0, 1) for g in (grids[1], grids[0], *grids[2:])]
+    return tuple(grids)
+
+
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Whether `isclose` holds everywhere."""
+    return bool(torch.isclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan).all())
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether both have the same shape and elements."""
+    if input.shape != other.shape:
+        return False
+    return bool((input == other).all())
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether `obj` is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_storage(obj: Any) -> bool:
+    """Whether `obj` is a storage."""
+    return isinstance(obj, torch.UntypedStorage)
+
+
+def numel(input: Tensor) -> int:
+    """The number of elements."""
+    return input.numel()
+
+
+def is_floating_point(input: Tensor) -> bool:
+    """Whether the dtype is a floating-point one."""
+    return input.is_floating_point()
+
+
+def is_complex(input: Tensor) -> bool:
+    """Whether the dtype is a complex one."""
+    return input.is_complex()
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether a one-element tensor isn't zero."""
+    if input.numel() != 1:
+        raise RuntimeError(
+            "Boolean value of Tensor with "
+            + ("more than one value" if input.numel() else "no values")
+            + " is ambiguous"
+        )
+    return bool(input)
+
+
+def block_diag(*tensors: Tensor) -> Tensor:
+    """A matrix with the given ones along its diagonal."""
+    blocks = [t.reshape(1, -1) if t.dim() < 2 else t for t in tensors]
+    if not blocks:
+        return torch.empty(1, 0)
+    columns = sum(b.size(1) for b in blocks)
+    rows, before = [], 0
+    for b in blocks:
+        after = columns - before - b.size(1)
+        rows.append(torch.nn.functional.pad(b, (before, after)))
+        before += b.size(1)
+    return torch.cat(rows, 0)
+
+
+def cartesian_prod(*tensors: Tensor) -> Tensor:
+    """All combinations of one element of each vector, as rows."""
+    if len(tensors) == 1:
+        return tensors[0]
+    return torch.stack([g.reshape(-1) for g in meshgrid(*tensors, indexing="ij")], 1)
+
+
+__all__ = [
+    "allclose", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod", "equal",
+    "is_complex", "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "meshgrid", "numel",
+]  # fmt: skip

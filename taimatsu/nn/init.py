@@ -1,0 +1,232 @@
+"""Initialisers: fill a tensor in place, outside the tape, and give it back.
+
+The names end in ``_`` since they write. Fans: a weight of shape (out, in, *kernel) has
+fan_in = in * prod(kernel) and fan_out = out * prod(kernel).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import taimatsu as torch
+from taimatsu import Tensor
+
+__all__ = [
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
+
+_LINEAR = ("linear", "sigmoid") + tuple(
+    f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)
+)
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor that keeps the variance through ``nonlinearity``.
+
+    linear, sigmoid and convolutions 1, tanh 5/3, relu sqrt(2), selu 3/4, leaky_relu
+    sqrt(2 / (1 + param**2)) with the slope ``param`` (0.01 if None).
+    Raises ValueError for another name or a slope that is no number.
+    """
+    if nonlinearity in _LINEAR:
+        return 1
+    if nonlinearity == "tanh":
+        return 5.0 / 3
+    if nonlinearity == "relu":
+        return math.sqrt(2.0)
+    if nonlinearity == "selu":
+        return 3.0 / 4
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise ValueError(f"calculate_gain: negative_slope must be a number; got {param!r}")
+        return math.sqrt(2.0 / (1 + slope**2))
+    raise ValueError(f"calculate_gain: unsupported nonlinearity {nonlinearity!r}")
+
+
+def _fans(name: str, tensor: Tensor) -> tuple[int, int]:
+    if tensor.dim() < 2:
+        raise ValueError(
+            f"{name}: fan in and fan out need at least 2 dimensions; got shape "
+            f"{tuple(tensor.shape)}"
+        )
+    field = math.prod(tensor.shape[2:])
+    return tensor.size(1) * field, tensor.size(0) * field
+
+
+def _fan(name: str, tensor: Tensor, mode: str) -> int:
+    if mode.lower() not in ("fan_in", "fan_out"):
+        raise ValueError(f"{name}: mode must be 'fan_in' or 'fan_out'; got {mode!r}")
+    return _fans(name, tensor)[mode.lower() == "fan_out"]
+
+
+def _is_empty(name: str, tensor: Tensor) -> bool:
+    if 0 not in tensor.shape:
+        return False
+    warnings.warn(f"{name}: the tensor has no elements; nothing to do", stacklevel=3)
+    return True
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator=None) -> Tensor:
+    """Fill with U(a, b)."""
+    with torch.no_grad():
+        return tensor.uniform_(a, b, generator=generator)
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator=None) -> Tensor:
+    """Fill with N(mean, std**2)."""
+    with torch.no_grad():
+        return tensor.normal_(mean, std, generator=generator)
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator=None,
+) -> Tensor:
+    """Fill with N(mean, std**2) restricted to [a, b] (bounds in the tensor's units)."""
+    if (mean < a - 2 * std) or (mean > b + 2 * std):
+        warnings.warn(
+            f"trunc_normal_: mean {mean} is more than 2 std from [{a}, {b}]; the distribution "
+            "may be inaccurate",
+            stacklevel=2,
+        )
+
+    def cdf(x: float) -> float:
+        return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
+
+    low, high = cdf((a - mean) / std), cdf((b - mean) / std)
+    with torch.no_grad():  # the inverse of the distribution function, of uniform numbers
+        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator).erfinv_()
+        return tensor.mul_(std * math.sqrt(2.0)).add_(mean).clamp_(min=a, max=b)
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with ``val``."""
+    with torch.no_grad():
+        return tensor.fill_(val)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Fill with 1."""
+    return constant_(tensor, 1.0)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Fill with 0."""
+    return constant_(tensor, 0.0)
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Make a matrix the identity (ones on the diagonal if it is not square)."""
+    if tensor.dim() != 2:
+        raise ValueError(f"eye_: needs 2 dimensions; got shape {tuple(tensor.shape)}")
+    with torch.no_grad():
+        tensor.zero_().diagonal().fill_(1)
+    return tensor
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Make a convolution's weight (3 to 5 dimensions) pass as many channels as it can unchanged."""
+    if tensor.dim() not in (3, 4, 5):
+        raise ValueError(f"dirac_: needs 3, 4 or 5 dimensions; got shape {tuple(tensor.shape)}")
+    out_channels, in_channels, *kernel = tensor.shape
+    if out_channels % groups:
+        raise ValueError(f"dirac_: dim 0 ({out_channels}) must be divisible by groups ({groups})")
+    per_group = out_channels // groups
+    centre = tuple(k // 2 for k in kernel)
+    with torch.no_grad():
+        tensor.zero_()
+        for g in range(groups):
+            for c in range(min(per_group, in_channels)):
+                tensor[(g * per_group + c, c, *centre)] = 1
+    return tensor
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator=None) -> Tensor:
+    """Fill with U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+    bound = gain * math.sqrt(6.0 / sum(_fans("xavier_uniform_", tensor)))
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator=None) -> Tensor:
+    """Fill with N(0, std**2), std = gain * sqrt(2 / (fan_in + fan_out))."""
+    std = gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor)))
+    return normal_(tensor, 0.0, std, generator)
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator=None,
+) -> Tensor:
+    """Fill with U(-b, b), b = gain * sqrt(3 / fan) (He et al., 2015); ``a`` is the slope."""
+    if _is_empty("kaiming_uniform_", tensor):
+        return tensor
+    fan = _fan("kaiming_uniform_", tensor, mode)
+    bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / fan)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator=None,
+) -> Tensor:
+    """Fill with N(0, std**2), std = gain / sqrt(fan) (He et al., 2015); ``a`` is the slope."""
+    if _is_empty("kaiming_normal_", tensor):
+        return tensor
+    fan = _fan("kaiming_normal_", tensor, mode)
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(fan), generator)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, generator=None) -> Tensor:
+    """Fill with a (semi-)orthogonal matrix times ``gain``; dims after the first are flattened."""
+    if tensor.dim() < 2:
+        raise ValueError(
+            f"orthogonal_: needs at least 2 dimensions; got shape {tuple(tensor.shape)}"
+        )
+    if tensor.numel() == 0:
+        return tensor
+    rows = tensor.size(0)
+    shape = (rows, tensor.numel() // rows)
+    with torch.no_grad():
+        normal = tensor.new_empty(shape).normal_(0, 1, generator=generator)
+        q, r = torch.linalg.qr(normal.t() if shape[0] < shape[1] else normal)
+        q = q * torch.sign(torch.diagonal(r))  # makes the distribution uniform
+        q = q.t() if shape[0] < shape[1] else q
+        return tensor.copy_(q.reshape(tensor.shape)).mul_(gain)
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator=None) -> Tensor:
+    """Fill a matrix with N(0, std**2), then a share ``sparsity`` of each column with zeros."""
+    if tensor.dim() != 2:
+        raise ValueError(f"sparse_: needs 2 dimensions; got shape {tuple(tensor.shape)}")
+    rows, columns = tensor.shape
+    zeros = math.ceil(sparsity * rows)
+    with torch.no_grad():
+        tensor.normal_(0, std, generator=generator)
+        for column in range(columns):
+            tensor[torch.randperm(rows)[:zeros], column] = 0
+    return tensor

@@ -1,0 +1,71 @@
+"""Every op, once. Importing this package hands the table to the core.
+
+`namespaces` maps a public module ("" is the package itself, "nn.functional", "linalg" ...) to its
+functions; methods and in-place methods go straight to `Tensor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from taimatsu import _core
+
+from . import table
+from .table import Op
+
+namespaces: dict[str, dict[str, Callable]] = {}
+
+
+def register(entries: list[Op]) -> None:
+    """Makes functions and methods of table entries; those of one name are overloads, in order."""
+    groups: dict[tuple[str, str], list[Op]] = {}
+    methods: dict[str, list[Op]] = {}
+    for op in entries:
+        base, _, _ = op.name.partition(".")
+        if op.module is None or base.startswith("_"):
+            op.call = _core.define(op)  # not public, but the core may call it by name
+            continue
+        for name in (base, *op.names):
+            groups.setdefault((op.module, name), []).append(op)
+            if op.method:
+                methods.setdefault(name, []).append(op)
+    for (module, name), ops in groups.items():
+        doc = ops[0].doc or ""
+        public = namespaces.setdefault(module, {})
+        if not name.endswith("_"):
+            public[name] = _core.function(name, ops, "plain", doc)
+        inplace = [op for op in ops if op.inplace]
+        if inplace and (module or len(inplace[0].schema.split(",")) == 1):
+            public[name + "_"] = _core.function(name + "_", inplace, "inplace", doc)
+    for name, ops in methods.items():
+        _core.method(name, ops, "plain", ops[0].doc or "")
+        inplace = [op for op in ops if op.inplace]
+        if inplace:
+            _core.method(name + "_", inplace, "inplace", f"In-place `{name}`.")
+
+
+from . import (  # noqa: E402  (the table's modules, in reading order)
+    arithmetic,
+    comparison,
+    activation,
+    reduction,
+    normalization,
+    creation,
+    shape,
+    indexing,
+    linalg,
+    conv,
+    window,
+    loss,
+    sorting,
+    random,
+    optim,
+)  # isort: skip
+
+register(table.ENTRIES)
+
+__all__ = [
+    "activation", "arithmetic", "comparison", "conv", "creation", "indexing", "linalg", "loss",
+    "namespaces", "normalization", "optim", "random", "reduction", "register", "shape", "sorting",
+    "table", "window",
+]  # fmt: skip

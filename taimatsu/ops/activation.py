@@ -1,0 +1,217 @@
+"""Activation functions."""
+
+from taimatsu.codegen import lang
+from taimatsu.codegen.lang import (
+    SQRT1_2, SQRT_2_PI, erf, exp, log1p, maximum, minimum, tanh, where,
+)  # fmt: skip
+from taimatsu.codegen.promote import FLOATING, REAL
+
+from .arithmetic import sigmoid
+from .table import pointwise
+
+_F = {"module": "nn.functional", "method": False, "dtypes": FLOATING}
+
+
+@pointwise("relu(Tensor self) -> Tensor", dtypes=REAL)
+def relu(x):
+    """The positive part; NaN stays."""
+    return where(x <= 0, 0, x)
+
+
+@relu.gradient
+def _(g, result):
+    return where(result <= 0, 0, g)
+
+
+@pointwise("gelu(Tensor self, *, str approximate='none') -> Tensor", **_F)
+def gelu(x, approximate):
+    """Gaussian error linear unit, x Phi(x); `approximate="tanh"` for the approximation."""
+    if approximate == "tanh":
+        return 0.5 * x * (1 + tanh(SQRT_2_PI * (x + 0.044715 * x**3)))
+    if approximate != "none":
+        raise RuntimeError("gelu: approximate argument must be either none or tanh, "
+                           f"got {approximate!r}")
+    return 0.5 * x * (1 + erf(x * SQRT1_2))
+
+
+@pointwise("silu(Tensor self) -> Tensor", inplace=True, **_F)
+def silu(x):
+    """x * sigmoid(x), also called swish."""
+    return x * sigmoid(x)
+
+
+@silu.gradient
+def _(g, self):
+    s = sigmoid(self)
+    return g * (s * (1 + self * (1 - s)))
+
+
+@pointwise("mish(Tensor self) -> Tensor", inplace=True, **_F)
+def mish(x):
+    """x * tanh(softplus(x))."""
+    return x * tanh(_softplus(x))
+
+
+@mish.gradient
+def _(g, self):
+    t = tanh(_softplus(self))
+    return g * (t + self * sigmoid(self) * (1 - t * t))
+
+
+def _softplus(x):
+    return maximum(x, 0.0) + log1p(exp(-lang.abs(x)))
+
+
+@pointwise("softplus(Tensor self, Number beta=1, Number threshold=20) -> Tensor", **_F)
+def softplus(x, beta, threshold):
+    """log(1 + exp(beta x)) / beta; the identity where beta x exceeds `threshold`."""
+    bx = beta * x
+    return where(bx > threshold, x, log1p(exp(bx)) / beta)
+
+
+@softplus.gradient
+def _(g, self, beta, threshold):
+    bx = beta * self
+    return where(bx > threshold, g, g * sigmoid(bx))
+
+
+@pointwise("log_sigmoid(Tensor self) -> Tensor", names=("logsigmoid",), **_F)
+def log_sigmoid(x):
+    """log(sigmoid(x)), without overflow."""
+    return minimum(x, 0.0) - log1p(exp(-lang.abs(x)))
+
+
+@log_sigmoid.gradient
+def _(g, self):
+    return g * sigmoid(-self)
+
+
+@pointwise("elu(Tensor self, Number alpha=1) -> Tensor", inplace=True, **_F)
+def elu(x, alpha):
+    """x above zero, alpha (exp(x) - 1) below."""
+    return where(x > 0, x, alpha * lang.expm1(minimum(x, 0.0)))
+
+
+@elu.gradient
+def _(g, self, alpha):
+    return where(self > 0, g, g * alpha * exp(minimum(self, 0.0)))
+
+
+@pointwise("celu(Tensor self, Number alpha=1.0) -> Tensor", inplace=True,
+           **{**_F, "module": "", "method": False})
+def celu(x, alpha):
+    """max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
+    return where(x > 0, x, alpha * lang.expm1(minimum(x, 0.0) / alpha))
+
+
+@celu.gradient
+def _(g, self, alpha):
+    return where(self > 0, g, g * exp(minimum(self, 0.0) / alpha))
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+@pointwise("selu(Tensor self) -> Tensor", inplace=True, method=False, dtypes=FLOATING)
+def selu(x):
+    """The self-normalising variant of `elu`."""
+    return where(x > 0, _SELU_SCALE * x, _SELU_SCALE * _SELU_ALPHA * lang.expm1(minimum(x, 0.0)))
+
+
+@selu.gradient
+def _(g, self):
+    below = g * (_SELU_SCALE * _SELU_ALPHA) * exp(minimum(self, 0.0))
+    return where(self > 0, g * _SELU_SCALE, below)
+
+
+@pointwise("leaky_relu(Tensor self, Number negative_slope=0.01) -> Tensor", inplace=True, **_F)
+def leaky_relu(x, negative_slope):
+    """x above zero, negative_slope * x below."""
+    return where(x > 0, x, x * negative_slope)
+
+
+@pointwise("hardtanh(Tensor self, Number min_val=-1, Number max_val=1) -> Tensor", inplace=True,
+           **{**_F, "dtypes": REAL})
+def hardtanh(x, min_val, max_val):
+    """x clamped to [min_val, max_val]."""
+    return lang.clamp(x, min_val, max_val)
+
+
+@hardtanh.gradient
+def _(g, self, min_val, max_val):
+    return where((self > min_val) & (self < max_val), g, 0)
+
+
+@pointwise("relu6(Tensor self) -> Tensor", inplace=True, **{**_F, "dtypes": REAL})
+def relu6(x):
+    """x clamped to [0, 6]."""
+    return lang.clamp(x, 0, 6)
+
+
+@relu6.gradient
+def _(g, self):
+    return where((self > 0) & (self < 6), g, 0)
+
+
+@pointwise("hardsigmoid(Tensor self) -> Tensor", inplace=True, **_F)
+def hardsigmoid(x):
+    """clamp(x + 3, 0, 6) / 6."""
+    return lang.clamp(x + 3.0, 0.0, 6.0) / 6.0
+
+
+@hardsigmoid.gradient
+def _(g, self):
+    return where((self > -3) & (self < 3), g / 6.0, 0)
+
+
+@pointwise("hardswish(Tensor self) -> Tensor", inplace=True, **_F)
+def hardswish(x):
+    """x clamp(x + 3, 0, 6) / 6."""
+    return x * lang.clamp(x + 3.0, 0.0, 6.0) / 6.0
+
+
+@hardswish.gradient
+def _(g, self):
+    return where(self <= -3, 0, where(self < 3, g * (self / 3.0 + 0.5), g))
+
+
+@pointwise("hardshrink(Tensor self, Number lambd=0.5) -> Tensor", inplace=False, dtypes=FLOATING)
+def hardshrink(x, lambd):
+    """0 where |x| <= lambd, else x."""
+    return where((x >= -lambd) & (x <= lambd), 0, x)
+
+
+@pointwise("softshrink(Tensor self, Number lambd=0.5) -> Tensor", **_F)
+def softshrink(x, lambd):
+    """x moved towards zero by `lambd`."""
+    return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, x * 0.0))
+
+
+@softshrink.gradient
+def _(g, self, lambd):
+    return where((self >= -lambd) & (self <= lambd), 0, g)
+
+
+@pointwise("threshold(Tensor self, Number threshold, Number value) -> Tensor", inplace=True,
+           **{**_F, "dtypes": REAL})
+def threshold_(x, threshold, value):
+    """x where it exceeds `threshold`, else `value`."""
+    return where(x <= threshold, value, x)
+
+
+@pointwise("softsign(Tensor self) -> Tensor", **_F)
+def softsign(x):
+    """x / (1 + |x|)."""
+    return x / (1 + lang.abs(x))
+
+
+@pointwise("tanhshrink(Tensor self) -> Tensor", **_F)
+def tanhshrink(x):
+    """x - tanh(x)."""
+    return x - tanh(x)
+
+
+@pointwise("_prelu(Tensor self, Tensor weight) -> Tensor", method=False, dtypes=FLOATING)
+def prelu(x, weight):
+    """x above zero, weight * x below; the weight broadcast already."""
+    return where(x > 0, x, weight * x)

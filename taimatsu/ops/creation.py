@@ -1,0 +1,121 @@
+"""Making tensors."""
+
+from .table import composite, native
+
+TENSOR_OPTIONS = (
+    "ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None,"
+    " bool? requires_grad=False"
+)
+_LIKE = f"*, {TENSOR_OPTIONS}, MemoryFormat? memory_format=None"
+
+
+def _factory(schema: str, doc: str, **options):
+    return native(schema, doc=doc, method=False, **{"out": True, **options})
+
+
+empty = _factory(
+    f"empty(int[] size, *, {TENSOR_OPTIONS}, MemoryFormat? memory_format=None) -> Tensor",
+    "A tensor of the given sizes; its elements are whatever the memory held.",
+)
+zeros = _factory(f"zeros(int[] size, *, {TENSOR_OPTIONS}) -> Tensor", "Zeros.")
+ones = _factory(f"ones(int[] size, *, {TENSOR_OPTIONS}) -> Tensor", "Ones.")
+full = _factory(
+    f"full(int[] size, Number fill_value, *, {TENSOR_OPTIONS}) -> Tensor",
+    "`fill_value` everywhere; its type gives the dtype.",
+)
+empty_strided = _factory(
+    f"empty_strided(int[] size, int[] stride, *, {TENSOR_OPTIONS}) -> Tensor",
+    "An uninitialised tensor with given strides (in elements).", out=False,
+)
+empty_like = _factory(f"empty_like(Tensor self, {_LIKE}) -> Tensor",
+                      "An uninitialised tensor with the sizes of `self`.", out=False)
+zeros_like = _factory(f"zeros_like(Tensor self, {_LIKE}) -> Tensor",
+                      "Zeros with the sizes of `self`.", out=False)
+ones_like = _factory(f"ones_like(Tensor self, {_LIKE}) -> Tensor",
+                     "Ones with the sizes of `self`.", out=False)
+full_like = _factory(f"full_like(Tensor self, Number fill_value, {_LIKE}) -> Tensor",
+                     "`fill_value` with the sizes of `self`.", out=False)
+
+arange = _factory(
+    f"arange(Number end, *, {TENSOR_OPTIONS}) -> Tensor",
+    """Numbers from `start` (0) towards `end`, which is left out, `step` (1) apart.
+
+    int64 where all three are ints, else the default dtype.
+
+    >>> taimatsu.arange(1, 6, 2)
+    tensor([1, 3, 5])
+    """,
+)
+arange_start = _factory(
+    f"arange.start(Number start, Number end, Number step=1, *, {TENSOR_OPTIONS}) -> Tensor",
+    "Numbers from `start` towards `end`.",
+)
+linspace = _factory(
+    f"linspace(Number start, Number end, int steps, *, {TENSOR_OPTIONS}) -> Tensor",
+    "`steps` numbers at equal distances from `start` to `end`, both included.",
+)
+eye = _factory(
+    f"eye(int n, int? m=None, *, {TENSOR_OPTIONS}) -> Tensor",
+    "Ones on the diagonal of an n x m matrix (m: n), zeros elsewhere.",
+)
+
+# Nothing of the values of `self` goes into these, so nothing flows back.
+for _op in (empty_like, zeros_like, ones_like, full_like):
+    _op.gradient(self=lambda g: None)
+
+
+@composite(f"logspace(Number start, Number end, int steps, float base=10.0, *, {TENSOR_OPTIONS})"
+           " -> Tensor", method=False, out=True)
+def logspace(start, end, steps, base, dtype, layout, device, pin_memory, requires_grad):
+    """`steps` numbers from base**start to base**end whose logarithms are at equal distances."""
+    from taimatsu import float64, get_default_dtype
+    from taimatsu import pow as power
+
+    exponents = linspace(start, end, steps, dtype=float64, device=device)
+    out = power(base, exponents).to(dtype or get_default_dtype())
+    return out.requires_grad_() if requires_grad else out
+
+
+def _new(name: str, params: str, make, doc: str):
+    schema = f"new_{name}(Tensor self, {params}*, {TENSOR_OPTIONS}) -> Tensor"
+
+    def formula(self, *args):
+        *own, dtype, layout, device, pin_memory, requires_grad = args
+        return make(*own, dtype=dtype or self.dtype, device=device or self.device,
+                    requires_grad=bool(requires_grad))
+
+    op = composite(schema, doc=doc, out=False)(formula)
+    return op
+
+
+new_empty = _new("empty", "int[] size, ", empty, "`empty` with the dtype and device of `self`.")
+new_zeros = _new("zeros", "int[] size, ", zeros, "`zeros` with the dtype and device of `self`.")
+new_ones = _new("ones", "int[] size, ", ones, "`ones` with the dtype and device of `self`.")
+new_full = _new("full", "int[] size, Number fill_value, ", full,
+                "`full` with the dtype and device of `self`.")
+
+# ---- copies and fills -----------------------------------------------------------------------------
+
+clone = native("clone(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor", out=False,
+               doc="A copy with memory of its own, through which gradients flow.")
+clone.gradient(self=lambda g: g)
+
+copy_ = native("copy_(Tensor(a!) self, Tensor src, bool non_blocking=False) -> Tensor", out=False,
+               doc="Writes `src` into `self`, broadcast and converted.")
+copy_.gradient(self=lambda g: None, src=lambda g: g)
+
+fill_ = native("fill_(Tensor(a!) self, Number value) -> Tensor", out=False,
+               doc="Writes `value` everywhere.")
+fill_.gradient(self=lambda g: None)
+
+zero_ = native("zero_(Tensor(a!) self) -> Tensor", out=False, doc="Writes zeros.")
+zero_.gradient(self=lambda g: None)
+
+
+@composite("fill_.Tensor(Tensor(a!) self, Tensor value) -> Tensor", out=False)
+def fill_tensor(self, value):
+    """Writes the one element of `value` everywhere."""
+    if value.dim():
+        raise RuntimeError("fill_: only supports 0-dimension value tensor but got tensor with "
+                           f"{value.dim()} dimensions")
+    return self.copy_(value)

@@ -1,0 +1,264 @@
+"""Losses."""
+
+from __future__ import annotations
+
+from taimatsu.codegen import lang
+from taimatsu.codegen.lang import constant, exp, log, log1p, pick, where
+from taimatsu.codegen.promote import FLOATING
+
+from .table import composite, pointwise, row
+
+_F = {"module": "nn.functional", "method": False, "inplace": False}
+_OLD = "bool? size_average=None, bool? reduce=None, str reduction='mean'"
+
+
+def reduced(loss, reduction: str, size_average=None, reduce=None):
+    """The loss as `reduction` says: 'none', 'mean' or 'sum'."""
+    if size_average is not None or reduce is not None:
+        reduction = ("none" if reduce is False else "mean" if size_average is not False else "sum")
+    if reduction == "mean":
+        return loss.mean()
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "none":
+        return loss
+    raise ValueError(f"{reduction} is not a valid value for reduction")
+
+
+_PART = {"method": False, "inplace": False, "dtypes": FLOATING}
+
+
+@pointwise("_squared_error(Tensor self, Tensor target) -> Tensor", **_PART)
+def _squared(x, t):
+    return (x - t) * (x - t)
+
+
+@pointwise("_absolute_error(Tensor self, Tensor target) -> Tensor", **_PART)
+def _absolute(x, t):
+    return lang.abs(x - t)
+
+
+@composite(f"mse_loss(Tensor self, Tensor target, {_OLD}, Tensor? weight=None) -> Tensor", **_F)
+def mse_loss(self, target, size_average, reduce, reduction, weight):
+    """The mean squared error."""
+    loss = _squared(self, target)
+    return _weighted(loss, weight, reduction, size_average, reduce)
+
+
+@composite(f"l1_loss(Tensor self, Tensor target, {_OLD}, Tensor? weight=None) -> Tensor", **_F)
+def l1_loss(self, target, size_average, reduce, reduction, weight):
+    """The mean absolute error."""
+    return _weighted(_absolute(self, target), weight, reduction, size_average, reduce)
+
+
+def _weighted(loss, weight, reduction, size_average, reduce):
+    if weight is None:
+        return reduced(loss, reduction, size_average, reduce)
+    loss = loss * weight
+    return loss.sum() / weight.expand(loss.shape).sum() if reduction == "mean" else \
+        reduced(loss, reduction, size_average, reduce)
+
+
+@pointwise("_smooth_l1(Tensor self, Tensor target, float beta) -> Tensor", **_PART)
+def _smooth_l1(x, t, beta):
+    d = lang.abs(x - t)
+    return where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta)
+
+
+@composite(f"smooth_l1_loss(Tensor self, Tensor target, {_OLD}, float beta=1.0) -> Tensor", **_F)
+def smooth_l1_loss(self, target, size_average, reduce, reduction, beta):
+    """Squared error below `beta`, absolute error above."""
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    loss = _absolute(self, target) if beta == 0 else _smooth_l1(self, target, beta)
+    return reduced(loss, reduction, size_average, reduce)
+
+
+@pointwise("_huber(Tensor self, Tensor target, float delta) -> Tensor", **_PART)
+def _huber(x, t, delta):
+    d = lang.abs(x - t)
+    return where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta))
+
+
+@composite("huber_loss(Tensor self, Tensor target, str reduction='mean', float delta=1.0,"
+           " Tensor? weight=None) -> Tensor", **_F)
+def huber_loss(self, target, reduction, delta, weight):
+    """Half the squared error below `delta`, linear above."""
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    return _weighted(_huber(self, target, delta), weight, reduction, None, None)
+
+
+@pointwise("_bce(Tensor self, Tensor target) -> Tensor", **_PART)
+def _bce(p, t):
+    # PyTorch's convention: logarithms are at least -100.
+    return -(t * lang.clamp(log(p), -100.0, None) + (1 - t) * lang.clamp(log1p(-p), -100.0, None))
+
+
+@_bce.gradient
+def _(g, self, target):
+    slope = (self - target) / lang.maximum(self * (1 - self), 1e-12)
+    return g * slope, g * (lang.clamp(log1p(-self), -100.0, None)
+                           - lang.clamp(log(self), -100.0, None))
+
+
+@composite("binary_cross_entropy(Tensor self, Tensor target, Tensor? weight=None,"
+           " bool? size_average=None, bool? reduce=None, str reduction='mean') -> Tensor", **_F)
+def binary_cross_entropy(self, target, weight, size_average, reduce, reduction):
+    """-(t log p + (1 - t) log(1 - p)) of probabilities p."""
+    if self.shape != target.shape:
+        raise ValueError(f"Using a target size ({target.shape}) that is different to the input "
+                         f"size ({self.shape}) is deprecated. Please ensure they have the same "
+                         "size.")
+    if self.numel() and not bool(((self >= 0) & (self <= 1)).all()):
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    loss = _bce(self, target)
+    return reduced(loss if weight is None else loss * weight, reduction, size_average, reduce)
+
+
+@pointwise("_bce_logits(Tensor self, Tensor target, Tensor? pos_weight) -> Tensor", **_PART)
+def _bce_logits(x, t, pos_weight):
+    softplus = lang.maximum(-x, 0.0) + log1p(exp(-lang.abs(x)))  # log(1 + exp(-x))
+    if pos_weight is None:
+        return (1 - t) * x + softplus
+    return (1 - t) * x + (1 + (pos_weight - 1) * t) * softplus
+
+
+@_bce_logits.gradient
+def _(g, self, target, pos_weight):
+    s = lang.sigmoid(self)
+    softplus = lang.maximum(-self, 0.0) + log1p(exp(-lang.abs(self)))
+    if pos_weight is None:
+        return g * (s - target), -g * self, None
+    w = 1 + (pos_weight - 1) * target
+    return (g * ((1 - target) - w * (1 - s)), g * ((pos_weight - 1) * softplus - self),
+            g * target * softplus)
+
+
+@composite("binary_cross_entropy_with_logits(Tensor self, Tensor target, Tensor? weight=None,"
+           " bool? size_average=None, bool? reduce=None, str reduction='mean',"
+           " Tensor? pos_weight=None) -> Tensor", **_F)
+def binary_cross_entropy_with_logits(self, target, weight, size_average, reduce, reduction,
+                                     pos_weight):
+    """`binary_cross_entropy` of sigmoid(self), without overflow."""
+    if self.shape != target.shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size "
+                         f"({self.shape})")
+    loss = _bce_logits(self, target, pos_weight)
+    return reduced(loss if weight is None else loss * weight, reduction, size_average, reduce)
+
+
+# ---- classes ------------------------------------------------------------------------------------
+
+
+@row("_nll(Row self, Cell target, int ignore_index) -> Cell", rows=1, keep=("target",),
+     method=False, dtypes=FLOATING)
+def _nll(x, target, ignore_index):
+    """-x[target]; 0 where the target is to be ignored."""
+    ignored = target == ignore_index
+    return where(ignored, 0, -pick(x, where(ignored, 0, target)))
+
+
+@row("_cross_entropy(Row self, Cell target, int ignore_index) -> Cell", rows=1, keep=("target",),
+     method=False, dtypes=FLOATING)
+def _cross_entropy(x, target, ignore_index):
+    """-log_softmax(x)[target]; 0 where the target is to be ignored."""
+    ignored = target == ignore_index
+    m = constant(x.max())
+    loss = m + log(exp(x - m).sum()) - pick(x, where(ignored, 0, target))
+    return where(ignored, 0, loss)
+
+
+def _classes(self, target):
+    """Input and target with a batch dim, so that classes are dim 1."""
+    if self.dim() == 1:
+        self, target = self.unsqueeze(0), target.unsqueeze(0)
+    if self.dim() < 1 or target.dim() != self.dim() - 1 or self.size(0) != target.size(0) \
+            or self.shape[2:] != target.shape[1:]:
+        raise ValueError(f"Expected input batch_size ({self.size(0)}) to match target batch_size "
+                         f"({target.shape[0] if target.dim() else 0}); input has shape "
+                         f"{list(self.shape)}, target {list(target.shape)}")
+    return self, target
+
+
+def _by_class(loss, target, weight, ignore_index, reduction):
+    """Losses of single elements, weighted by class and reduced."""
+    if weight is not None:
+        scale = weight[target.clamp(min=0) * (target != ignore_index)] * (target != ignore_index)
+        loss = loss * scale
+    if reduction == "mean":
+        count = scale.sum() if weight is not None else (target != ignore_index).sum()
+        return loss.sum() / count
+    return reduced(loss, reduction)
+
+
+@composite("nll_loss(Tensor self, Tensor target, Tensor? weight=None, bool? size_average=None,"
+           " int ignore_index=-100, bool? reduce=None, str reduction='mean') -> Tensor", **_F)
+def nll_loss(self, target, weight, size_average, ignore_index, reduce, reduction):
+    """The negative log likelihood of class indices, given log probabilities along dim 1."""
+    batched = self.dim() > 1
+    x, t = _classes(self, target)
+    loss = _by_class(_nll(x, t, ignore_index), t, weight, ignore_index, reduction)
+    return loss if batched or reduction != "none" else loss.squeeze(0)
+
+
+@composite("cross_entropy(Tensor self, Tensor target, Tensor? weight=None,"
+           " bool? size_average=None, int ignore_index=-100, bool? reduce=None,"
+           " str reduction='mean', float label_smoothing=0.0) -> Tensor", **_F)
+def cross_entropy(self, target, weight, size_average, ignore_index, reduce, reduction,
+                  label_smoothing):
+    """The cross entropy of unnormalised scores along dim 1 with classes.
+
+    Shapes: `self` (C) or (N, C, ...); `target` without the C, class indices (int64), or as `self`,
+    probabilities. `reduction="mean"` weights by `weight` and leaves out `ignore_index`.
+    """
+    if target.shape == self.shape:
+        return _soft_cross_entropy(self, target, weight, reduction, label_smoothing)
+    batched = self.dim() > 1
+    x, t = _classes(self, target)
+    loss = _by_class(_cross_entropy(x, t, ignore_index), t, weight, ignore_index, reduction)
+    if label_smoothing:
+        logp = x.log_softmax(1)
+        used = t != ignore_index
+        smooth = -(logp if weight is None else logp * _channel(weight, x)).sum(1) * used
+        if reduction == "mean":
+            count = used.sum() if weight is None else (weight[t * used] * used).sum()
+            smooth = smooth.sum() / count
+        else:
+            smooth = reduced(smooth, reduction)
+        loss = (1 - label_smoothing) * loss + label_smoothing / x.size(1) * smooth
+    return loss if batched or reduction != "none" else loss.squeeze(0)
+
+
+def _channel(weight, x):
+    return weight.reshape([-1] + [1] * (x.dim() - 2))
+
+
+def _soft_cross_entropy(self, target, weight, reduction, label_smoothing):
+    dim = 1 if self.dim() > 1 else 0
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / self.size(dim)
+    terms = self.log_softmax(dim) * target
+    if weight is not None:
+        terms = terms * (_channel(weight, self) if dim else weight)
+    loss = -terms.sum(dim)
+    if reduction == "mean":
+        return loss.sum() / max(1, self.numel() // self.size(dim))
+    return reduced(loss, reduction)
+
+
+@pointwise("_kl_div(Tensor self, Tensor target, bool log_target) -> Tensor", **_PART)
+def _kl(x, t, log_target):
+    if log_target:
+        return exp(t) * (t - x)
+    return where(t == 0, 0, t * log(t)) - t * x
+
+
+@composite("kl_div(Tensor self, Tensor target, bool? size_average=None, bool? reduce=None,"
+           " str reduction='mean', bool log_target=False) -> Tensor", **_F)
+def kl_div(self, target, size_average, reduce, reduction, log_target):
+    """The Kullback-Leibler divergence of `target` from log probabilities `self`."""
+    loss = _kl(self, target, log_target)
+    if reduction == "batchmean":
+        return loss.sum() / self.size(0) if self.dim() else loss.sum()
+    return reduced(loss, reduction, size_average, reduce)

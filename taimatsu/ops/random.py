@@ -1,0 +1,243 @@
+"""Random numbers. A seed gives the same numbers with any number of threads."""
+
+from __future__ import annotations
+
+from .creation import TENSOR_OPTIONS, empty, empty_like
+from .table import composite, native
+
+_G = "*, Generator? generator=None"
+
+
+def _fill(schema: str, doc: str, **options):
+    op = native(schema, doc=doc, out=False, **options)
+    return op.gradient(self=lambda g: g.new_zeros(g.shape))  # what was there before is gone
+
+
+uniform_ = _fill(
+    f"uniform_(Tensor(a!) self, float from=0, float to=1, {_G}) -> Tensor(a!)",
+    """Fills with numbers drawn uniformly from [from, to).
+
+    RuntimeError if from > to; NotImplementedError for integers.
+
+    >>> x = taimatsu.empty(3).uniform_(-1, 1)
+    """,
+)
+normal_ = _fill(
+    f"normal_(Tensor(a!) self, float mean=0, float std=1, {_G}) -> Tensor(a!)",
+    """Fills with numbers drawn from the normal distribution.
+
+    RuntimeError if std < 0.
+    """,
+)
+exponential_ = _fill(
+    f"exponential_(Tensor(a!) self, float lambd=1, {_G}) -> Tensor(a!)",
+    "Fills with numbers of density lambd exp(-lambd x). RuntimeError unless lambd > 0.",
+)
+geometric_ = _fill(
+    f"geometric_(Tensor(a!) self, float p, {_G}) -> Tensor(a!)",
+    "Fills with the number of trials until the first success, of probability 0 < p < 1.",
+)
+cauchy_ = _fill(
+    f"cauchy_(Tensor(a!) self, float median=0, float sigma=1, {_G}) -> Tensor(a!)",
+    "Fills with numbers drawn from the Cauchy distribution.",
+)
+log_normal_ = _fill(
+    f"log_normal_(Tensor(a!) self, float mean=1, float std=2, {_G}) -> Tensor(a!)",
+    "Fills with exponentials of normal numbers of the given `mean` and `std`.",
+)
+random_from = _fill(
+    f"random_.from(Tensor(a!) self, int from, int? to, {_G}) -> Tensor(a!)",
+    "Fills with integers drawn uniformly from [from, to).",
+)
+random_to = _fill(
+    f"random_.to(Tensor(a!) self, int to, {_G}) -> Tensor(a!)",
+    "Fills with integers drawn uniformly from [0, to).",
+)
+random_ = _fill(
+    f"random_(Tensor(a!) self, {_G}) -> Tensor(a!)",
+    "Fills with integers drawn uniformly from all that the dtype counts through.",
+)
+bernoulli_tensor = _fill(
+    f"bernoulli_.Tensor(Tensor(a!) self, Tensor p, {_G}) -> Tensor(a!)",
+    "Fills with ones of probability `p` (which broadcasts), else zeros.",
+)
+bernoulli_ = _fill(
+    f"bernoulli_.float(Tensor(a!) self, float p=0.5, {_G}) -> Tensor(a!)",
+    "Fills with ones of probability `p`, else zeros. RuntimeError unless 0 <= p <= 1.",
+)
+_randperm_ = native(f"_randperm_(Tensor(a!) self, {_G}) -> Tensor(a!)", doc="", out=False)
+
+multinomial = native(
+    "multinomial(Tensor self, int num_samples, bool replacement=False, *,"
+    " Generator? generator=None) -> Tensor",
+    out=True,
+    doc="""`num_samples` indices drawn with the probabilities (up to a factor) in each row of `self`.
+
+    self: (n) or (rows, n), floating. Result: int64, (num_samples) or (rows, num_samples).
+    RuntimeError for negative or non-finite weights, a row of zeros, or more samples than
+    indices without replacement.
+
+    >>> taimatsu.multinomial(taimatsu.tensor([0.0, 1.0]), 1)
+    tensor([1])
+    """,
+).gradient(self=lambda g: None)
+
+
+# ---- factories ----------------------------------------------------------------------------------
+
+_NEW = f"{_G}, {TENSOR_OPTIONS}"
+_LIKE = f"*, {TENSOR_OPTIONS}, MemoryFormat? memory_format=None"
+_FACTORY = {"method": False, "out": True}
+
+
+def _made(size, dtype, device) -> object:
+    return empty(size, dtype=dtype, device=device)
+
+
+def _finished(out, requires_grad):
+    return out.requires_grad_() if requires_grad else out
+
+
+@composite(f"rand(int[] size, {_NEW}) -> Tensor", **_FACTORY)
+def rand(size, generator, dtype, layout, device, pin_memory, requires_grad):
+    """Numbers drawn uniformly from [0, 1).
+
+    >>> taimatsu.rand(2, 3).shape
+    torch.Size([2, 3])
+    """
+    return _finished(_made(size, dtype, device).uniform_(generator=generator), requires_grad)
+
+
+@composite(f"randn(int[] size, {_NEW}) -> Tensor", **_FACTORY)
+def randn(size, generator, dtype, layout, device, pin_memory, requires_grad):
+    """Numbers drawn from the standard normal distribution; of complex ones the variance is 1."""
+    return _finished(_made(size, dtype, device).normal_(generator=generator), requires_grad)
+
+
+def _integers(out, low, high, generator):
+    if low >= high:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= "
+                           f"to={high}")
+    return out.random_(low, high, generator=generator)
+
+
+@composite(f"randint(int high, int[] size, {_NEW}) -> Tensor", **_FACTORY)
+def randint(high, size, generator, dtype, layout, device, pin_memory, requires_grad):
+    """Integers drawn uniformly from [low, high), int64 unless `dtype` says otherwise.
+
+    >>> taimatsu.randint(3, 5, (2,)).min() >= 3
+    tensor(True)
+    """
+    return randint_low(0, high, size, generator=generator, dtype=dtype, device=device,
+                       requires_grad=requires_grad)
+
+
+@composite(f"randint.low(int low, int high, int[] size, {_NEW}) -> Tensor", **_FACTORY)
+def randint_low(low, high, size, generator, dtype, layout, device, pin_memory, requires_grad):
+    """Integers drawn uniformly from [low, high)."""
+    from taimatsu import int64
+
+    out = _integers(_made(size, dtype or int64, device), low, high, generator)
+    return _finished(out, requires_grad)
+
+
+@composite(f"randperm(int n, {_NEW}) -> Tensor", **_FACTORY)
+def randperm(n, generator, dtype, layout, device, pin_memory, requires_grad):
+    """The integers from 0 to n - 1 in random order."""
+    from taimatsu import int64
+
+    if n < 0:
+        raise RuntimeError(f"randperm: n must be non-negative, got {n}")
+    out = _randperm_(_made([n], dtype or int64, device), generator=generator)
+    return _finished(out, requires_grad)
+
+
+def _like(name: str, fill, doc: str):
+    def like(self, dtype, layout, device, pin_memory, requires_grad, memory_format):
+        out = empty_like(self, dtype=dtype, device=device, memory_format=memory_format)
+        return _finished(fill(out), requires_grad)
+
+    like.__name__ = name
+    return composite(f"{name}(Tensor self, {_LIKE}) -> Tensor", doc=doc, method=False)(like)
+
+
+rand_like = _like("rand_like", lambda x: x.uniform_(), "`rand` with the sizes of `self`.")
+randn_like = _like("randn_like", lambda x: x.normal_(), "`randn` with the sizes of `self`.")
+
+
+@composite(f"randint_like(Tensor self, int high, {_LIKE}) -> Tensor", method=False)
+def randint_like(self, high, dtype, layout, device, pin_memory, requires_grad, memory_format):
+    """`randint` with the sizes and dtype of `self`."""
+    out = empty_like(self, dtype=dtype, device=device, memory_format=memory_format)
+    return _finished(_integers(out, 0, high, None), requires_grad)
+
+
+@composite(f"randint_like.low(Tensor self, int low, int high, {_LIKE}) -> Tensor", method=False)
+def randint_like_low(
+    self, low, high, dtype, layout, device, pin_memory, requires_grad, memory_format
+):
+    """`randint` with the sizes and dtype of `self`."""
+    out = empty_like(self, dtype=dtype, device=device, memory_format=memory_format)
+    return _finished(_integers(out, low, high, None), requires_grad)
+
+
+@composite(f"normal.sizes(float mean, float std, int[] size, {_NEW}) -> Tensor", **_FACTORY)
+def normal_sizes(mean, std, size, generator, dtype, layout, device, pin_memory, requires_grad):
+    """Normal numbers of given mean and standard deviation."""
+    out = _made(size, dtype, device).normal_(mean, std, generator=generator)
+    return _finished(out, requires_grad)
+
+
+@composite(f"normal(Tensor|Number mean, Tensor|Number std=1.0, {_G}) -> Tensor", **_FACTORY)
+def normal(mean, std, generator):
+    """Normal numbers; element by element those of `mean` and `std`, which broadcast.
+
+    RuntimeError if some std is negative.
+    """
+    from taimatsu import Tensor, broadcast_tensors
+
+    if isinstance(std, Tensor):
+        if std.numel() and bool((std < 0).any()):
+            raise RuntimeError("normal expects all elements of std >= 0.0")
+        like = broadcast_tensors(mean, std)[1] if isinstance(mean, Tensor) else std
+        return empty_like(like.contiguous()).normal_(generator=generator) * std + mean
+    return empty_like(mean).normal_(0, std, generator=generator) + mean
+
+
+@composite(f"bernoulli(Tensor self, {_G}) -> Tensor", out=True)
+def bernoulli(self, generator):
+    """Ones with the probabilities in `self`, else zeros.
+
+    >>> taimatsu.bernoulli(taimatsu.tensor([0.0, 1.0]))
+    tensor([0., 1.])
+    """
+    return empty_like(self).bernoulli_(self.detach(), generator=generator)
+
+
+@composite(f"bernoulli.p(Tensor self, float p, {_G}) -> Tensor")
+def bernoulli_p(self, p, generator):
+    """Ones of probability `p`, with the sizes of `self`."""
+    return empty_like(self).bernoulli_(p, generator=generator)
+
+
+# ---- dropout ------------------------------------------------------------------------------------
+
+
+@composite("dropout(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
+           module="nn.functional", method=False)
+def dropout(input, p, training, inplace):
+    """Elements are zeroed with probability `p` and the others scaled by 1 / (1 - p) in training.
+
+    ValueError unless 0 <= p <= 1.
+
+    >>> taimatsu.nn.functional.dropout(taimatsu.ones(3), 0.5, training=False)
+    tensor([1., 1., 1.])
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if p == 0 or not training or input.numel() == 0:
+        return input
+    if p == 1:
+        return input.mul_(0) if inplace else input * 0
+    mask = empty_like(input).bernoulli_(1 - p).div_(1 - p)
+    return input.mul_(mask) if inplace else input * mask

@@ -1,0 +1,302 @@
+"""Reductions and scans along rows."""
+
+from taimatsu.codegen import lang
+from taimatsu.codegen.lang import constant, exp, isfinite, log, where
+from taimatsu.codegen.promote import FLOATING, INEXACT, REAL
+
+from .table import composite, row
+
+_DIMS = "int[1]? dim=None, bool keepdim=False"
+
+
+@row(f"sum(Row self, {_DIMS}, *, ScalarType? dtype=None) -> Cell")
+def sum(x):
+    """The sum of all elements, or along `dim`; integers and bools are summed as int64.
+
+    >>> taimatsu.tensor([[1, 2], [3, 4]]).sum(dim=1)
+    tensor([3, 7])
+    """
+    return x.sum()
+
+
+@row(f"nansum(Row self, {_DIMS}, *, ScalarType? dtype=None) -> Cell")
+def nansum(x):
+    """The sum, with NaN counted as zero."""
+    return (x if x.dtype.integral else where(lang.isnan(x), 0, x)).sum()
+
+
+@row(f"mean(Row self, {_DIMS}, *, ScalarType? dtype=None) -> Cell", dtypes=INEXACT)
+def mean(x):
+    """The arithmetic mean; of floating and complex numbers only."""
+    return x.mean()
+
+
+@row("prod(Row self, *, ScalarType? dtype=None) -> Cell", rows="all")
+def prod(x):
+    """The product of all elements; of integers as int64."""
+    return x.prod()
+
+
+@row("prod.dim_int(Row self, int dim, bool keepdim=False, *, ScalarType? dtype=None) -> Cell")
+def prod_dim(x):
+    """The product along `dim`."""
+    return x.prod()
+
+
+def _prod_gradient(g, self, dim, keepdim=False):
+    # Without division: the product of all others is that of those before and those after, so
+    # that zeros need no care.
+    from taimatsu import cat, cumprod, ones_like
+
+    one = ones_like(self.narrow(dim, 0, 1))
+    n = self.size(dim)
+    before = cat([one, self.narrow(dim, 0, n - 1)], dim).cumprod(dim)
+    after = cumprod(cat([one, self.flip(dim).narrow(dim, 0, n - 1)], dim), dim).flip(dim)
+    return (g if keepdim else g.unsqueeze(dim)) * (before * after).conj_physical()
+
+
+prod.gradient(
+    self=lambda g, self: _prod_gradient(g, self.reshape(-1), 0, False).reshape(self.shape)
+)
+prod_dim.gradient(self=_prod_gradient)
+
+
+# ---- the largest and the smallest --------------------------------------------------------------
+
+
+@row("amax(Row self, int[1] dim=[], bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)
+def amax(x):
+    """The largest element along `dim`; the gradient is shared among equals."""
+    return x.max()
+
+
+@row("amin(Row self, int[1] dim=[], bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)
+def amin(x):
+    """The smallest element along `dim`; the gradient is shared among equals."""
+    return x.min()
+
+
+@row("aminmax(Row self, *, int? dim=None, bool keepdim=False) -> (Cell min, Cell max)",
+     nonempty=True, dtypes=REAL)
+def aminmax(x):
+    """The smallest and the largest element."""
+    return x.min(), x.max()
+
+
+@row("max(Row self) -> Cell", rows="all", nonempty=True, dtypes=REAL)
+def max(x):
+    """The largest element; NaN if there is one."""
+    return x.max()
+
+
+@row("max.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
+     nonempty=True, dtypes=REAL)
+def max_dim(x):
+    """The largest element along `dim`, and the index of the first such."""
+    return x.argmax()
+
+
+@composite("max.other(Tensor self, Tensor other) -> Tensor", out=True)
+def max_other(self, other):
+    """`maximum`."""
+    from .arithmetic import maximum
+
+    return maximum(self, other)
+
+
+@row("min(Row self) -> Cell", rows="all", nonempty=True, dtypes=REAL)
+def min(x):
+    """The smallest element; NaN if there is one."""
+    return x.min()
+
+
+@row("min.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
+     nonempty=True, dtypes=REAL)
+def min_dim(x):
+    """The smallest element along `dim`, and the index of the first such."""
+    return x.argmin()
+
+
+@composite("min.other(Tensor self, Tensor other) -> Tensor", out=True)
+def min_other(self, other):
+    """`minimum`."""
+    from .arithmetic import minimum
+
+    return minimum(self, other)
+
+
+@row("argmax.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)
+def argmax_dim(x):
+    """The index of the first largest element along `dim`."""
+    return x.argmax()[1]
+
+
+@row("argmin.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)
+def argmin_dim(x):
+    """The index of the first smallest element along `dim`."""
+    return x.argmin()[1]
+
+
+def _of_all(self, keepdim, op):
+    i = op(self.reshape(-1), 0)
+    return i.reshape([1] * self.dim()) if keepdim else i
+
+
+@composite("argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor", out=True)
+def argmax(self, dim, keepdim):
+    """The index of the first largest element: of the flattened tensor, or along `dim`."""
+    return _of_all(self, keepdim, argmax_dim) if dim is None else argmax_dim(self, dim, keepdim)
+
+
+@composite("argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor", out=True)
+def argmin(self, dim, keepdim):
+    """The index of the first smallest element: of the flattened tensor, or along `dim`."""
+    return _of_all(self, keepdim, argmin_dim) if dim is None else argmin_dim(self, dim, keepdim)
+
+
+# ---- truth -------------------------------------------------------------------------------------
+
+
+@row(f"any(Row self, {_DIMS}) -> Cell")
+def any(x):
+    """Whether any element is nonzero."""
+    return x.any()
+
+
+@row(f"all(Row self, {_DIMS}) -> Cell")
+def all(x):
+    """Whether all elements are nonzero."""
+    return x.all()
+
+
+@row("count_nonzero(Row self, int[1]? dim=None) -> Cell", out=False)
+def count_nonzero(x):
+    """How many elements aren't zero."""
+    return (x != 0).sum()
+
+
+# ---- moments -----------------------------------------------------------------------------------
+
+_MOMENT = f"{_DIMS.split(',')[0]}, *, Number? correction=None, bool keepdim=False"
+
+
+@row(f"var(Row self, {_MOMENT}) -> Cell", dtypes=FLOATING)
+def var(x, correction):
+    """The variance; `correction` (1) is what the divisor is less than the number of elements."""
+    return x.var(1 if correction is None else correction)
+
+
+@row(f"std(Row self, {_MOMENT}) -> Cell", dtypes=FLOATING)
+def std(x, correction):
+    """The standard deviation: the square root of `var`."""
+    return x.std(1 if correction is None else correction)
+
+
+@row(f"var_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=FLOATING)
+def var_mean(x, correction):
+    """The variance and the mean."""
+    return x.var(1 if correction is None else correction), x.mean()
+
+
+@row(f"std_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=FLOATING)
+def std_mean(x, correction):
+    """The standard deviation and the mean."""
+    return x.std(1 if correction is None else correction), x.mean()
+
+
+def _unbiased(name: str, op, returns: str, method: bool):
+    def whole(self, unbiased):
+        return op(self, None, correction=int(unbiased))
+
+    def along(self, dim, unbiased, keepdim):
+        return op(self, dim, correction=int(unbiased), keepdim=keepdim)
+
+    doc = f"`{name}` with a divisor of n - 1 where `unbiased`, else n."
+    composite(f"{name}.unbiased(Tensor self, bool unbiased) -> {returns}", doc=doc,
+              method=method, out=False)(whole)
+    composite(f"{name}.dim_unbiased(Tensor self, int[1]? dim, bool unbiased, bool keepdim=False)"
+              f" -> {returns}", doc=doc, method=method, out=returns == "Tensor")(along)
+
+
+_unbiased("var", var, "Tensor", True)
+_unbiased("std", std, "Tensor", True)
+_unbiased("var_mean", var_mean, "(Tensor, Tensor)", False)
+_unbiased("std_mean", std_mean, "(Tensor, Tensor)", False)
+
+
+@row("logsumexp(Row self, int[1] dim, bool keepdim=False) -> Cell", promote="float",
+     dtypes=FLOATING)
+def logsumexp(x):
+    """log(sum(exp(x))), without overflow."""
+    m = constant(x.max())
+    m = where(isfinite(m), m, 0)
+    return m + log(exp(x - m).sum())
+
+
+@logsumexp.gradient
+def _(g, self, result):
+    # Of a row of -inf every share is 0, which exp(-inf + inf) wouldn't give.
+    return g * where(result == -lang.inf, 0, exp(self - result))
+
+
+# ---- scans -------------------------------------------------------------------------------------
+
+
+@row("cumsum(Row self, int dim, *, ScalarType? dtype=None) -> Row", inplace=True)
+def cumsum(x):
+    """The running sum along `dim`; of integers as int64."""
+    return x.cumsum()
+
+
+@row("cumprod(Row self, int dim, *, ScalarType? dtype=None) -> Row", inplace=True)
+def cumprod(x):
+    """The running product along `dim`; of integers as int64."""
+    return x.cumprod()
+
+
+def _cumprod_gradient(g, self, dim):
+    # sum over j >= i of g[j] * (product of all up to j but i): the product before i times a
+    # recurrence from the end, h[i] = g[i] + self[i + 1] * h[i + 1], which zeros don't disturb.
+    from taimatsu import cat, ones_like, stack
+
+    n = self.size(dim) if self.dim() else 1
+    if self.dim() == 0 or n <= 1:
+        return g
+    one = ones_like(self.narrow(dim, 0, 1))
+    before = cat([one, self.narrow(dim, 0, n - 1)], dim).cumprod(dim)
+    x, gs = self.conj_physical().unbind(dim), g.unbind(dim)
+    h = [gs[-1]]
+    for i in range(n - 2, -1, -1):
+        h.append(gs[i] + x[i + 1] * h[-1])
+    return before.conj_physical() * stack(h[::-1], dim)
+
+
+cumprod.gradient(self=_cumprod_gradient)
+
+
+@row("cummax(Row self, int dim) -> (Row values, Row indices)", dtypes=REAL)
+def cummax(x):
+    """The running maximum along `dim`, and the index of the last such."""
+    return x.cummax()
+
+
+@row("cummin(Row self, int dim) -> (Row values, Row indices)", dtypes=REAL)
+def cummin(x):
+    """The running minimum along `dim`, and the index of the last such."""
+    return x.cummin()
+
+
+def _scatter_gradient(g_values, self, indices, dim):
+    from taimatsu import zeros_like
+
+    return zeros_like(self).scatter_add(dim, indices, g_values)
+
+
+cummax.gradient(self=_scatter_gradient)
+cummin.gradient(self=_scatter_gradient)
+
+
+@row("logcumsumexp(Row self, int dim) -> Row", dtypes=FLOATING)
+def logcumsumexp(x):
+    """log(cumsum(exp(x))), without overflow."""
+    return x.logcumsumexp()

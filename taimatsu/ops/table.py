@@ -1,0 +1,324 @@
+"""The op table: what an entry is, and the decorators that make entries.
+
+    @pointwise("relu(Tensor self) -> Tensor")
+    def relu(x):
+        \"\"\"The positive part.\"\"\"
+        return where(x <= 0, 0, x)
+
+An entry of a formula kind (pointwise, row, indexed) is called by code generation with symbolic
+values; one of the other kinds (view, composite, native) is carried out by the core or by the
+Python function it decorates. `ENTRIES` lists them in order of definition for the core.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from .schema import REQUIRED, Schema, SchemaParam, parse
+
+ENTRIES: list[Op] = []
+
+FORMULA_KINDS = ("pointwise", "row", "indexed")
+_STATIC_TYPES = frozenset(("str", "bool", "ScalarType", "MemoryFormat", "Layout", "Device"))
+
+
+class Plan(NamedTuple):
+    """A derivative: calls to make in order, and where each gradient then is.
+
+    A source is a pair: ("g", i) gradient of output i, ("arg", i) argument i, ("out", i) output i,
+    ("like", i) a tensor with the sizes, dtype and device of argument i whose elements are not read
+    (an expanded scalar will do), ("step", (j, n)) output n of step j, ("value", object).
+    """
+
+    steps: list[tuple[Any, list[tuple[str, Any]], int]]
+    grads: list[tuple[str, Any] | None]
+
+
+class Op:
+    """An entry of the table; see the module's decorators for the options.
+
+    Called with tensors it is the operator; called with symbolic values, inside another formula, it
+    is its own formula.
+    """
+
+    def __init__(
+        self,
+        schema: str,
+        kind: str,
+        formula: Callable | None = None,
+        *,
+        module: str = "",
+        method: bool | None = None,
+        names: tuple[str, ...] = (),
+        inplace: bool | None = None,
+        out: Any = None,
+        promote: str = "common",
+        dtypes: frozenset | None = None,
+        keep: tuple[str, ...] = (),
+        static: tuple[str, ...] = (),
+        dynamic: tuple[str, ...] = (),
+        rows: Any = None,
+        nonempty: bool = False,
+        doc: str | None = None,
+        coordinates: tuple[str, ...] = (),  # this and what follows: of derived indexed ops
+        accumulates: tuple[str, ...] = (),
+        over: str | None = None,
+        ranks: Mapping[str, int] | None = None,
+    ):
+        self.schema, self.kind, self.formula = schema, kind, formula
+        self.name = schema[: schema.index("(")].strip()
+        takes_self = schema.partition("(")[2].partition(",")[0].partition(" ")[2][:4] == "self"
+        self.module, self.names = module, tuple(names)
+        self.method = (module == "" and takes_self) if method is None else method
+        self.inplace = (kind == "pointwise" and self.method) if inplace is None else inplace
+        self.out = kind in FORMULA_KINDS and module == "" if out is None else out
+        self.promote, self.dtypes, self.keep = promote, dtypes, tuple(keep)
+        self.static, self.dynamic, self.rows = tuple(static), tuple(dynamic), rows
+        self.nonempty = nonempty
+        self._doc = doc
+        self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
+        self.over, self.ranks = over, dict(ranks or {})
+        self.backward: Callable | dict[str, Callable] | None = None
+        self.call: Callable | None = None  # the core's callable, once it is defined there
+        self.handle: int | None = None  # the core's own record of the op
+        self._plans: dict[tuple, Plan] = {}
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    @property
+    def doc(self) -> str | None:
+        """The documentation: the formula's docstring, unless given."""
+        if self._doc is None and self.formula is not None:
+            return inspect.getdoc(self.formula)
+        return self._doc
+
+    @cached_property
+    def parsed(self) -> Schema:
+        return parse(self.schema)
+
+    @property
+    def row_spec(self) -> Any:
+        """Which dims a row op's rows run along; the parameter `dim` by default."""
+        if self.rows is not None:
+            return self.rows
+        return "dim" if any(p.name == "dim" for p in self.parsed.params) else "all"
+
+    @property
+    def is_formula(self) -> bool:
+        """Whether code generation calls `formula`, with symbolic values."""
+        return self.kind in FORMULA_KINDS
+
+    def is_static(self, p: SchemaParam) -> bool:
+        """Whether an attribute's value selects the kernel, rather than being passed to it."""
+        if p.name in self.static or p.name in self.dynamic:
+            return p.name in self.static
+        return p.type in _STATIC_TYPES or p.length is not None
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether there may be a derivative: given, or to be derived."""
+        return self.is_formula or self.backward is not None
+
+    def takes_gradient(self, p: SchemaParam) -> bool:
+        """Whether the derivative by this parameter is one of the op's gradients."""
+        return p.tensor and p.type != "Index" and p.name not in self.keep
+
+    def sizes(self, *shapes: tuple[int, ...] | None, **attributes: Any) -> list:
+        """The sizes of each output of an indexed op, from those of the tensors."""
+        if not callable(self.out):
+            return [shapes[0]]
+        wanted = inspect.signature(self.out).parameters
+        found = self.out(*shapes, **{k: v for k, v in attributes.items() if k in wanted})
+        return [found] if all(isinstance(n, int) for n in found) else found
+
+    def variant(self, operands: tuple, statics: Mapping[str, Any], common: str | None = None):
+        """The op for operands of certain dtypes: see `codegen.trace.variant`."""
+        from taimatsu.codegen import trace
+
+        return trace.variant(self, operands, statics, common)
+
+    def plan(
+        self, mask: int, statics: Mapping[str, Any], present: Mapping[str, bool] | None = None
+    ) -> Plan:
+        """How the gradients of the parameters in `mask` (bit i: parameter i) are computed.
+
+        `present` says which optional parameters are given; all are if it isn't there.
+        """
+        present = present or {}
+        absent = {n: None for n, there in present.items() if not there}
+        statics = {
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in (*statics.items(), *absent.items())
+            if k != "dtype"  # acts on the inputs, before what is derived
+        }
+        key = (mask, tuple(sorted(statics.items(), key=lambda kv: kv[0])), tuple(sorted(absent)))
+        if key not in self._plans:
+            from taimatsu.codegen import derive
+
+            self._plans[key] = Plan(*derive.plan(self, mask, statics, present))
+        return self._plans[key]
+
+    def gradient(self, formula: Callable | None = None, /, **by_input: Callable):
+        """Declares the derivative instead of having it derived.
+
+        As a decorator: a function of what it names: gradients (`g`, or `g0`, `g1`, or `g_` and an
+        output's name), inputs, outputs (`result` or the schema's names), attributes. It returns
+        one gradient for each differentiable tensor in the schema's order, None for zero. For a
+        formula kind it is a formula itself; an indexed one takes coordinates too and may add to
+        accumulators, named `g` and the input. Else it is a function of tensors, and can take
+        `needs`: for each gradient, whether it is asked for.
+
+        By keyword: functions of tensors, one for an input:
+
+            mm.gradient(self=lambda g, mat2: g @ mat2.mH, mat2=lambda g, self: self.mH @ g)
+
+        Only what is named is saved. `x_like` names an input of which only the sizes are kept.
+        """
+        if by_input:
+            self.backward = by_input
+            return self
+        assert formula is not None, "gradient: needs a function"
+        self.backward = formula
+        return formula
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.is_formula or self.kind == "composite":
+            from taimatsu.codegen.lang import Value
+
+            if any(isinstance(a, Value) for a in (*args, *kwargs.values())):
+                return self._inline(args, kwargs)
+        if self.call is None:
+            from taimatsu import _core
+
+            self.call = _core.define(self)
+        return self.call(*args, **kwargs)
+
+    def _inline(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """The formula's result for symbolic arguments; an overriding gradient goes with it."""
+        if self.kind == "composite":
+            return self.formula(*args, **kwargs)
+        from taimatsu.codegen import trace
+
+        given = self.bind(args, kwargs)
+        tensors = [given.pop(p.name, None) for p in self.parsed.tensors]
+        wanted = trace.signature(self.formula, len(tensors)).wanted(given)
+        result = self.formula(*tensors, **wanted)
+        return trace.custom(self, tensors, given, result) if callable(self.backward) else result
+
+    def bind(self, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, with the schema's defaults; one that has none may be missing."""
+        params = self.parsed.params
+        if len(args) > len(params):
+            raise TypeError(
+                f"{self.name}: takes {len(params)} arguments, {len(args)} were given; "
+                f"its schema is {self.schema}"
+            )
+        given = {p.name: p.default for p in params if p.default is not REQUIRED}
+        given.update((p.name, a) for p, a in zip(params, args, strict=False))
+        for name, a in kwargs.items():
+            if all(p.name != name for p in params):
+                raise TypeError(f"{self.name}: has no parameter {name!r}; see {self.schema}")
+            given[name] = a
+        return given
+
+
+def _entry(kind: str, schema: str, options: dict[str, Any]) -> Callable[[Callable], Op]:
+    def define(formula: Callable | None) -> Op:
+        op = Op(schema, kind, formula, **options)
+        ENTRIES.append(op)
+        return op
+
+    return define
+
+
+def _routine(kind: str, schema: str, options: dict[str, Any]) -> Any:
+    """An op that the core carries out: with `doc=` the entry, else a decorator of its docstring."""
+    define = _entry(kind, schema, options)
+    return define(None) if "doc" in options else define
+
+
+def pointwise(schema: str | Callable, **options: Any):
+    """One element of the output from the elements of the inputs.
+
+    Options of all formula kinds (defaults in brackets):
+    module    "nn.functional", "linalg", "special" ... [the top level and a method]
+    method, inplace, out   whether these forms exist; names   aliases
+    promote   "common" [operands meet in one dtype], "float" [as common, integers become floating],
+              "none"; keep   operands outside of promotion: conditions, indices, targets
+    dtypes    the compute types it is defined for, a set of `codegen.promote` [all]
+    static, dynamic   attributes that deviate from the rule: str, bool and lists are static
+
+    On a bare function (no schema) it makes a fused op of a user's own: parameters without a
+    default are tensors or numbers, the others attributes.
+
+        @taimatsu.pointwise
+        def smooth_relu(x, beta=1.0):
+            return log1p(exp(beta * x)) / beta
+    """
+    if callable(schema):
+        return Op(_schema_of(schema), "pointwise", schema, method=False, inplace=False, **options)
+    return _entry("pointwise", schema, options)
+
+
+def row(schema: str, **options: Any):
+    """One row of the output from a row of the inputs: reductions, normalisations, scans.
+
+    Parameter types: `Row`, `Cell` (one value per row), `Shared` (the same along every row).
+    rows   which dims a row is: a parameter's name ["dim"], "all", an int, ("not", spec),
+           ("trailing", name of a sizes parameter)
+    """
+    return _entry("row", schema, options)
+
+
+def indexed(schema: str, **options: Any):
+    """The value at an output coordinate, by loads at computed coordinates.
+
+    The formula takes the tensors, then the coordinates, then after `*` the attributes.
+    out    function of the sizes of each tensor and the static attributes by name, giving the sizes
+           of the output (or a list of those of each) [those of the first tensor]
+    """
+    return _entry("indexed", schema, options)
+
+
+def view(schema: str, **options: Any) -> Any:
+    """New sizes, strides and offset for the same storage: a routine of csrc/ops/view.cpp."""
+    return _routine("view", schema, options)
+
+
+def composite(schema: str, **options: Any):
+    """A Python function of other ops."""
+    return _entry("composite", schema, options)
+
+
+def native(schema: str, **options: Any) -> Any:
+    """A routine of the core or of a library, registered there by the op's name (TM_NATIVE).
+
+        mm = native("mm(Tensor self, Tensor mat2) -> Tensor", doc="The matrix product.")
+
+    Without `doc` it decorates a function whose docstring is the documentation.
+    """
+    return _routine("native", schema, options)
+
+
+def _schema_of(formula: Callable) -> str:
+    """A schema for a user's own formula, from its signature and a trial call."""
+    from taimatsu.codegen.trace import count_outputs
+
+    kinds = {bool: "bool", int: "int", float: "float", str: "str"}
+    params = []
+    for p in inspect.signature(formula).parameters.values():
+        if p.default is p.empty:
+            params.append(f"Tensor|Number {p.name}")
+        elif type(p.default) in kinds:
+            params.append(f"{kinds[type(p.default)]} {p.name}={p.default!r}")
+        else:
+            raise TypeError(
+                f"{formula.__name__}: the default of {p.name!r} is {p.default!r}; "
+                "an attribute is a bool, int, float or str"
+            )
+    outputs = ", ".join(["Tensor"] * count_outputs(formula))
+    return f"{formula.__name__}({', '.join(params)}) -> ({outputs})"

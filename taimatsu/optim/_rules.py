@@ -1,0 +1,110 @@
+"""Optimizers whose step is one update rule, applied to whole lists of tensors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import taimatsu as torch
+from taimatsu import Tensor
+
+from .optimizer import Optimizer, number
+
+__all__ = ["RuleOptimizer"]
+
+
+def apply_list(rule: Any, lists: dict[str, list[Tensor]], options: dict[str, Any]) -> None:
+    """Apply ``rule``, an op of `taimatsu.ops.optim`, to the i-th tensors of all lists, for all i.
+
+    What it gives is written to the tensors that its outputs are named after.
+    """
+    written = [output.name for output in rule.parsed.outputs]
+    for tensors in zip(*lists.values(), strict=True):
+        by_name = dict(zip(lists, tensors, strict=True))
+        results = rule(*tensors, **options)
+        for name, result in zip(
+            written, results if isinstance(results, tuple) else (results,), strict=True
+        ):
+            by_name[name].copy_(result)
+
+
+def _real(t: Tensor) -> Tensor:
+    return torch.view_as_real(t) if t.is_complex() else t
+
+
+class RuleOptimizer(Optimizer):
+    """An optimizer that is a pointwise rule and some state tensors for each parameter.
+
+    A subclass names its state tensors (``_state_names``, of a group) and gives the rule and its
+    options for the parameters that have made ``step`` steps (``_rule``).
+    """
+
+    def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        """The state tensors that the rule takes, in the order of its schema."""
+        raise NotImplementedError
+
+    def _rule(self, group: dict[str, Any], step: Any, state: dict[str, Any]) -> tuple[Any, dict]:
+        """(op, options) for the ``step``-th step; ``state`` is that of one of the parameters."""
+        raise NotImplementedError
+
+    def _new_state(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """The state of a parameter before its first step: a count and zeros."""
+        zeros = {
+            name: torch.zeros_like(param, memory_format=torch.preserve_format)
+            for name in self._state_names(group)
+        }
+        return {"step": torch.tensor(0.0, dtype=torch.float32), **zeros}
+
+    def _advance(self, param: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Any:
+        """Count a step; gives what parameters must share to be updated by one call."""
+        state["step"] += 1
+        return state["step"].item()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all parameters that have a gradient.
+
+        ``closure`` recomputes the loss (zero_grad, forward, backward); its value is returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
+            for group in self.param_groups:
+                self._update(group)
+        return loss
+
+    def _update(self, group: dict[str, Any]) -> None:
+        names = self._state_names(group)
+        for step, members in self._by_step(group):
+            rule, options = self._rule(group, step, members[0][1])
+            if group.get("weight_decay"):
+                options["weight_decay"] = number(group["weight_decay"])
+            if group.get("maximize"):
+                options["maximize"] = True
+            lists = {
+                "param": [_real(p) for p, _ in members],
+                "grad": [_real(p.grad) for p, _ in members],
+                **{name: [_real(state[name]) for _, state in members] for name in names},
+            }
+            apply_list(rule, lists, options)
+
+    def _by_step(self, group: dict[str, Any]) -> Iterator[tuple[Any, list]]:
+        """(count, [(param, state), ...]): parameters with gradients, by their number of steps."""
+        members: defaultdict[Any, list] = defaultdict(list)
+        for param in group["params"]:
+            if param.grad is None:
+                continue
+            if param.grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients; make the gradient "
+                    "dense, or use SparseAdam"
+                )
+            state = self.state.get(param)
+            if not state:
+                state = self._new_state(param, group)
+                if state:
+                    self.state[param] = state
+            members[self._advance(param, state, group)].append((param, state))
+        yield from members.items()

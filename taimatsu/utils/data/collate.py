@@ -1,0 +1,150 @@
+"""Making a batch of samples, and tensors of what is none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
+from typing import Any
+
+import taimatsu as torch
+from taimatsu import Tensor
+
+__all__ = ["collate", "default_collate", "default_collate_fn_map", "default_convert"]
+
+
+def _is_numpy(value: Any) -> bool:
+    return type(value).__module__ == "numpy"
+
+
+def _check_numpy(value: Any) -> None:
+    """TypeError for arrays that hold no numbers."""
+    if value.dtype.kind in "SUO":
+        raise TypeError(
+            "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
+            f"found {value.dtype}"
+        )
+
+
+def _rebuild(like: Any, values: Any) -> Any:
+    """A container like ``like`` with other values; a dict or list where its type can't be."""
+    is_map = isinstance(like, Mapping)
+    try:
+        if isinstance(like, MutableMapping):
+            clone = copy.copy(like)  # keeps what the class holds besides the values
+            clone.update(values)
+            return clone
+        if isinstance(like, MutableSequence):
+            clone = copy.copy(like)
+            for i, value in enumerate(values):
+                clone[i] = value
+            return clone
+        return type(like)(values)
+    except TypeError:
+        return dict(values) if is_map else list(values)
+
+
+def default_convert(data: Any) -> Any:
+    """NumPy arrays as tensors, in containers of any depth (tuples become lists)."""
+    if isinstance(data, Tensor):
+        return data
+    if _is_numpy(data):
+        if hasattr(data, "dtype") and data.dtype.kind in "SUO":
+            return data
+        return torch.as_tensor(data)
+    if isinstance(data, Mapping):
+        return _rebuild(data, {key: default_convert(value) for key, value in data.items()})
+    if isinstance(data, tuple) and hasattr(data, "_fields"):
+        return type(data)(*(default_convert(value) for value in data))
+    if isinstance(data, tuple):
+        return [default_convert(value) for value in data]
+    if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
+        return _rebuild(data, [default_convert(value) for value in data])
+    return data
+
+
+def collate(
+    batch: Sequence,
+    *,
+    collate_fn_map: Mapping[type | tuple[type, ...], Callable] | None = None,
+) -> Any:
+    """A batch of ``batch``: containers of batches, down to the types in ``collate_fn_map``.
+
+    Each function there is called as ``fn(samples, collate_fn_map=...)``. Sequences in one batch
+    must have equal lengths. Raises TypeError for other types.
+    """
+    first = batch[0]
+    functions = collate_fn_map or {}
+    for kind, fn in functions.items():
+        if isinstance(first, kind):
+            return fn(batch, collate_fn_map=collate_fn_map)
+
+    def deeper(samples: Sequence) -> Any:
+        return collate(samples, collate_fn_map=collate_fn_map)
+
+    if isinstance(first, Mapping):
+        return _rebuild(first, {key: deeper([sample[key] for sample in batch]) for key in first})
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*(deeper(samples) for samples in zip(*batch, strict=True)))
+    if isinstance(first, Sequence):
+        if any(len(sample) != len(first) for sample in batch):
+            raise RuntimeError("each element in list of batch should be of equal size")
+        columns = [deeper(samples) for samples in zip(*batch, strict=True)]
+        return columns if isinstance(first, tuple) else _rebuild(first, columns)
+    raise TypeError(
+        "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
+        f"found {type(first)}"
+    )
+
+
+def _collate_tensors(batch: Sequence[Tensor], *, collate_fn_map: Any = None) -> Tensor:
+    return torch.stack(list(batch), 0)
+
+
+def _collate_floats(batch: Sequence[float], *, collate_fn_map: Any = None) -> Tensor:
+    return torch.tensor(batch, dtype=torch.float64)
+
+
+def _collate_ints(batch: Sequence[int], *, collate_fn_map: Any = None) -> Tensor:
+    return torch.tensor(batch)
+
+
+def _collate_text(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+    return batch
+
+
+default_collate_fn_map: dict[type | tuple[type, ...], Callable] = {
+    Tensor: _collate_tensors,
+    float: _collate_floats,
+    int: _collate_ints,
+    str: _collate_text,
+    bytes: _collate_text,
+}
+
+
+def default_collate(batch: Sequence) -> Any:
+    """Stack samples along a new first dimension.
+
+    Tensors and arrays are stacked, numbers become a tensor, strings stay, dicts, tuples and lists
+    become those of batches.
+
+    >>> default_collate([(1, "a"), (2, "b")])
+    [tensor([1, 2]), ('a', 'b')]
+    """
+    first = batch[0]
+    if _is_numpy(first) and hasattr(first, "dtype"):
+        _check_numpy(first)
+        if getattr(first, "shape", ()) == ():
+            return torch.as_tensor(batch)
+        return default_collate([torch.as_tensor(sample) for sample in batch])
+    return collate(batch, collate_fn_map=_with_numpy())
+
+
+def _with_numpy() -> dict:
+    """The default functions, and that for arrays if NumPy is in use: it is not imported here."""
+    import sys
+
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return default_collate_fn_map
+    array = (numpy.ndarray, numpy.generic)
+    return {array: lambda batch, **_: default_collate(batch), **default_collate_fn_map}
