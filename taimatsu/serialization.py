@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import importlib
 import io
 import mmap as _mmap
 import os
@@ -24,6 +23,7 @@ import pickletools
 import struct
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -123,19 +123,13 @@ def _format_name(obj: Any, name: str | None = None) -> tuple[str, str]:
     return module, name
 
 
-def _find_any(module: str, name: str) -> Any:
-    """The object for any global; imports modules, as unpickling does."""
-    found = _find_data(f"{module}.{name}")
-    if found is not None:
-        return found
+def _package_module(module: str) -> str:
+    """This package's module for one of the format."""
     if module.startswith("torch.nn.modules."):
-        module = "torch.nn"
+        return f"{PACKAGE}.nn"
     if module == "torch" or module.startswith("torch."):
-        module = PACKAGE + module[len("torch") :]
-    value = importlib.import_module(module)
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
+        return PACKAGE + module[len("torch") :]
+    return module
 
 
 # ---- what weights_only allows beyond tensors ----------------------------------------------------
@@ -365,14 +359,16 @@ def load(
         start = file.tell()
         magic = file.read(4)
         file.seek(start)
-        if magic == b"PK\x03\x04":
-            source: Any = _ZipSource(file, bool(mmap))
-        elif mmap:
-            raise RuntimeError("load: mmap=True needs the zip format; this file has the old one")
-        else:
+        if magic != b"PK\x03\x04":
+            if mmap:
+                raise RuntimeError("load: mmap=True needs the zip format; this file is older")
             return _load_legacy(file, map_location, weights_only, pickle_load_args)
-        reader = _StorageReader(source.read_storage, map_location)
-        return _unpickle(source.pickle(), reader.load, weights_only, pickle_load_args)
+        try:
+            source = _ZipSource(file, bool(mmap))
+            reader = _StorageReader(source.read_storage, map_location)
+            return _unpickle(source.pickle(), reader.load, weights_only, pickle_load_args)
+        except (zipfile.BadZipFile, struct.error, zlib.error) as error:
+            raise RuntimeError(f"load: the file is damaged: {error}") from error
 
 
 def _unpickle(
@@ -383,7 +379,8 @@ def _unpickle(
 
     class FullUnpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
-            return _find_any(module, name)
+            found = _find_data(f"{module}.{name}")
+            return super().find_class(_package_module(module), name) if found is None else found
 
     unpickler = FullUnpickler(file, **options)
     unpickler.persistent_load = persistent_load
@@ -413,7 +410,10 @@ class _ZipSource:
         return io.BytesIO(self._archive.read(f"{self._folder}/data.pkl"))
 
     def read_storage(self, key: str, nbytes: int, dtype: Any) -> Any:
-        info = self._archive.getinfo(f"{self._folder}/data/{key}")
+        name = f"{self._folder}/data/{key}"
+        if name not in self._archive.NameToInfo:
+            raise RuntimeError(f"load: the file is damaged: the storage {key} is missing")
+        info = self._archive.getinfo(name)
         if info.file_size < nbytes:
             raise RuntimeError(
                 f"load: the storage {key} should have {nbytes} bytes; the file has "

@@ -4,6 +4,7 @@
 // node, so when a node's turn comes, all its gradients have arrived: nothing has to be counted
 // beforehand. A pass that some of the graph only is wanted of looks first for what leads there.
 #include <algorithm>
+#include <memory>
 #include <unordered_map>
 
 #include "autograd/tape.h"
@@ -15,6 +16,30 @@ namespace taimatsu {
 struct Run;
 static thread_local Run* current = nullptr;
 static uint64_t runs = 0;
+
+// A few gradients, all absent whenever they are not in use.
+class Gradients {
+ public:
+  ~Gradients() { clear(); }
+  TensorRef* resize(uint32_t n) {
+    n_ = n;
+    if (n <= kFew) return few_;
+    if (many_.size() < n) many_.resize(n);
+    return many_.data();
+  }
+  TensorRef* data() { return n_ <= kFew ? few_ : many_.data(); }
+  void clear() {
+    TensorRef* all = data();
+    for (uint32_t i = 0; i < n_; ++i) all[i] = nullptr;
+    n_ = 0;
+  }
+
+ private:
+  static constexpr uint32_t kFew = 4;
+  TensorRef few_[kFew];
+  std::vector<TensorRef> many_;
+  uint32_t n_ = 0;
+};
 
 struct Run {
   struct Item {
@@ -29,12 +54,11 @@ struct Run {
 
   const bool keep_graph;
   std::vector<TensorRef>* results;
-  bool filtered = false;
-  std::unordered_map<Node*, Wanted> wanted;
+  std::unique_ptr<std::unordered_map<Node*, Wanted>> wanted;  // null: everything is
   std::vector<Item> heap;
   // Gradients at nodes where another pass, suspended or of another thread, has its own.
-  std::unordered_map<Node*, std::vector<TensorRef>> elsewhere;
-  std::vector<TensorRef> grads, inputs;  // of the node that runs
+  std::unique_ptr<std::unordered_map<Node*, std::vector<TensorRef>>> elsewhere;
+  Gradients grads, inputs;  // of the node that runs
   std::vector<Object> callbacks;
   Run* const outer = current;
   const uint64_t id = ++runs;
@@ -57,7 +81,8 @@ struct Run {
   TensorRef& slot(Node* n, uint32_t i) {
     if (n->run != this) {
       if (n->run) {
-        auto [at, first] = elsewhere.try_emplace(n);
+        if (!elsewhere) elsewhere.reset(new std::unordered_map<Node*, std::vector<TensorRef>>);
+        auto [at, first] = elsewhere->try_emplace(n);
         if (first) {
           at->second.resize(n->n_outputs);
           push(n);
@@ -73,29 +98,31 @@ struct Run {
   void push(Node* n) {
     heap.push_back({n->sequence, n});
     retain(n);
-    std::push_heap(heap.begin(), heap.end());
+    if (heap.size() > 1) std::push_heap(heap.begin(), heap.end());
   }
 
   NodeRef pop() {
-    std::pop_heap(heap.begin(), heap.end());
+    if (heap.size() > 1) std::pop_heap(heap.begin(), heap.end());
     NodeRef n = NodeRef::steal(heap.back().node);
     heap.pop_back();
     return n;
   }
 
   void take(Node& n) {  // moves the gradients that arrived at `n` to `grads`
+    TensorRef* to = grads.resize(n.n_outputs);
     if (n.run == this) {
-      grads.resize(n.n_outputs);
-      for (uint32_t i = 0; i < n.n_outputs; ++i) grads[i] = std::move(n.outputs[i].grad);
+      for (uint32_t i = 0; i < n.n_outputs; ++i) to[i] = std::move(n.outputs[i].grad);
       n.run = nullptr;
     } else {
-      auto at = elsewhere.find(&n);
-      grads = std::move(at->second);
-      elsewhere.erase(at);
+      auto at = elsewhere->find(&n);
+      std::move(at->second.begin(), at->second.end(), to);
+      elsewhere->erase(at);
     }
   }
 
   // Finds what leads to the targets. Older nodes come first: a node's edges are decided before it.
+  bool skips(Node* n) const { return wanted && !wanted->count(n); }
+
   void look_for_wanted(uint64_t oldest, const std::vector<Edge>& roots) {
     std::vector<Node*> found, next;
     std::unordered_map<Node*, bool> seen;
@@ -112,8 +139,8 @@ struct Run {
     std::sort(found.begin(), found.end(), [](Node* a, Node* b) { return a->sequence < b->sequence; });
     for (Node* n : found) {
       for (uint32_t i = 0; i < n->n_edges; ++i) {
-        if (wanted.count(n->edges[i].node.get())) {
-          wanted[n].execute = true;
+        if (wanted->count(n->edges[i].node.get())) {
+          (*wanted)[n].execute = true;
           break;
         }
       }
@@ -125,7 +152,6 @@ struct Run {
       NodeRef n = pop();
       take(*n);
       run(*n);
-      grads.clear();
       if (steps % 64 == 0) checked(PyErr_CheckSignals());
     }
     for (size_t i = 0; i < callbacks.size(); ++i) {  // one may queue another
@@ -150,40 +176,38 @@ struct Run {
       run_tensor_hooks(n, grads.data());
       run_retained(n, grads.data());
     }
-    if (filtered) {
-      const Wanted& w = wanted[&n];
+    if (wanted) {
+      const Wanted& w = (*wanted)[&n];
       for (auto [i, result] : w.captures) {
-        if (results) (*results)[result] = grads[i];
+        if (results) (*results)[result] = grads.data()[i];
       }
-      if (!w.execute) return;
+      if (!w.execute) return grads.clear();
     }
     if (n.hooks) run_pre_hooks(n, grads.data());
-    const std::vector<TensorRef> before =
-        n.hooks && n.hooks->post ? grads : std::vector<TensorRef>();
-    inputs.resize(n.n_edges);
+    std::vector<TensorRef> before;  // what the hooks after the node are shown
+    if (n.hooks && n.hooks->post) before.assign(grads.data(), grads.data() + n.n_outputs);
+    TensorRef* out = inputs.resize(n.n_edges);
     if (modes.anomaly) {
       apply_watched(n);
     } else {
-      n.cls->apply(n, grads.data(), inputs.data());
+      n.cls->apply(n, grads.data(), out);
     }
     if (!keep_graph && n.cls->release) {
       n.released = true;
       n.cls->release(n);
     }
-    if (!before.empty()) run_post_hooks(n, inputs.data(), before.data());
+    if (!before.empty()) run_post_hooks(n, out, before.data());
+    before.clear();
     grads.clear();  // what was passed through belongs to the receivers alone
-    // A pass that a hook starts must not find these.
-    std::vector<TensorRef> results_of_node = std::move(inputs);
     for (uint32_t i = 0; i < n.n_edges; ++i) {
       Node* next = n.edges[i].node.get();
-      if (!next || (filtered && !wanted.count(next))) continue;
-      TensorRef g = std::move(results_of_node[i]);
+      TensorRef g = std::move(out[i]);
+      if (!next || skips(next)) continue;
       if (g) fit_gradient(g, *next, n.edges[i].slot, n, i);
       TensorRef& sum = slot(next, n.edges[i].slot);
-      if (g) accumulate(sum, std::move(g));
+      if (!g) continue;
+      sum ? accumulate(sum, std::move(g)) : void(sum = std::move(g));
     }
-    results_of_node.clear();
-    inputs = std::move(results_of_node);
   }
 };
 
@@ -287,6 +311,7 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
   std::vector<Edge> targets;
   Run run(retain_graph, results);
   if (inputs.size) {
+    run.wanted.reset(new std::unordered_map<Node*, Run::Wanted>);
     uint64_t oldest = UINT64_MAX;
     for (int64_t i = 0; i < inputs.size; ++i) {
       GradMode on(true);
@@ -294,12 +319,11 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
       targets.push_back(gradient_edge(t));
       Node* n = targets.back().node.get();
       if (!n) fail(Error::Runtime, "One of the differentiated Tensors does not require grad");
-      Run::Wanted& w = run.wanted[n];
+      Run::Wanted& w = (*run.wanted)[n];
       w.captures.emplace_back(targets.back().slot, i);
       if (accumulate_grad && n->cls == &accumulate_class) w.execute = true;
       oldest = std::min(oldest, n->sequence);
     }
-    run.filtered = true;
     run.look_for_wanted(oldest, starts);
   }
   if (results) results->assign(inputs.size, TensorRef());
@@ -307,7 +331,7 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
   GradMode mode(create_graph);
   for (size_t i = 0; i < starts.size(); ++i) {
     Node* n = starts[i].node.get();
-    if (run.filtered && !run.wanted.count(n)) continue;
+    if (run.skips(n)) continue;
     TensorRef g = std::move(start_grads[i]);
     fit_gradient(g, *n, starts[i].slot, *n, static_cast<uint32_t>(i));
     accumulate(run.slot(n, starts[i].slot), std::move(g));

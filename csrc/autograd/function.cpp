@@ -213,7 +213,7 @@ Object finish_output(Node& n, FunctionRecord& r, bool recorded, PyObject* o, uin
     if (fixed) return Object(o);
     n.outputs[i].describe(t);
     if (!t.base) {
-      leave_hooks(t, n, i);
+      leave_hooks(t, t.node, n, i);
       set_history(t, &n, i);
       return Object(o);
     }

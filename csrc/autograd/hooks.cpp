@@ -158,12 +158,12 @@ static void retain_at(Tensor& t, Node& n, uint32_t slot) {
   hooks_of(n).retained.push_back({slot, weak});
 }
 
-void leave_hooks(Tensor& t, Node& n, uint32_t slot) {
+void leave_hooks(Tensor& t, Node* before, Node& n, uint32_t slot) {
   if (!t.extra) return;
   Py_CLEAR(t.extra->hooks);
   if (!t.extra->retains_grad) return;
-  if (t.node && t.node->hooks) {
-    auto& retained = t.node->hooks->retained;
+  if (before && before->hooks) {
+    auto& retained = before->hooks->retained;
     for (size_t i = retained.size(); i-- > 0;) {
       if (PyWeakref_GetObject(retained[i].tensor.get()) == t.object()) {
         retained.erase(retained.begin() + static_cast<std::ptrdiff_t>(i));

@@ -20,9 +20,9 @@ FreeList<> pools[kPoolLimit / kPoolStep];
 // The link lies behind the object's header, which Python's allocator owns.
 FreeList<sizeof(PyObject)> nodes;
 
-uint64_t last_sequence = 0;
-
 }  // namespace
+
+uint64_t last_sequence = 0;
 
 void* pool_take(size_t bytes) {
   const size_t i = (bytes + kPoolStep - 1) / kPoolStep;
@@ -40,33 +40,6 @@ void pool_give(void* p, size_t bytes) {
   }
 }
 
-void init_node(Node& n, const NodeClass* cls) {
-  n.dict = nullptr;
-  n.weakrefs = nullptr;
-  n.cls = cls;
-  n.sequence = 0;
-  n.hooks = nullptr;
-  n.payload = nullptr;
-  n.run = nullptr;
-  n.edges = n.inline_edges;
-  n.outputs = &n.inline_output;
-  n.n_edges = n.n_outputs = 0;
-  n.released = false;
-  n.pooled = false;
-}
-
-void set_shape(Node& n, uint32_t n_edges, uint32_t n_outputs) {
-  constexpr uint32_t kInline = sizeof n.inline_edges / sizeof(Edge);
-  n.edges = n_edges <= kInline ? n.inline_edges
-                               : static_cast<Edge*>(pool_take(n_edges * sizeof(Edge)));
-  n.outputs = n_outputs <= 1 ? &n.inline_output
-                             : static_cast<NodeOutput*>(pool_take(n_outputs * sizeof(NodeOutput)));
-  for (uint32_t i = 0; i < n_edges; ++i) new (&n.edges[i]) Edge;
-  for (uint32_t i = 0; i < n_outputs; ++i) new (&n.outputs[i]) NodeOutput;
-  n.n_edges = n_edges;
-  n.n_outputs = n_outputs;
-}
-
 NodeRef new_node(PyTypeObject* type, const NodeClass* cls, uint32_t n_edges, uint32_t n_outputs) {
   Node* n = static_cast<Node*>(nodes.pop());
   if (n) {
@@ -80,11 +53,6 @@ NodeRef new_node(PyTypeObject* type, const NodeClass* cls, uint32_t n_edges, uin
   set_shape(*n, n_edges, n_outputs);
   PyObject_GC_Track(n);
   return NodeRef::steal(n);
-}
-
-void stamp(Node& n) {
-  n.sequence = ++last_sequence;
-  if (modes.anomaly) note_call(n);
 }
 
 void set_history(Tensor& t, Node* n, uint32_t slot) {

@@ -1,7 +1,6 @@
 // From an op call to a node, and from a node to the gradients of the call's inputs: a node of an op
 // executes the op's Plan.
 #include <algorithm>
-#include <deque>
 #include <memory>
 
 #include "autograd/tape.h"
@@ -70,7 +69,7 @@ void destroy_op(Node& n) {
 // ---- Executing a plan ---------------------------------------------------------------------------------
 
 // A constant of a plan as an argument of an op.
-Value constant_value(const Param& p, PyObject* o, std::deque<std::vector<int64_t>>& lists) {
+Value constant_value(const Param& p, PyObject* o, std::vector<std::vector<int64_t>>& lists) {
   Value v;
   DType dtype;
   if (o == Py_None) return v;
@@ -97,18 +96,32 @@ Value constant_value(const Param& p, PyObject* o, std::deque<std::vector<int64_t
 // A run of a plan: what it has unpacked and computed so far.
 class Execution {
  public:
-  Execution(Node& n, TensorRef* grads) : n_(n), r_(record_of(n)), grads_(grads) {
+  Execution(Node& n, TensorRef* grads)
+      : n_(n), r_(record_of(n)), grads_(grads), n_steps_(r_.plan->steps.size()) {
     if (n.released && r_.n_saved + r_.n_values > 0) fail_released();
-    if (r_.n_saved > kHeld) more_held_.reset(new TensorRef[r_.n_saved]);
-    if (r_.plan->steps.size() > kSteps) more_steps_.reset(new Tensors[r_.plan->steps.size()]);
-    unpack();
+    const size_t bytes = n_steps_ * sizeof(Tensors) + r_.n_saved * sizeof(TensorRef);
+    char* memory = bytes <= sizeof few_ ? few_ : static_cast<char*>(pool_take(bytes));
+    steps_ = reinterpret_cast<Tensors*>(memory);
+    held_ = reinterpret_cast<TensorRef*>(memory + n_steps_ * sizeof(Tensors));
+    for (size_t i = 0; i < n_steps_; ++i) new (&steps_[i]) Tensors;
+    for (int i = 0; i < r_.n_saved; ++i) new (&held_[i]) TensorRef;
+    n_held_ = r_.n_saved;
   }
+  ~Execution() {
+    for (size_t i = 0; i < n_steps_; ++i) steps_[i].~Tensors();
+    for (int i = 0; i < n_held_; ++i) held_[i].~TensorRef();
+    if (reinterpret_cast<char*>(steps_) != few_) {
+      pool_give(steps_, n_steps_ * sizeof(Tensors) + n_held_ * sizeof(TensorRef));
+    }
+  }
+  Execution(const Execution&) = delete;
 
   void run(TensorRef* inputs) {
+    unpack();
     const Plan& plan = *r_.plan;
-    for (size_t i = 0; i < plan.steps.size(); ++i) {
+    for (size_t i = 0; i < n_steps_; ++i) {
       const Step& s = plan.steps[i];
-      s.op ? call_op(s, step(i)) : call_function(s, step(i));
+      s.op ? call_op(s, steps_[i]) : call_function(s, steps_[i]);
     }
     size_t k = 0, at = 0;
     each_bit(plan.mask, [&](int param) {
@@ -122,29 +135,26 @@ class Execution {
   }
 
  private:
-  static constexpr int kHeld = 6;
-  static constexpr size_t kSteps = 2;
   Node& n_;
   OpRecord& r_;
   TensorRef* grads_;
-  TensorRef held_[kHeld];
-  std::unique_ptr<TensorRef[]> more_held_;
-  Tensors steps_[kSteps];
-  std::unique_ptr<Tensors[]> more_steps_;
+  const size_t n_steps_;
+  int n_held_;
+  Tensors* steps_;   // results
+  TensorRef* held_;  // what was unpacked
   std::vector<Tensor*> list_items_;
-  std::deque<std::vector<int64_t>> lists_;
+  std::vector<std::vector<int64_t>> lists_;
   // Only what the plan saved is filled in; nothing else is read.
   alignas(Value) char args_[kMaxArgs * sizeof(Value)];
+  alignas(Tensors) char few_[2 * sizeof(Tensors) + 6 * sizeof(TensorRef)];
 
-  TensorRef* held() { return more_held_ ? more_held_.get() : held_; }
-  Tensors& step(size_t i) { return more_steps_ ? more_steps_[i] : steps_[i]; }
   Value& arg(size_t i) { return reinterpret_cast<Value*>(args_)[i]; }
 
   void unpack() {
     const bool history = modes.grad;
     int tensor = 0, value = 0;
     auto next = [&] {
-      TensorRef& kept = held()[tensor];
+      TensorRef& kept = held_[tensor];
       return r_.saved()[tensor++].unpack(n_, history, kept);
     };
     if (r_.lists) list_items_.reserve(r_.n_saved);  // pointers into it must stay
@@ -166,7 +176,7 @@ class Execution {
   Tensor* output(int i) {
     const int outs = __builtin_popcountll(r_.plan->saved_outs);
     const int before = __builtin_popcountll(r_.plan->saved_outs & (bit(i) - 1));
-    return held()[r_.n_saved - outs + before].get();
+    return held_[r_.n_saved - outs + before].get();
   }
 
   TensorRef& incoming(int i) {
@@ -184,7 +194,7 @@ class Execution {
       case Source::Like: return arg(s.index);
       case Source::Output: return Value(output(s.index));
       case Source::Step: {
-        Tensors& outs = step(s.index);
+        Tensors& outs = steps_[s.index];
         if (s.sub < outs.size()) return Value(outs[s.sub]);
         return outs.other ? Value::of_object(outs.other.get()) : Value();
       }
@@ -249,7 +259,7 @@ class Execution {
   size_t list_gradients(const Source& s, TensorRef* inputs, size_t room) {
     const size_t size = std::min<size_t>(room, list_size_);
     if (s.kind != Source::Step) return size;
-    Tensors& outs = step(s.index);
+    Tensors& outs = steps_[s.index];
     for (size_t i = 0; i < size && static_cast<int>(i) < outs.size(); ++i) inputs[i] = outs[i];
     return size;
   }
@@ -361,8 +371,7 @@ PyTypeObject* node_type_of(Op& op) {
 uint64_t grad_mask(const Op& op, const Value* args) {
   if (!modes.grad) return 0;
   uint64_t mask = 0;
-  const size_t n = op.schema.params.size();
-  for (size_t i = 0; i < n; ++i) {
+  for (uint8_t i : op.tensor_params) {
     if (args[i].is_tensor()) {
       if (requires_grad(args[i].t())) mask |= bit(i);
     } else if (args[i].tag == Value::Tensors) {
@@ -423,7 +432,7 @@ void written(Op& op, uint64_t mask, const Value* args, Tensor& t) {
   if (t.base) {
     rebase_view(t, {std::move(n), 0});
   } else {
-    leave_hooks(t, *n, 0);
+    leave_hooks(t, t.node, *n, 0);
     set_history(t, n.get(), 0);
   }
 }
@@ -466,6 +475,10 @@ TensorRef zeros(const Layout* layout, DType dtype, Device d) {
 
 TensorRef ones_like(Tensor& t) {
   TensorRef ones = empty_like(t);
+  if (t.numel() == 1 && t.device().type == DeviceType::CPU) {  // no kernel for one number
+    store_element(t.dtype, ones->data(), Number::integer(1));
+    return ones;
+  }
   fill(*ones, Number::integer(1));
   return ones;
 }

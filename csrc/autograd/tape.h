@@ -11,9 +11,9 @@ PyTypeObject* new_node_type(const std::string& name, const PyType_Slot* more = n
                             PyTypeObject* base = nullptr);
 PyTypeObject* node_type_of(Op& op);  // "MulBackward0"
 NodeRef new_node(PyTypeObject* type, const NodeClass* cls, uint32_t n_edges, uint32_t n_outputs);
-void init_node(Node& n, const NodeClass* cls);  // of an instance that Python made: no edges yet
-void set_shape(Node& n, uint32_t n_edges, uint32_t n_outputs);
-void stamp(Node& n);  // once the edges are there: gives it its place in the order
+inline void init_node(Node& n, const NodeClass* cls);  // no edges, no outputs
+inline void set_shape(Node& n, uint32_t n_edges, uint32_t n_outputs);
+inline void stamp(Node& n);  // once the edges are there: gives it its place in the order
 void set_history(Tensor& t, Node* n, uint32_t slot);
 std::string name_of(const Node& n);
 inline Node* as_node(PyObject* o) { return reinterpret_cast<Node*>(o); }
@@ -129,8 +129,9 @@ int traverse_hooks(Node& n, visitproc visit, void* arg);
 PyObject* add_pre_hook(Node& n, PyObject* hook);   // the handle
 PyObject* add_post_hook(Node& n, PyObject* hook);
 void attach_tensor_hooks(Node& n, uint32_t slot, Tensor& t);  // if `t` has any
-// `t` gets a new value, from `n`: its hooks stay with the old one, but its `grad` is the new one's.
-void leave_hooks(Tensor& t, Node& n, uint32_t slot);
+// `t` gets a new value, from `n`: its hooks stay with the old one, from `before`, but the `grad`
+// that it retains is the new one's.
+void leave_hooks(Tensor& t, Node* before, Node& n, uint32_t slot);
 void run_tensor_hooks(Node& n, TensorRef* grads);
 void run_retained(Node& n, TensorRef* grads);
 void run_pre_hooks(Node& n, TensorRef* grads);
@@ -163,5 +164,38 @@ extern PyTypeObject* FunctionNodeType;
 int init_function(PyObject* module);
 extern PyMethodDef tape_tensor_methods[];   // hooks.cpp
 extern PyGetSetDef tape_tensor_getters[];
+
+// ---- Inline -----------------------------------------------------------------------------------------
+
+inline void init_node(Node& n, const NodeClass* cls) {
+  n.dict = nullptr;
+  n.weakrefs = nullptr;
+  n.cls = cls;
+  n.sequence = 0;
+  n.hooks = nullptr;
+  n.payload = nullptr;
+  n.run = nullptr;
+  n.edges = n.inline_edges;
+  n.outputs = &n.inline_output;
+  n.n_edges = n.n_outputs = 0;
+  n.released = false;
+  n.pooled = false;
+}
+
+inline void set_shape(Node& n, uint32_t n_edges, uint32_t n_outputs) {
+  constexpr uint32_t kInline = sizeof n.inline_edges / sizeof(Edge);
+  if (n_edges > kInline) n.edges = static_cast<Edge*>(pool_take(n_edges * sizeof(Edge)));
+  if (n_outputs > 1) n.outputs = static_cast<NodeOutput*>(pool_take(n_outputs * sizeof(NodeOutput)));
+  for (uint32_t i = 0; i < n_edges; ++i) new (&n.edges[i]) Edge;
+  for (uint32_t i = 0; i < n_outputs; ++i) new (&n.outputs[i]) NodeOutput;
+  n.n_edges = n_edges;
+  n.n_outputs = n_outputs;
+}
+
+extern uint64_t last_sequence;
+inline void stamp(Node& n) {
+  n.sequence = ++last_sequence;
+  if (modes.anomaly) note_call(n);
+}
 
 }  // namespace taimatsu

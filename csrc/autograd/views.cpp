@@ -454,13 +454,13 @@ void rebase_view(Tensor& view, Edge written) {
   n->edges[1] = std::move(written);
   n->outputs[0].describe(base);
   stamp(*n);
-  leave_hooks(base, *n, 0);
+  leave_hooks(base, base.node, *n, 0);
   set_history(base, n.get(), 0);
   // The view is now one of the new base: it gets the node for that when it is used.
   NodeRef before = NodeRef::steal(std::exchange(view.node, nullptr));
   view.node_version = view.storage->version - 1;
   if (view.extra) {
-    if (Node* now = grad_fn(view)) leave_hooks(view, *now, 0);
+    if (Node* now = grad_fn(view)) leave_hooks(view, before.get(), *now, 0);
   }
 }
 

@@ -31,6 +31,7 @@ int init_cpu(PyObject* module) {
   if (init_random(module) < 0 || PyModule_AddFunctions(module, functions) < 0) return -1;
   return guard(-1, [&] {
     checked(PyModule_AddObjectRef(module, "_has_mkldnn", TM_USE_MKLDNN ? Py_True : Py_False));
+    checked(PyModule_AddObjectRef(module, "_sanitized", TM_SANITIZE ? Py_True : Py_False));
     return 0;
   });
 }

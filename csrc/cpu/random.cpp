@@ -115,8 +115,10 @@ double Generator::standard_normal() {
   return r * std::cos(theta);
 }
 
+constexpr uint64_t kDefaultSeed = 67280421310721;  // PyTorch's, where none is set
+
 Generator& default_generator() {
-  static Generator g(67280421310721);  // PyTorch's seed where none is set
+  static Generator g(kDefaultSeed);
   return g;
 }
 
@@ -150,7 +152,7 @@ PyObject* generator_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     if (given(device) && (!device_of(device, d) || d.type != DeviceType::CPU)) {
       fail(Error::Runtime, "Generator: the device must be 'cpu'; got ", to_string(device));
     }
-    return wrap(type, new Generator(default_generator().seed_value), true);
+    return wrap(type, new Generator(kDefaultSeed), true);
   });
 }
 

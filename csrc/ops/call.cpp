@@ -14,6 +14,7 @@ struct Named {
     try {
       body();
     } catch (Error& e) {
+      if (op.base_name[0] == '_') throw;  // a name that no user knows
       if (e.kind != Error::Python && e.message.find(": ") == std::string::npos) {
         e.message = op.base_name + ": " + e.message;
       } else if (e.kind != Error::Python && e.message.compare(0, op.base_name.size(), op.base_name)) {
@@ -38,7 +39,7 @@ Device common_device(const Op& op, const Value* args) {
            "devices, ", device.str(), " and ", t->device().str(), "; move them with .to()");
     }
   };
-  for (size_t i = 0; i < op.schema.params.size(); ++i) {
+  for (uint8_t i : op.tensor_params) {
     if (args[i].is_tensor()) see(args[i].tensor);
     if (args[i].tag == Value::Tensors) {
       for (int64_t k = 0; k < args[i].tensors.size; ++k) see(args[i].tensors.data[k]);

@@ -99,22 +99,16 @@ void run_indexed(Call& c) {
   }
   if (work == 0) return;
   LayoutClass key;
-  char letters[kMaxOperands][2];
-  const char* classes[kMaxOperands];
   for (int i = 0; i < n; ++i) {
     const Layout& l = *ops[i]->layout;
     if (at + 2 * l.ndim > kMaxGeometry) fail(Error::Runtime, "too many dims for one kernel");
     for (int d = 0; d < l.ndim; ++d) geometry[at++] = l.size(d);
     for (int d = 0; d < l.ndim; ++d) geometry[at++] = l.stride(d);
-    int last = l.ndim ? stride_class(l.stride(l.ndim - 1)) : 1;
-    letters[i][0] = kClassLetters[last];
-    letters[i][1] = '\0';
-    classes[i] = letters[i];
-    key.bits[0] |= static_cast<uint64_t>(last) << (4 * i);
+    key.add(i, 0, l.ndim ? stride_class(l.stride(l.ndim - 1)) : 1);
   }
   int64_t scalars[kMaxScalars];
   if (!v.scalars.empty()) pack_scalars(c, scalars);
-  Kernel kernel = v.kernel(key, {classes, n}, false, false);
+  Kernel kernel = v.kernel(key, n, 1, false, false);
   void* ptr[kMaxOperands];
   for (int i = 0; i < n; ++i) ptr[i] = ops[i]->data();
   int32_t status = launch({kernel, ptr, geometry, at, static_cast<int>(extents.size), scalars, work});

@@ -111,6 +111,7 @@ TensorRef to_dtype(Tensor& t, DType dtype) {
 
 void fill(Tensor& t, const Number& n) {
   if (t.numel() == 0 || t.device().type == DeviceType::Meta) return;
+  check_fits(t.dtype, n);
   char value[16] = {0};
   store_element(t.dtype, value, n);
   const int64_t size = itemsize(t.dtype);

@@ -40,7 +40,6 @@ void for_outer(const Iteration& it, int from, const F& body) {
 
 // The stride class of an axis: what a kernel is specialised on.
 inline int stride_class(int64_t stride) { return stride == 1 ? 1 : stride == 0 ? 0 : 2; }
-constexpr char kClassLetters[] = "ucs";
 // lo, hi of the axes; sizes and strides of the operands.
 constexpr int kMaxGeometry = 16 + 16 * 2 * 8;
 

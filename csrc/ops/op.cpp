@@ -120,15 +120,11 @@ void classify(Op& op, PyObject* entry) {
       fail(Error::Value, op.name, ": a formula can't take the param '", p.name, "'");
     }
   }
-  if (op.operands.size() > 12 || op.scalars.size() > kMaxScalars / 2) {
+  op.has_statics = !op.statics.empty();
+  for (uint8_t i : op.scalars) op.has_statics |= s.params[i].optional;
+  if (op.operands.size() > 10 || op.scalars.size() > kMaxScalars / 2) {
     fail(Error::Value, op.name, ": too many operands or scalars for one kernel");
   }
-  each_name(entry, "keep", [&](const std::string& n) {
-    int i = s.find(n);
-    if (i >= 0) op.kept |= uint64_t{1} << i;
-  });
-  std::string promote = text(entry, "promote");
-  op.promote = promote == "float" ? Op::Float : promote == "none" ? Op::None : Op::Common;
 }
 
 Source source(PyObject* o) {
@@ -231,7 +227,11 @@ Op* define(PyObject* entry) {
   op->entry = Object(entry);
   op->inplace = truth(entry, "inplace");
   op->out = truth(entry, "out");
-  for (const Param& p : op->schema.params) op->pure &= !p.written;
+  for (size_t i = 0; i < op->schema.params.size(); ++i) {
+    const Param& p = op->schema.params[i];
+    op->pure &= !p.written;
+    if (p.type <= Type::Tensors) op->tensor_params.push_back(static_cast<uint8_t>(i));
+  }
   switch (op->kind) {
     case Kind::Pointwise:
     case Kind::Row:
@@ -322,9 +322,6 @@ namespace {
 
 // The values of static attributes and the presence of optional scalars, as bytes.
 uint32_t statics_id(const Op& op, const Value* args) {
-  bool optional = false;
-  for (uint8_t i : op.scalars) optional |= op.schema.params[i].optional;
-  if (op.statics.empty() && !optional) return 0;
   std::string key;
   auto put = [&](const void* p, size_t n) { key.append(static_cast<const char*>(p), n); };
   for (uint8_t i : op.statics) {
@@ -345,39 +342,7 @@ uint32_t statics_id(const Op& op, const Value* args) {
   return ids.emplace(std::move(key), static_cast<uint32_t>(ids.size() + 1)).first->second;
 }
 
-DType common_dtype(const Op& op, const Value* args) {
-  DType common;
-  if (op.promote == Op::None) {
-    common = DType::F32;
-    for (uint8_t i : op.operands) {
-      if (args[i].is_tensor()) {
-        common = args[i].t().dtype;
-        break;
-      }
-    }
-    return common;
-  }
-  Promotion p;
-  DType only = DType::F32;
-  bool same = true, first = true;
-  for (uint8_t i : op.operands) {
-    const Value& v = args[i];
-    if (v.none() || (op.kept >> i & 1)) continue;
-    if (v.is_tensor()) {
-      if (first) only = v.t().dtype;
-      same &= only == v.t().dtype;
-      first = false;
-      p.tensor(v.t().dtype, v.t().ndim() == 0);
-    } else {
-      p.number(v.number);
-    }
-  }
-  common = p.empty() ? default_dtype() : p.result();
-  if (op.promote == Op::Float && is_integral(common, true)) common = default_dtype();
-  return common;
-}
-
-std::unique_ptr<Variant> make_variant(const Op& op, const Value* args, DType common) {
+std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
   Object operands = Object::steal(checked(PyTuple_New(op.operands.size())));
   for (size_t k = 0; k < op.operands.size(); ++k) {
     const Value& v = args[op.operands[k]];
@@ -436,13 +401,16 @@ Variant& find_variant(Call& c) {
   VariantKey key;
   for (size_t k = 0; k < op.operands.size(); ++k) {
     const Value& v = c.args[op.operands[k]];
-    uint64_t code = v.none()        ? 31
-                    : v.is_tensor() ? static_cast<uint64_t>(v.t().dtype)
-                                    : 16 + static_cast<uint64_t>(v.number.tag);
-    key.operands |= code << (5 * k);
+    uint64_t code = 31;
+    if (v.is_tensor()) {
+      code = static_cast<uint64_t>(v.tensor->dtype) + (v.tensor->ndim() == 0 ? 32 : 0);
+    } else if (!v.none()) {
+      code = 16 + static_cast<uint64_t>(v.number.tag);
+    }
+    key.operands |= code << (6 * k);
   }
-  key.compute = common_dtype(op, c.args);
-  key.statics = statics_id(op, c.args);
+  key.default_dtype = default_dtype();
+  if (op.has_statics) key.statics = statics_id(op, c.args);
   auto& variants = op.variants;
   for (size_t i = 0; i < variants.size(); ++i) {
     if (variants[i].first == key) {
@@ -450,21 +418,24 @@ Variant& find_variant(Call& c) {
       return *(c.variant = variants[i ? i - 1 : 0].second.get());
     }
   }
-  variants.emplace_back(key, make_variant(op, c.args, key.compute));
+  variants.emplace_back(key, make_variant(op, c.args));
   return *(c.variant = variants.back().second.get());
 }
 
-const Kernel& Variant::kernel(const LayoutClass& key, Span<const char*> classes,
-                              bool blocked, bool is_short) {
+Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, bool blocked,
+                       bool is_short) {
   for (size_t i = 0; i < kernels.size(); ++i) {
     if (kernels[i].first == key) {
       if (i) std::swap(kernels[i], kernels[i - 1]);
       return kernels[i ? i - 1 : 0].second;
     }
   }
-  Object names = Object::steal(checked(PyTuple_New(classes.size)));
-  for (int64_t i = 0; i < classes.size; ++i) {
-    checked(PyTuple_SetItem(names.get(), i, checked(PyUnicode_FromString(classes[i]))));
+  Object names = Object::steal(checked(PyTuple_New(operands)));
+  for (int i = 0; i < operands; ++i) {
+    const uint64_t bits = key.bits[0] >> (4 * i);
+    const char text[2] = {"ucs"[bits >> 2 & 3], "ucs"[bits & 3]};
+    checked(PyTuple_SetItem(
+        names.get(), i, checked(PyUnicode_FromStringAndSize(text + 2 - letters, letters))));
   }
   Object made = Object::steal(
       checked(PyObject_CallMethod(python.get(), "kernel", "OOO", names.get(),

@@ -63,6 +63,10 @@ constexpr int kMaxScalars = 24;
 struct LayoutClass {
   uint64_t bits[2] = {0, 0};
   bool operator==(const LayoutClass& o) const { return bits[0] == o.bits[0] && bits[1] == o.bits[1]; }
+  // Two axes an operand, `first` is the outer; 0, 1, 2: uniform, contiguous, strided.
+  void add(int operand, int first, int second) {
+    bits[0] |= static_cast<uint64_t>(first << 2 | second) << (4 * operand);
+  }
 };
 
 // A formula with its operands' dtypes and static attributes settled.
@@ -83,17 +87,17 @@ struct Variant {
   std::vector<int> ranks;
   bool accumulates = false;
 
-  const Kernel& kernel(const LayoutClass& key, Span<const char*> classes, bool blocked,
-                       bool is_short);
+  // `letters` of the class of each of `operands` operands stand in the key .
+  Kernel kernel(const LayoutClass& key, int operands, int letters, bool blocked, bool is_short);
 };
 
-// Identity of a variant: dtypes of operands (and which are numbers), compute dtype, statics.
+// Identity of a variant: all that promotion looks at, and the static attributes.
 struct VariantKey {
-  uint64_t operands = 0;   // 5 bits each: dtype, +16 for a number, 31 absent
+  uint64_t operands = 0;   // 6 bits each: dtype, 16 + kind of a number, 31 absent; +32 if 0-dim
   uint32_t statics = 0;    // interned
-  DType compute = DType::F32;
+  DType default_dtype = DType::F32;
   bool operator==(const VariantKey& o) const {
-    return operands == o.operands && statics == o.statics && compute == o.compute;
+    return operands == o.operands && statics == o.statics && default_dtype == o.default_dtype;
   }
 };
 
@@ -158,12 +162,12 @@ struct Op {
   Schema schema;
   Object entry;           // the table's entry; null only for ops of the core itself
   bool pure = true;       // writes to none of its arguments
+  std::vector<uint8_t> tensor_params;  // params that are tensors, may be, or are lists of them
   // Formula kinds
   std::vector<uint8_t> operands;     // params that are tensors or may be
   std::vector<uint8_t> scalars;      // dynamic attributes
   std::vector<uint8_t> statics;      // static attributes
-  uint64_t kept = 0;                 // operand params outside promotion
-  enum Promote : uint8_t { Common, Float, None } promote = Common;
+  bool has_statics = false;          // statics, or scalars that may be absent
   RowSpec rows;
   int keepdim = -1;                  // that param's position
   bool nonempty = false;             // a row of no elements has no result (max, argmin)

@@ -74,7 +74,7 @@ void run_pointwise(Call& c) {
   LayoutClass key;
   if (flat) {  // every element in memory order
     for (int i = 0; i < n; ++i) {
-      key.bits[0] |= uint64_t{9} << (4 * i);  // (s, c)
+      key.add(i, 2, 1);
       geometry[4 + 2 * i] = 0;
       geometry[5 + 2 * i] = 1;
     }
@@ -100,20 +100,12 @@ void run_pointwise(Call& c) {
     for (int i = 0; i < n; ++i) {
       int inner = stride_class(geometry[5 + 2 * i]);
       int outer = strided ? stride_class(geometry[4 + 2 * i]) : 2;
-      key.bits[0] |= static_cast<uint64_t>(outer << 2 | inner) << (4 * i);
+      key.add(i, outer, inner);
     }
     geometry[1] = it.ndim > 1 ? it.extent[1] : 1;
     geometry[3] = it.ndim > 0 ? it.extent[0] : 1;
   }
-  char letters[kMaxOperands][3];
-  const char* classes[kMaxOperands];
-  for (int i = 0; i < n; ++i) {
-    letters[i][0] = kClassLetters[key.bits[0] >> (4 * i + 2) & 3];
-    letters[i][1] = kClassLetters[key.bits[0] >> (4 * i) & 3];
-    letters[i][2] = '\0';
-    classes[i] = letters[i];
-  }
-  Kernel kernel = v.kernel(key, {classes, n}, false, false);
+  Kernel kernel = v.kernel(key, n, 2, false, false);
 
   int64_t inner = (geometry[1] - geometry[0]) * (geometry[3] - geometry[2]);
   int32_t status = 0;

@@ -230,8 +230,6 @@ void run_row(Call& c) {
   }
   if (length == 0) geometry[7] = 0;
   LayoutClass key;
-  char letters[kMaxOperands][3];
-  const char* classes[kMaxOperands];
   for (int i = 0; i < n; ++i) {
     // An axis of extent 1 is as good as contiguous, where the operand has it at all.
     auto cls = [&](int a) {
@@ -239,12 +237,7 @@ void run_row(Call& c) {
       bool absent = (a < 2 && ops[i].role == Role::Shared) || (a >= 2 && ops[i].role == Role::Cell);
       return geometry[2 * a + 1] == 1 && !absent ? 1 : stride_class(s);
     };
-    int k0 = cls(1), r0 = cls(3);
-    letters[i][0] = kClassLetters[k0];
-    letters[i][1] = kClassLetters[r0];
-    letters[i][2] = '\0';
-    classes[i] = letters[i];
-    key.bits[0] |= static_cast<uint64_t>(k0 << 2 | r0) << (4 * i);
+    key.add(i, cls(1), cls(3));
   }
   const int64_t rows = (geometry[1]) * (geometry[3]);
   int64_t outer = 1;
@@ -255,7 +248,7 @@ void run_row(Call& c) {
 
   int64_t scalars[kMaxScalars];
   if (!v.scalars.empty()) pack_scalars(c, scalars);
-  Kernel kernel = v.kernel(key, {classes, n}, blocked, is_short);
+  Kernel kernel = v.kernel(key, n, 2, blocked, is_short);
   const int size = 8 + 4 * n;
   int32_t status = 0;
   auto run = [&](void** ptr) {

@@ -44,8 +44,8 @@ Form kind_of(PyObject* o) {
   if (is_numpy_scalar(o)) return Form::Array;
   if (PyFloat_Check(o) || PyLong_Check(o) || PyComplex_Check(o)) return Form::Number;
   if (PyUnicode_Check(o) || PyBytes_Check(o) || PyDict_Check(o)) return Form::Number;  // refused there
-  if (PyObject_CheckBuffer(o)) return Form::Array;
-  if (PyObject_HasAttrString(o, "__array_interface__")) return Form::Array;
+  // Other buffers (bytearray, array.array) are sequences of Python numbers, as in PyTorch.
+  if (is_numpy_array(o) || PyObject_HasAttrString(o, "__array_interface__")) return Form::Array;
   return PySequence_Check(o) ? Form::Sequence : Form::Number;
 }
 
@@ -81,7 +81,12 @@ std::vector<int64_t> sizes_of(PyObject* data) {
       sizes.insert(sizes.end(), t->sizes().begin(), t->sizes().end());
       return sizes;
     }
-    if (kind == Form::Number) return sizes;
+    if (kind == Form::Number) {
+      if (!sizes.empty() && (PyUnicode_Check(o.get()) || PyBytes_Check(o.get()))) {
+        fail(Error::Value, "too many dimensions '", type_name(o.get()), "'");
+      }
+      return sizes;
+    }
     Items items(o.get());
     sizes.push_back(items.size());
     if (sizes.back() == 0) return sizes;
@@ -110,7 +115,7 @@ class Filler {
  private:
   bool widens(DType t) {
     if (!inferring_ || t == dtype_) return false;
-    wider = any_ || sizes_.empty() ? promote(dtype_, t) : t;
+    wider = promote(dtype_, t);
     return wider != dtype_;
   }
 
@@ -221,18 +226,14 @@ class Filler {
     return true;
   }
 
-  void advance() {
-    out_ += itemsize(dtype_);
-    any_ = true;
-  }
+  void advance() { out_ += itemsize(dtype_); }
   [[noreturn]] void wrong_length(size_t depth, int64_t got) const {
     fail(Error::Value, "expected sequence of length ", sizes_[depth], " at dim ", depth, " (got ",
          got, ")");
   }
   [[noreturn]] void refuse(PyObject* o) const {
     if (PyUnicode_Check(o) || PyBytes_Check(o)) {
-      if (sizes_.empty()) fail(Error::Type, "new(): invalid data type '", type_name(o), "'");
-      fail(Error::Value, "too many dimensions '", type_name(o), "'");
+      fail(Error::Type, "new(): invalid data type '", type_name(o), "'");
     }
     if (!inferring_ || PySequence_Check(o)) {
       fail(Error::Type, "tensor: elements must be numbers; got ", type_name(o));
@@ -242,7 +243,7 @@ class Filler {
 
   const std::vector<int64_t>& sizes_;
   DType dtype_;
-  bool inferring_, any_ = false;
+  bool inferring_;
   char* out_ = nullptr;
 };
 

@@ -109,9 +109,17 @@ TM_VIEW("_basic_index", {basic_layout, nullptr, ViewRoutine::Embed, nullptr});
 // ---- Which keys are views -------------------------------------------------------------------------
 enum class Key {
   Basic,
-  Tensors,   // basic once its 0-dim integer tensors are ints
+  Numbers,   // basic once its 0-dim integer tensors and arrays are ints
   Advanced,
 };
+
+Key classify_array(PyObject* array) {  // a 0-dim one of integers is a number
+  if (PyObject_Size(array) >= 0) return Key::Advanced;
+  PyErr_Clear();
+  Object number = Object::steal(PyNumber_Index(array));
+  PyErr_Clear();
+  return number ? Key::Numbers : Key::Advanced;
+}
 
 Key classify_item(PyObject* index) {
   if (PyLong_CheckExact(index) || Py_TYPE(index) == &PySlice_Type || index == Py_None ||
@@ -123,9 +131,16 @@ Key classify_item(PyObject* index) {
   if (is_tensor(index)) {
     const Tensor& t = *as_tensor(index);
     const bool number = t.ndim() == 0 && is_integral(t.dtype) && t.dtype != DType::U8;
-    return number ? Key::Tensors : Key::Advanced;
+    return number ? Key::Numbers : Key::Advanced;
   }
-  return is_numpy_scalar(index) && PyIndex_Check(index) ? Key::Basic : Key::Advanced;
+  if (is_numpy_array(index)) return classify_array(index);
+  if (is_numpy_scalar(index) && PyIndex_Check(index)) return Key::Basic;
+  const bool sequence = PySequence_Check(index) && !PyUnicode_Check(index) && !PyBytes_Check(index);
+  if (!sequence && !PyIndex_Check(index) && !is_numpy_scalar(index)) {
+    fail(Error::Index, "only integers, slices (`:`), ellipsis (`...`), None and long or byte tensors "
+         "are valid indices (got ", type_name(index), ")");
+  }
+  return Key::Advanced;
 }
 
 Key classify(PyObject* key) {
@@ -139,11 +154,11 @@ Key classify(PyObject* key) {
 }
 
 Object int_of(PyObject* index) {
-  return is_tensor(index) ? Object::steal(checked(PyNumber_Index(index))) : Object(index);
+  return is_tensor(index) || is_numpy_array(index) ? Object::steal(checked(PyNumber_Index(index))) : Object(index);
 }
 
-// The view keeps its key, so the tensors in it, which may change, become ints.
-Object without_tensors(PyObject* key) {
+// The view keeps its key, so what may change in it becomes an int.
+Object plain_key(PyObject* key) {
   if (!PyTuple_Check(key)) return int_of(key);
   const Py_ssize_t n = PyTuple_Size(key);
   Object plain = Object::steal(checked(PyTuple_New(n)));
@@ -151,6 +166,21 @@ Object without_tensors(PyObject* key) {
     checked(PyTuple_SetItem(plain.get(), i, int_of(PyTuple_GetItem(key, i)).leak()));
   }
   return plain;
+}
+
+// PyTorch takes a short list with anything but numbers in it for a tuple, and warns.
+Object tuple_of_list(PyObject* key) {
+  const Py_ssize_t n = PyList_Size(key);
+  bool tuple = false;
+  for (Py_ssize_t i = 0; i < n && n < 32; ++i) {
+    PyObject* o = PyList_GetItem(key, i);
+    tuple |= !consumes(o) || is_tensor(o) || Py_TYPE(o) == &PySlice_Type || PySequence_Check(o);
+  }
+  if (!tuple) return Object(key);
+  checked(PyErr_WarnEx(PyExc_UserWarning,
+                       "Using a non-tuple sequence for multidimensional indexing is deprecated; use "
+                       "x[tuple(seq)] instead of x[seq], or x[torch.tensor(seq)]", 1));
+  return Object::steal(checked(PyList_AsTuple(key)));
 }
 
 PyObject* view_of(PyObject* self, PyObject* key) {
@@ -170,9 +200,11 @@ PyObject* get(PyObject* self, PyObject* key) {
     if (!is_plain_tensor(self) && has_torch_function(self)) {
       return checked(overridden("__getitem__", self, &key, 1));
     }
+    Object list;
+    if (PyList_Check(key)) key = (list = tuple_of_list(key)).get();
     switch (classify(key)) {
       case Key::Basic: return view_of(self, key);
-      case Key::Tensors: return view_of(self, without_tensors(key).get());
+      case Key::Numbers: return view_of(self, plain_key(key).get());
       case Key::Advanced: break;
     }
     static PyObject* getitem = nullptr;
@@ -227,6 +259,8 @@ int set(PyObject* self, PyObject* key, PyObject* value) {
       Object done = Object::steal(checked(overridden("__setitem__", self, args, 2)));
       return 0;
     }
+    Object list;
+    if (PyList_Check(key)) key = (list = tuple_of_list(key)).get();
     Key kind = classify(key);
     if (kind == Key::Advanced) {
       static PyObject* setitem = nullptr;
@@ -235,7 +269,7 @@ int set(PyObject* self, PyObject* key, PyObject* value) {
           Object::steal(checked(PyObject_CallFunctionObjArgs(setitem, self, key, value, nullptr)));
       return 0;
     }
-    Object plain = kind == Key::Tensors ? without_tensors(key) : Object(key);
+    Object plain = kind == Key::Numbers ? plain_key(key) : Object(key);
     Object place = Object::steal(view_of(self, plain.get()));
     assign(*as_tensor(place.get()), value);
     return 0;

@@ -278,6 +278,7 @@ PyMethodDef methods[] = {
     {"copy_", method(copy_), kKeywords,
      "copy_(source, non_blocking=False)\n--\n\nCopy the bytes of a storage of the same size."},
     {"clone", clone, METH_NOARGS, "clone()\n--\n\nA copy."},
+    {"__deepcopy__", clone, METH_O, nullptr},
     {"fill_", fill_, METH_O, "fill_(value)\n--\n\nSet every byte."},
     {"tolist", tolist, METH_NOARGS, "tolist()\n--\n\nThe bytes as a list of ints."},
     {"from_buffer", method(from_buffer), kKeywords | METH_CLASS,

@@ -152,6 +152,7 @@ TensorRef reversed_dims(Tensor& t) {
   return call1(kPermute.get(), {Value(&t), Value(Ints(dims))});
 }
 TensorRef swapped(Tensor& t, int64_t a, int64_t b) {
+  if (t.ndim() == 0) return reversed_dims(t);
   return call1(kTranspose.get(), {Value(&t), Value::of_int(a), Value::of_int(b)});
 }
 TensorRef conjugate(TensorRef t) {
@@ -173,7 +174,7 @@ PyObject* get_T(PyObject* self, void*) {
 }
 
 void want_matrices(const Tensor& t, const char* name) {
-  if (t.ndim() >= 2) return;
+  if (t.ndim() != 1) return;
   fail(Error::Runtime, "tensor.", name, " is only supported on matrices or batches of matrices. Got ",
        t.ndim(), "-D tensor.");
 }
@@ -197,7 +198,7 @@ PyObject* get_H(PyObject* self, void*) {
       fail(Error::Runtime, "tensor.H is only supported on matrices (2-D tensors). Got ", t.ndim(),
            "-D tensor.", t.ndim() > 2 ? " For batches of matrices, consider using tensor.mH" : "");
     }
-    return tensor_object(conjugate(t.ndim() ? swapped(t, 0, 1) : TensorRef(&t)));
+    return tensor_object(conjugate(swapped(t, 0, 1)));
   });
 }
 

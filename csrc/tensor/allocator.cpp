@@ -19,11 +19,11 @@ namespace taimatsu {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kSmall = 1024;               // up to here classes are multiples of kAlignment
+constexpr size_t kSmall = 1024;  // up to here classes are multiples of kAlignment
 constexpr int kSmallClasses = kSmall / kAlignment;
 constexpr int kClasses = kSmallClasses + 8 * (47 - 10);  // up to 2^47 bytes, an address space
 constexpr size_t kLargest = size_t{1} << 47;
-constexpr size_t kMapped = size_t{1} << 20;   // from here on blocks are mapped on their own
+constexpr size_t kMapped = size_t{1} << 20;  // from here on blocks are mapped on their own
 constexpr size_t kHugePage = size_t{1} << 21;
 constexpr size_t kGiB = size_t{1} << 30;
 
@@ -70,7 +70,8 @@ size_t cache_limit = 0;
 // A mapping aligned to huge pages, which save most of the page faults of a large tensor.
 void* map(size_t bytes) {
   size_t extra = bytes >= kHugePage ? kHugePage : 0;
-  void* p = mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* p =
+      mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) return nullptr;
   if (!extra) return p;
   uintptr_t start = reinterpret_cast<uintptr_t>(p);

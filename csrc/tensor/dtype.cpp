@@ -149,7 +149,8 @@ DType Promotion::result() const {
   return t < 0 ? default_dtype() : static_cast<DType>(t);
 }
 
-// ---- Single elements ------------------------------------------------------------------------------
+// ---- Single elements
+// ------------------------------------------------------------------------------
 
 namespace {
 
@@ -180,7 +181,8 @@ bool fits_integer(const Number& n) {
   using Limits = std::numeric_limits<T>;
   if (n.tag <= Number::Int) {
     if (Limits::is_signed) {
-      return n.i >= static_cast<int64_t>(Limits::min()) && n.i <= static_cast<int64_t>(Limits::max());
+      return n.i >= static_cast<int64_t>(Limits::min()) &&
+             n.i <= static_cast<int64_t>(Limits::max());
     }
     // A negative number may wrap around, within the width.
     uint64_t magnitude = n.i < 0 ? 0 - static_cast<uint64_t>(n.i) : static_cast<uint64_t>(n.i);
@@ -189,8 +191,7 @@ bool fits_integer(const Number& n) {
   if (n.tag == Number::Complex && n.imag != 0) return false;
   // NaN fails both comparisons. The largest 64-bit integers are no doubles; the next one is.
   double bound = static_cast<double>(Limits::max());
-  return n.f >= static_cast<double>(Limits::min()) &&
-         (sizeof(T) < 8 ? n.f <= bound : n.f < bound);
+  return n.f >= static_cast<double>(Limits::min()) && (sizeof(T) < 8 ? n.f <= bound : n.f < bound);
 }
 
 bool fits_float(double v) {
@@ -199,7 +200,8 @@ bool fits_float(double v) {
 
 bool fits(DType t, const Number& n) {
   if (t == DType::Bool || t == DType::C128) return true;
-  if (t == DType::C64) return fits_float(n.as_double()) && (n.tag != Number::Complex || fits_float(n.imag));
+  if (t == DType::C64)
+    return fits_float(n.as_double()) && (n.tag != Number::Complex || fits_float(n.imag));
   if (is_floating(t)) {
     if (n.tag == Number::Complex && n.imag != 0) return false;
     return t != DType::F32 || fits_float(n.as_double());  // 16-bit floats round to infinity

@@ -8,17 +8,31 @@
 namespace taimatsu {
 
 enum class DType : uint8_t {
-  Bool, U8, U16, U32, U64, I8, I16, I32, I64, F16, BF16, F32, F64, C64, C128
+  Bool,
+  U8,
+  U16,
+  U32,
+  U64,
+  I8,
+  I16,
+  I32,
+  I64,
+  F16,
+  BF16,
+  F32,
+  F64,
+  C64,
+  C128
 };
 constexpr int kDTypes = 15;
 
 enum class Category : uint8_t { Bool, Integral, Floating, Complex };
 
 struct DTypeInfo {
-  const char* name;       // "float32", PyTorch's name
-  const char* code;       // "f32", what code generation calls it
-  const char* legacy;     // "Float", as in error messages and old type names
-  uint8_t size;           // bytes
+  const char* name;    // "float32", PyTorch's name
+  const char* code;    // "f32", what code generation calls it
+  const char* legacy;  // "Float", as in error messages and old type names
+  uint8_t size;        // bytes
   Category category;
   bool is_signed;
 };
@@ -31,8 +45,8 @@ inline bool is_integral(DType t, bool with_bool = false) {
   return category(t) == Category::Integral || (with_bool && t == DType::Bool);
 }
 inline bool is_differentiable(DType t) { return category(t) >= Category::Floating; }
-DType real_dtype(DType t);     // complex64 -> float32; others themselves
-DType complex_dtype(DType t);  // float32 -> complex64
+DType real_dtype(DType t);              // complex64 -> float32; others themselves
+DType complex_dtype(DType t);           // float32 -> complex64
 DType dtype_of_code(const char* code);  // inverse of info().code; throws
 const char* kernel_code(DType t);       // info(t).code
 

@@ -33,9 +33,9 @@ void iterate(Iteration& it, Span<const Layout*> operands, Ints sizes);
 // sizes.size of them.
 void iterate_rows(Iteration& it, Span<const int64_t*> strides, Ints sizes, const bool* in_row);
 
-// The order of dims in memory, order[0] the innermost, as PyTorch decides it: the first operand that
-// has two different strides other than 0 for a pair of dims tells which is the inner one; pairs of
-// which no operand tells stay in row-major order.
+// The order of dims in memory, order[0] the innermost, as PyTorch decides it: the first operand
+// that has two different strides other than 0 for a pair of dims tells which is the inner one;
+// pairs of which no operand tells stay in row-major order.
 void memory_order(Ints sizes, Span<const int64_t*> strides, int* order);
 
 // PyTorch's rule for the layout of a pointwise result: contiguous or channels_last (of 4 dims) if

@@ -13,14 +13,14 @@ constexpr int kMaxDims = 64;
 
 struct Layout : Counted {
   uint32_t hash;
-  uint32_t id;       // unique among the living
+  uint32_t id;  // unique among the living
   int16_t ndim;
-  bool contiguous;   // row-major without gaps, offset apart
-  bool dense;        // non-overlapping and dense in some order of the dims
+  bool contiguous;  // row-major without gaps, offset apart
+  bool dense;       // non-overlapping and dense in some order of the dims
   bool channels_last;
   int64_t offset;
   int64_t numel;
-  int64_t dims[];    // ndim sizes, then ndim strides
+  int64_t dims[];  // ndim sizes, then ndim strides
 
   const int64_t* size_data() const { return dims; }
   const int64_t* stride_data() const { return dims + ndim; }
@@ -38,19 +38,21 @@ inline void release(const Layout* l) {
 }
 
 LayoutRef intern(Ints sizes, Ints strides, int64_t offset = 0);
-LayoutRef contiguous_layout(Ints sizes);    // row-major, offset 0; sizes must be >= 0
-LayoutRef channels_last_layout(Ints sizes); // 4 or 5 dims
-LayoutRef packed_layout(Ints sizes, Span<int> order);  // without gaps; order[0] is the innermost dim
+LayoutRef contiguous_layout(Ints sizes);     // row-major, offset 0; sizes must be >= 0
+LayoutRef channels_last_layout(Ints sizes);  // 4 or 5 dims
+LayoutRef packed_layout(Ints sizes,
+                        Span<int> order);      // without gaps; order[0] is the innermost dim
 LayoutRef dense_layout_like(const Layout& l);  // preserve_format: l's order of dims, without gaps
-LayoutRef scalar_layout();                  // no dims, offset 0
+LayoutRef scalar_layout();                     // no dims, offset 0
 
 // The elements that the layout reaches: [first, last], offset included; {0, -1} when empty.
 std::pair<int64_t, int64_t> reach(const Layout& l);
 // Two elements of the tensor may be the same memory (an expanded dim, overlapping windows).
 bool overlaps_itself(const Layout& l);
 
-int64_t wrap_dim(int64_t dim, int64_t ndim, bool scalar_has_one = true);  // IndexError like PyTorch's
-int64_t numel_of(Ints sizes);                                           // throws on overflow
+int64_t wrap_dim(int64_t dim, int64_t ndim,
+                 bool scalar_has_one = true);  // IndexError like PyTorch's
+int64_t numel_of(Ints sizes);                  // throws on overflow
 
 // Shape algebra; the op's name is put in front of errors by the op call.
 void broadcast_into(std::vector<int64_t>& sizes, Ints other);  // widens `sizes`, or RuntimeError

@@ -44,8 +44,8 @@ Device Device::parse(const char* text) {
   std::string name(text, colon ? colon - text : std::strlen(text));
   auto found = std::find(std::begin(kDeviceNames), std::end(kDeviceNames), name);
   if (found == std::end(kDeviceNames)) {
-    fail(Error::Runtime, "Expected one of cpu, cuda, meta device type at start of device string: ",
-         text);
+    fail(Error::Runtime,
+         "Expected one of cpu, cuda, meta device type at start of device string: ", text);
   }
   Device d;
   d.type = static_cast<DeviceType>(found - std::begin(kDeviceNames));

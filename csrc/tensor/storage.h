@@ -19,7 +19,7 @@ struct Device {
 // which device it is on.
 struct Backend {
   const char* name;
-  void* (*allocate)(size_t bytes, Device d);           // 64-byte aligned; throws OutOfMemory
+  void* (*allocate)(size_t bytes, Device d);  // 64-byte aligned; throws OutOfMemory
   void (*free)(void* p, size_t bytes, Device d);
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
   void (*synchronize)(Device d);
@@ -28,20 +28,20 @@ const Backend& backend(DeviceType t);  // throws if there is none
 void register_backend(DeviceType t, const Backend& b);
 
 struct Storage : Counted {
-  uint32_t version = 0;         // counts in-place writes
+  uint32_t version = 0;               // counts in-place writes
   const struct Op* writer = nullptr;  // the op of the last one, for error messages
   Device device;
   bool resizable = true;
-  void* data = nullptr;         // null on meta, and for 0 bytes
+  void* data = nullptr;  // null on meta, and for 0 bytes
   size_t nbytes = 0;
-  Storage* base = nullptr;      // of an alias: the owner of the memory (`Tensor.data`, `set_data`)
-  Storage* aliases = nullptr;   // borrowed: the first alias of this one ...
-  Storage* next = nullptr;      // ... and of an alias: the next one
-  PyObject* owner = nullptr;    // of foreign memory: what keeps it alive (a NumPy array, a capsule)
+  Storage* base = nullptr;     // of an alias: the owner of the memory (`Tensor.data`, `set_data`)
+  Storage* aliases = nullptr;  // borrowed: the first alias of this one ...
+  Storage* next = nullptr;     // ... and of an alias: the next one
+  PyObject* owner = nullptr;   // of foreign memory: what keeps it alive (a NumPy array, a capsule)
   void (*deleter)(Storage&) = nullptr;  // of foreign memory
-  PyObject* wrapper = nullptr;  // borrowed: the UntypedStorage object, while it lives
+  PyObject* wrapper = nullptr;          // borrowed: the UntypedStorage object, while it lives
   bool shared_memory = false;
-  bool has_room = false;        // small data fits behind the Storage, in its own block
+  bool has_room = false;  // small data fits behind the Storage, in its own block
 
   template <class T>
   T* as() const {

@@ -7,7 +7,7 @@
 
 namespace taimatsu {
 
-struct Node;        // autograd/autograd.h
+struct Node;  // autograd/autograd.h
 
 // What few tensors have.
 struct TensorExtra {
@@ -23,10 +23,10 @@ enum class ViewOrigin : uint8_t { Usual, NoGrad, Inference, OneOfSeveral, Functi
 
 struct Tensor {
   PyObject ob_base;
-  PyObject* dict;         // attributes set by users, and of subclasses
+  PyObject* dict;  // attributes set by users, and of subclasses
   PyObject* weakrefs;
-  Storage* storage;       // owned, never null
-  const Layout* layout;   // owned, never null
+  Storage* storage;      // owned, never null
+  const Layout* layout;  // owned, never null
   DType dtype;
   bool requires_grad;     // of a leaf: asked for by the user
   bool inference;         // made in inference mode

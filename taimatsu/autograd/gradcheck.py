@@ -160,14 +160,14 @@ def _write(t: Tensor, v: np.ndarray) -> None:
     import taimatsu
 
     a = (v.view(np.complex128) if t.is_complex() else v).reshape(tuple(t.shape))
-    t.data.copy_(taimatsu.from_numpy(np.ascontiguousarray(a)))
+    t.data.copy_(taimatsu.from_numpy(a))
 
 
 def _tensor(v: np.ndarray, like: Tensor) -> Tensor:
     import taimatsu
 
     a = (v.view(np.complex128) if like.is_complex() else v).reshape(tuple(like.shape))
-    t = taimatsu.from_numpy(np.ascontiguousarray(a))
+    t = taimatsu.from_numpy(a)
     return t.to(dtype=like.dtype, device=like.device)
 
 

@@ -128,15 +128,15 @@ def reciprocal_root(z: Value) -> Value:
 def sinh(z: Value) -> Value:
     x, y = _parts(z)
     # What is zero stays so, even times infinity or nan.
-    a = where(x == 0.0, x, real.sinh(x) * cos(y))
+    a = where((x == 0.0) & (y - y != 0.0), x, real.sinh(x) * cos(y))
     return make_complex(a, where(y == 0.0, y, real.cosh(x) * sin(y)))
 
 
 def cosh(z: Value) -> Value:
     x, y = _parts(z)
     zero = 0.0 * copysign(1.0, x) * copysign(1.0, y)
-    b = where((x == 0.0) | (y == 0.0), zero, real.sinh(x) * sin(y))
-    return make_complex(real.cosh(x) * cos(y), b)
+    exact = (y == 0.0) | ((x == 0.0) & (y - y != 0.0))
+    return make_complex(real.cosh(x) * cos(y), where(exact, zero, real.sinh(x) * sin(y)))
 
 
 def tanh(z: Value) -> Value:

@@ -58,7 +58,7 @@ TABLE: dict[str, Local] = {
         where(b == 0, 0, b * lang.pow(a, b - 1)),
         where((a == 0) & (lang.real(b) >= 0), 0, y * lang.log(a)),
     ),
-    "atan2": lambda y, a, b: (b / (a * a + b * b), -a / (a * a + b * b)),
+    "atan2": lambda y, a, b: _over_square(b, -a, lang.hypot(a, b)),
     "hypot": lambda y, a, b: (a / y, b / y),
     "fmod": lambda y, a, b: (1, -lang.trunc(a / b)),
     "abs": lambda y, x: (lang.sign(x),),
@@ -74,10 +74,15 @@ TABLE: dict[str, Local] = {
 }
 
 # What has no derivative: the walk ends here.
-_ENDS = frozenset(
-    "const param axis size load stop lt le eq ne and or xor not shl shr check idiv irem bitcast"
-    " popcount clz".split()
-)
+_ENDS = frozenset((
+    "const", "param", "axis", "size", "load", "stop", "lt", "le", "eq", "ne", "and", "or",
+    "xor", "not", "shl", "shr", "check", "idiv", "irem", "bitcast", "popcount", "clz",
+))  # fmt: skip
+
+
+def _over_square(p: Value, q: Value, r: Value) -> tuple:
+    """(p / r**2, q / r**2), which divide twice: a square may overflow, or vanish."""
+    return p / (r * r), q / (r * r)
 
 
 def _share(wins: Value, tie: Value) -> Value:

@@ -14,7 +14,7 @@ what the gradients then mention is a parameter, and so saved.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,14 @@ from . import lang, scatter
 from .algebra import Algebra, Product
 from .derivatives import Reverse, call_gradient
 from .derived import (
-    Source, Sources, derived_op, list_sources, role, source_names, trial_compute,
+    Source,
+    Sources,
+    derived_op,
+    list_sources,
+    mentioned,
+    role,
+    source_names,
+    trial_dtypes,
 )  # fmt: skip
 from .ir import I64, Axis, Buffer, DType, Expr, load, topological, transform
 from .lang import Context, Value, context, tracing
@@ -141,7 +148,12 @@ class Gradients:
         return transform([self.algebra.express(p)], lambda _: None, self.known)[0]
 
 
-_CHEAP = frozenset("add sub mul div neg where cast const load and or not lt le eq ne".split())
+# An output that one of these computes isn't worth saving, nor would it be right: whoever writes to
+# it in place, as in `y = a * b; y += c`, expects that to work.
+_CHEAP = frozenset((
+    "add", "sub", "mul", "div", "neg", "where", "cast", "const", "load",
+    "and", "or", "not", "lt", "le", "eq", "ne",
+))  # fmt: skip
 
 
 def differentiate(op: Op, wanted: list[int], bound: Bound, attrs: Mapping[str, Any]) -> Gradients:
@@ -150,9 +162,7 @@ def differentiate(op: Op, wanted: list[int], bound: Bound, attrs: Mapping[str, A
     algebra = Algebra()
     if callable(op.backward):
         return Gradients(_own_gradient(op, wanted, bound, attrs), algebra, {})
-    tensors = list(bound.tensors.values())
-    sig = signature(op.formula, len(tensors))
-    values = [lang.value(v).expr for v in as_tuple(op.formula(*tensors, **sig.wanted(attrs)))]
+    values = [lang.value(v).expr for v in as_tuple(call_formula(op, bound, attrs))]
     known: dict[Expr, Expr] = {}
     for value, out in zip(values, bound.outs, strict=True):
         if out is None or value.op in ("load", "const"):
@@ -172,6 +182,13 @@ def differentiate(op: Op, wanted: list[int], bound: Bound, attrs: Mapping[str, A
     leaves = [bound.tensors[params[i].name].expr for i in wanted]
     found = Reverse(leaves, row.__contains__, algebra).run(seeds)
     return Gradients([found.get(leaf) for leaf in leaves], algebra, known)
+
+
+def call_formula(op: Op, bound: Bound, attrs: Mapping[str, Any]) -> Any:
+    """What the original formula returns for the bound tensors."""
+    attrs = {p.name: None for p in op.parsed.attributes} | dict(attrs)
+    wanted = signature(op.formula, len(bound.tensors)).wanted(attrs)
+    return op.formula(*bound.tensors.values(), **wanted)
 
 
 def _own_gradient(
@@ -213,7 +230,7 @@ def _tensor_names(op: Op) -> list[str]:
 
 @dataclass(eq=False)
 class Derived:
-    """The formula of the first op: gradients of rows, cells and points; `cells` for the second."""
+    """The formula of the first op: gradients of rows, cells, points; scalars for the second op."""
 
     op: Op
     wanted: list[int]
@@ -291,72 +308,120 @@ def row_scalars(exprs: list[Expr], row: tuple[Axis, ...]) -> list[Expr]:
     return list(found)
 
 
+@dataclass
+class Trial:
+    """The gradients of a call with stand-ins for everything, in one dtype."""
+
+    exprs: dict[int, Expr]  # by parameter; what has none is zero
+    scalars: list[Expr]
+    compute: DType
+    outputs: list[DType]
+    sources: dict[Buffer, Source]
+    row: tuple[Axis, ...]
+
+    @property
+    def integral(self) -> set[int]:
+        """The outputs that are positions, or truth values."""
+        return {i for i, t in enumerate(self.outputs) if t.integral}
+
+    def is_gradient(self, i: int) -> Source | None:
+        """The output's gradient that parameter `i`'s simply is."""
+        e = self.exprs.get(i)
+        source = self.sources.get(e.arg) if e is not None and e.op == "load" else None
+        return source if source and source[0] == "g" else None
+
+    def mentioned(self, wanted: list[int], scalars: bool) -> set[Source]:
+        exprs = [self.exprs[i] for i in wanted if i in self.exprs]
+        return mentioned(exprs + (self.scalars if scalars else []), self.sources)
+
+    def mentioned_past(self, wanted: list[int]) -> set[Source]:
+        """As `mentioned`, when the scalars are given."""
+        known = {s: load(Buffer("s", s.dtype, 0)) for s in self.scalars}
+        exprs = [self.exprs[i] for i in wanted if i in self.exprs]
+        return mentioned(transform(exprs, lambda _: None, known), self.sources)
+
+
+def trial(
+    op: Op, direct: list[int], shared: list[int], statics: Mapping[str, Any],
+    present: Mapping[str, bool], compute: DType,
+) -> Trial:  # fmt: skip
+    axes = make_axes(op, statics, ())
+    single = op.kind == "row" and single_dim(op, statics)
+    row = () if op.kind != "row" else axes[3:] if single else axes[2:]
+    with tracing(Context(op.kind, compute, row, axes)):
+        bound = bind(op, {}, present, axes, single, compute, stand_ins=True)
+        attrs = attributes(op, statics, compute, Inputs())
+        both = differentiate(op, direct + shared, bound, attrs)
+        pairs = zip(direct + shared, both.products, strict=True)
+        exprs = {i: both.expr(p) for i, p in pairs if p is not None}
+        scalars = row_scalars([exprs[i] for i in shared if i in exprs], row)
+        values = as_tuple(call_formula(op, bound, attrs))
+        outputs = [lang.value(v).dtype for v in values]
+    return Trial(exprs, scalars, compute, outputs, bound.sources, row)
+
+
+def trials(op: Op, *args: Any) -> list[Trial]:
+    """A trial in real numbers, and one in complex ones if the op may take those.
+
+    What a gradient mentions can differ (conj, abs): a derived op takes what either needs.
+    """
+    first, *rest = trial_dtypes(op)
+    found = [trial(op, *args, first)]
+    for compute in rest:
+        try:
+            found.append(trial(op, *args, compute))
+        except (TypeError, KeyError, NotImplementedError):  # not a formula for complex numbers
+            continue
+    return found
+
+
 def formula_plan(
     op: Op, wanted: list[int], statics: Mapping[str, Any], present: Mapping[str, bool]
 ) -> tuple[list, dict[int, Source]]:
     """The plan of a pointwise or row op."""
     params = op.parsed.params
-    compute = trial_compute(op)
-    axes = make_axes(op, statics, ())
-    single = op.kind == "row" and single_dim(op, statics)
-    row = () if op.kind != "row" else axes[3:] if single else axes[2:]
     shared = [i for i in wanted if params[i].type == "Shared"]
     direct = [i for i in wanted if i not in shared]
-    with tracing(Context(op.kind, compute, row, axes)):
-        bound = bind(op, {}, present, axes, single, compute, stand_ins=True)
-        attrs = attributes(op, statics, compute, Inputs())
-        both = differentiate(op, direct + shared, bound, attrs)
-        exprs = {
-            i: both.expr(p)
-            for i, p in zip(direct + shared, both.products, strict=True)
-            if p is not None
-        }
-        scalars = row_scalars([exprs[i] for i in shared if i in exprs], row)
-        integral = _integral_outputs(op, bound, attrs)
-    direct = [i for i in direct if i in exprs]
-    shared = [i for i in shared if i in exprs]
+    tried = trials(op, direct, shared, statics, present)
+    first = tried[0]
+    nonzero = [i for i in wanted if any(i in t.exprs for t in tried)]
+    shared = [i for i in shared if i in nonzero]
     grads: dict[int, Any] = {}
     for i in direct:  # a gradient that just is an output's needs no op
-        for n, g in enumerate(bound.gs):
-            if exprs[i] is g.expr and _same_role(op, params[i], n):
-                grads[i] = ("g", n)
-    direct = [i for i in direct if i not in grads]
-    kinds = ["Row" if s.axes & set(row) else "Cell" for s in scalars]
+        same = {t.is_gradient(i) for t in tried}
+        source = same.pop() if len(same) == 1 else None
+        if source and _same_role(op, params[i], source[1]):
+            grads[i] = source
+    direct = [i for i in direct if i in nonzero and i not in grads]
+    kinds = ["Row" if s.axes & set(first.row) else "Cell" for s in first.scalars]
     steps = []
-    if direct or scalars:
-        sources = Sources.of(op, [*(exprs[i] for i in direct), *scalars], bound.sources)
+    if direct or kinds:
+        sources = Sources.sorted(op, set().union(*(t.mentioned(direct, True) for t in tried)))
         _complete(sources, op)
+        if any(t.kind == "f" for one in tried if one.compute.kind == "c" for t in one.outputs):
+            sources.want_sizes(("arg", wanted[0]))  # a real output doesn't tell of a complex input
         formula = Derived(op, direct, shared, sources.order, present)
         outputs = [f"{role(op, params[i].type)} g_{params[i].name}" for i in direct]
         outputs += [f"{kind} s{n}" for n, kind in enumerate(kinds)]
         rows = op.row_spec if op.kind == "row" else None
-        callee = derived_op(op, "backward", formula, sources, outputs, integral, rows=rows)
+        callee = derived_op(op, "backward", formula, sources, outputs, first.integral, rows=rows)
         steps.append((callee, list_sources(op, sources), len(outputs)))
         grads |= {i: ("step", (0, n)) for n, i in enumerate(direct)}
     if shared:
-        known = {s: load(Buffer(f"s{n}", s.dtype, 0)) for n, s in enumerate(scalars)}
-        mentioned = transform([exprs[i] for i in shared], lambda _: None, known)
-        sources = Sources.of(op, mentioned, bound.sources)
+        sources = Sources.sorted(op, set().union(*(t.mentioned_past(shared) for t in tried)))
         _complete(sources, op)
-        formula = Complement(op, shared, sources.order, present, single, len(scalars))
+        formula = Complement(op, shared, sources.order, present, len(first.row) == 1, len(kinds))
         spec = op.row_spec
         across = spec[1] if isinstance(spec, tuple) and spec[0] == "not" else ("not", spec)
         callee = derived_op(
             op, "backward_shared", formula, sources, [f"Cell g_{params[i].name}" for i in shared],
-            integral, extra=["Row" if k == "Row" else "Shared" for k in kinds], crossed=True,
+            first.integral, extra=["Row" if k == "Row" else "Shared" for k in kinds], crossed=True,
             rows=across,
         )  # fmt: skip
-        first = [("step", (0, len(direct) + n)) for n in range(len(scalars))]
-        steps.append((callee, list_sources(op, sources, *first), len(shared)))
+        given = [("step", (0, len(direct) + n)) for n in range(len(kinds))]
+        steps.append((callee, list_sources(op, sources, *given), len(shared)))
         grads |= {i: ("step", (len(steps) - 1, n)) for n, i in enumerate(shared)}
     return steps, grads
-
-
-def _integral_outputs(op: Op, bound: Bound, attrs: Mapping[str, Any]) -> set[int]:
-    tensors = list(bound.tensors.values())
-    wanted = signature(op.formula, len(tensors)).wanted(attrs)
-    values = as_tuple(op.formula(*tensors, **wanted))
-    return {i for i, v in enumerate(values) if lang.value(v).dtype.integral}
 
 
 def _same_role(op: Op, p: SchemaParam, output: int) -> bool:

@@ -21,9 +21,15 @@ _ORDER = ("g", "arg", "out", "like")
 _CROSSED = {"Row": "Row", "Tensor": "Row", "Cell": "Shared", "Shared": "Cell"}
 
 
-def trial_compute(op: Op) -> DType:
-    """The dtype of a trial call, which finds out what a derivative mentions."""
-    return C128 if op.dtypes is not None and F64 not in op.dtypes else F64
+def trial_dtypes(op: Op) -> list[DType]:
+    """The dtypes of trial calls, which find out what a derivative mentions."""
+    return [t for t in (F64, C128) if op.dtypes is None or t in op.dtypes] or [F64]
+
+
+def mentioned(exprs: Iterable[Expr], sources: Mapping[Buffer, Source]) -> set[Source]:
+    """What of `sources` the expressions load from."""
+    loads = (e.arg for e in topological(exprs) if e.op == "load")
+    return {sources[b] for b in loads if b in sources}
 
 
 @dataclass
@@ -34,11 +40,8 @@ class Sources:
     order: list[Source]
 
     @staticmethod
-    def of(op: Op, exprs: Iterable[Expr], buffers: Mapping[Buffer, Source]) -> Sources:
-        """The sources that `exprs` load from."""
-        loads = (e.arg for e in topological(exprs) if e.op == "load")
-        seen = {buffers[b] for b in loads if b in buffers}
-        return Sources(op, sorted(seen, key=lambda s: (_ORDER.index(s[0]), s[1])))
+    def sorted(op: Op, sources: Iterable[Source]) -> Sources:
+        return Sources(op, sorted(sources, key=lambda s: (_ORDER.index(s[0]), s[1])))
 
     def want_sizes(self, source: Source) -> None:
         """Adds an argument for its sizes alone, unless it is there."""
@@ -48,7 +51,8 @@ class Sources:
 
     def position(self, i: int) -> int:
         """Where argument `i`, or its like, is."""
-        return next(n for n, (kind, j) in enumerate(self.order) if j == i and kind in ("arg", "like"))
+        wanted = (("arg", i), ("like", i))
+        return next(n for n, source in enumerate(self.order) if source in wanted)
 
     @cached_property
     def names(self) -> dict[Source, str]:
@@ -113,7 +117,7 @@ def passed_attributes(op: Op) -> list[SchemaParam]:
 
 def list_sources(op: Op, sources: Sources, *extra: tuple[str, Any]) -> list[tuple[str, Any]]:
     """The derived op's arguments: its tensors, `extra` ones, then the attributes."""
-    passed = (("arg", op.parsed.index(p.name)) for p in passed_attributes(op))
+    passed = (("arg", op.parsed.position(p.name)) for p in passed_attributes(op))
     return [*sources.order, *extra, *passed]
 
 

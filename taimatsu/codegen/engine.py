@@ -154,6 +154,7 @@ class Cache:
             return Cache(None)
 
     def path(self, key: str) -> Path:
+        assert self.directory is not None
         return self.directory / key[:2] / key
 
     def get(self, key: str) -> tuple[dict, bytes] | None:
@@ -191,10 +192,16 @@ class Cache:
 # LLVM
 
 
+@lru_cache(maxsize=1)
 def llvm() -> ModuleType:
     """llvmlite's binding, imported and set up on first use."""
     import llvmlite.binding as binding
 
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    # Loop strength reduction takes half of the time of a compile and finds nothing: addresses are
+    # hoisted already. LLVM has this switch for the whole process only, and wants it once.
+    binding.set_option("taimatsu", "-disable-lsr")
     return binding
 
 
@@ -244,11 +251,6 @@ class Engine:
 
     def __init__(self) -> None:
         binding = llvm()
-        binding.initialize_native_target()
-        binding.initialize_native_asmprinter()
-        # Loop strength reduction takes half of the time of a compile and finds nothing: addresses
-        # are hoisted already. LLVM has this switch for the whole process only.
-        binding.set_option("taimatsu", "-disable-lsr")
         self.target = host()
         self.emitter = machine(self.target)
         empty = binding.parse_assembly(f'target triple = "{self.target.triple}"')
@@ -278,7 +280,7 @@ class Engine:
             schedule = Schedule(nest, classes, blocked, short)
             text = render(schedule, self.target, name)
             code = self.emitter.emit_object(parse(text))
-            description = {
+            description: dict[str, Any] = {
                 "finish": schedule.blocked,
                 "parallel": schedule.parallel,
                 "scratch": schedule.scratch_bytes,

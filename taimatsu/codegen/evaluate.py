@@ -21,11 +21,12 @@ from .ir import (
     axis,
     const,
     substitute,
+    topological,
 )
 from .llvm import BYTE, PTR, Code, Target, Value, literal, register_type, type_of, typed
 from .loops import Function, Scope, start
 from .rows import identity
-from .schedule import Schedule, affine, both, merge_formula, plus, times, topological
+from .schedule import Schedule, affine, both, merge_formula, plus, times
 
 PREFETCH = 8  # rows ahead
 LEAVES = ("load", "at", "reduce", "scan", "item", "axis", "param", "size")
@@ -51,7 +52,7 @@ class Evaluator(Function):
         found = scope.find(key)
         if found:
             return found[0]
-        home = scope.here(scope.find(e)[1])
+        home = scope.here(scope.found(e)[1])
         home.memo[key] = self.build.splat(home.code, v, lanes)
         return home.memo[key]
 
@@ -74,7 +75,7 @@ class Evaluator(Function):
                 continue
             stack.pop()
             self._evaluate(x, scope)
-        return scope.find(e)[0]
+        return scope.found(e)[0]
 
     def _operands(self, e: Expr) -> Sequence[Expr]:
         if e.op in ("load", "at", "reduce"):  # these evaluate what they need themselves
@@ -105,7 +106,7 @@ class Evaluator(Function):
                 home.memo[e] = self._rarely(e, home, operands)
                 return
             if op == "item":
-                v = scope.find(e.src[0])[0]
+                v = scope.found(e.src[0])[0]
                 home.memo[e] = v[e.arg] if isinstance(v, list) else v
                 return
             values = [self.value(s, scope) for s in e.src]
@@ -119,7 +120,7 @@ class Evaluator(Function):
         home: Scope | None = None
         for s in operands:
             if s.op != "const":
-                at = scope.find(s)[1]
+                at = scope.found(s)[1]
                 if home is None or at.depth > home.depth:
                     home = at
         return scope.here(home or scope.outermost())
@@ -130,7 +131,7 @@ class Evaluator(Function):
         if self.row_scope is not None and self._needs_row(e):
             depth = max(depth, self.row_scope.depth)
         home = scope
-        while home.depth > depth:
+        while home.parent and home.depth > depth:
             home = home.parent
         return scope.here(home)
 
@@ -168,7 +169,7 @@ class Evaluator(Function):
             p = e.arg
             if p.dtype.kind == "c":
                 parts = (self._scalar(entry, p.slot + i, p.dtype.real) for i in (0, 1))
-                return self.build.pair(*parts, p.dtype)
+                return self.build.pair(p.dtype, *parts)
             return self._scalar(entry, p.slot, p.dtype)
         if e.op == "size" and isinstance(e.arg, Axis):
             if self.schedule.kind != "indexed":
@@ -364,23 +365,20 @@ class Evaluator(Function):
     def _stepped(self, code: Code, pointer: Value, dtype: DType, lanes: int, step: int) -> Value:
         """Every step-th element by whole vectors; the last one ends at the last element wanted."""
         build = self.build
-        result: Value | None = None
+        result = v = build.load(code, pointer, dtype, lanes)
         have = 0
         for i in range(step):
             begin = i * lanes if i < step - 1 else (lanes - 1) * step + 1 - lanes
-            p = build.gep(code, pointer, dtype, literal(begin, I64))
-            v = build.load(code, p, dtype, lanes)
+            if i:
+                p = build.gep(code, pointer, dtype, literal(begin, I64))
+                v = build.load(code, p, dtype, lanes)
             ready = min(lanes, (begin + lanes - 1) // step + 1)
             order = [
-                j if j < have else (lanes if result else 0) + min(j * step - begin, lanes - 1)
+                j if j < have else (lanes if i else 0) + min(j * step - begin, lanes - 1)
                 if j < ready else 0
                 for j in range(lanes)
             ]  # fmt: skip
-            result = (
-                build.shuffle(code, v, order)
-                if result is None
-                else build.shuffle(code, result, order, v)
-            )
+            result = build.shuffle(code, result, order, v if i else None)
             have = ready
         return result
 
@@ -409,7 +407,8 @@ class Evaluator(Function):
         results = []
         code.enter(full)
         branch = Scope(scope, code, lanes)
-        results.append((self._read(branch, address, step, e.dtype, lanes), code.label))
+        whole = build.splat(code, self._read(branch, address, step, e.dtype, lanes), lanes)
+        results.append((whole, code.label))
         code.emit(f"br label %{done}")
         code.enter(part)
         branch = Scope(scope, code, lanes)
@@ -428,7 +427,7 @@ class Evaluator(Function):
         first = results[0][0]
         if first.parts:
             parts = (self._phi(code, [(v.parts[i], label) for v, label in results]) for i in (0, 1))
-            return self.build.pair(*parts, first.dtype)
+            return self.build.pair(first.dtype, *parts)
         ty = register_type(first.dtype, first.lanes)
         sources = ", ".join(f"[ {v.text}, %{label} ]" for v, label in results)
         return self.build.let(code, first.dtype, first.lanes, f"phi {ty} {sources}")
@@ -505,9 +504,6 @@ class Evaluator(Function):
         return self.merge(code, formula, [old], [value])[0]
 
 
-DTYPE_BYTE = DType("byte", "u", 8)
-
-
 def everywhere_true(cond: Expr, vector: Axis | None, lanes: int) -> Expr | None:
     """A scalar condition that implies `cond` in every lane, or None.
 
@@ -516,15 +512,12 @@ def everywhere_true(cond: Expr, vector: Axis | None, lanes: int) -> Expr | None:
     if vector not in cond.axes:
         return cond
     if cond.op == "and":
-        parts = [everywhere_true(c, vector, lanes) for c in cond.src]
-        return None if None in parts else both(*parts)
+        a, b = (everywhere_true(c, vector, lanes) for c in cond.src)
+        return None if a is None or b is None else both(a, b)
     test = cond.src[0] if cond.op == "not" else cond
     if cond.op == "not" and test.op == "and":
-        parts = [everywhere_true(Expr("not", (c,), None, BOOL), vector, lanes) for c in test.src]
-        parts = [p for p in parts if p is not None]
-        if not parts:
-            return None
-        return parts[0] if len(parts) == 1 else Expr("or", tuple(parts), None, BOOL)
+        a, b = (everywhere_true(Expr("not", (c,), None, BOOL), vector, lanes) for c in test.src)
+        return (a or b) if a is None or b is None else Expr("or", (a, b), None, BOOL)
     if cond.op == "not" and test.op == "not":
         return everywhere_true(test.src[0], vector, lanes)
     if test.op not in ("lt", "le") or test.src[0].dtype is not I64:

@@ -180,7 +180,7 @@ class _Machine:
             np.broadcast_to(self.eval(x), m.shape[:-1])
             for x, m in zip(monoid.init(types), moved, strict=True)
         ]
-        parts = [m for m in moved]
+        parts = list(moved)
         while parts[0].shape[-1] > 1:  # a tree, so that long sums are accurate
             n = parts[0].shape[-1]
             left, right = [p[..., 0 : n - 1 : 2] for p in parts], [p[..., 1:n:2] for p in parts]
@@ -316,9 +316,14 @@ _OPS: dict[str, Callable] = {
     "erfinv": _special("erfinv"),
     "atan2": _plain(np.arctan2),
 }
-for _name in "sqrt floor ceil trunc rint copysign exp exp2 expm1 log log2 log10 log1p".split():
-    _OPS[_name] = _plain(getattr(np, _name))
-for _name in "sin cos tan sinh cosh tanh hypot fmod nextafter".split():
-    _OPS[_name] = _plain(getattr(np, _name))
-for _name in "sin cos tan sinh cosh tanh".split():
-    _OPS["a" + _name] = _plain(getattr(np, "arc" + _name))
+_OPS |= {
+    name: _plain(getattr(np, name))
+    for name in (
+        "sqrt", "floor", "ceil", "trunc", "rint", "copysign", "exp", "exp2", "expm1", "log", "log2",
+        "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "hypot", "fmod", "nextafter",
+    )
+}  # fmt: skip
+_OPS |= {
+    f"a{name}": _plain(getattr(np, f"arc{name}"))
+    for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh"]
+}

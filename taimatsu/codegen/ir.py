@@ -17,14 +17,15 @@ lower (elementary functions), schedule, llvm, engine, show.
 from __future__ import annotations
 
 import itertools
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+# No dataclasses here: their module costs more to import than this package may.
 
 
-@dataclass(frozen=True)
-class DType:
+class DType(NamedTuple):
     """An element type. `kind` is one of b(ool) u(nsigned) i(nteger) f(loat) c(omplex)."""
 
     name: str
@@ -114,8 +115,7 @@ class Buffer:
         return self.name
 
 
-@dataclass(frozen=True)
-class Param:
+class Param(NamedTuple):
     """A run-time scalar: 8 bytes at `slot` of the kernel's scalars (complex: two slots)."""
 
     name: str
@@ -123,7 +123,6 @@ class Param:
     slot: int
 
 
-@dataclass(frozen=True, eq=False)
 class Monoid:
     """A reduction, as formulas: `init(dtypes)` and `merge(a, b)` on tuples of field values.
 
@@ -131,10 +130,19 @@ class Monoid:
     serves the vector step, the horizontal fold, the merge of blocks and a GPU's shuffle.
     """
 
-    name: str
-    init: Callable[[tuple[DType, ...]], tuple[Any, ...]]
-    merge: Callable[[tuple[Expr, ...], tuple[Expr, ...]], tuple[Expr, ...]]
-    fields: int = 1
+    __slots__ = ("fields", "init", "merge", "name")
+
+    def __init__(
+        self,
+        name: str,
+        init: Callable[[tuple[DType, ...]], tuple[Any, ...]],
+        merge: Callable[[tuple[Expr, ...], tuple[Expr, ...]], tuple[Expr, ...]],
+        fields: int = 1,
+    ):
+        self.name, self.init, self.merge, self.fields = name, init, merge, fields
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 class Expr:
@@ -162,8 +170,8 @@ class Expr:
     others: arithmetic and elementary functions, listed in `lang` and `lower`.
     """
 
-    __slots__ = ("__weakref__", "_key", "arg", "axes", "dtype", "op", "src")
-    _interned: weakref.WeakValueDictionary[tuple, Expr] = weakref.WeakValueDictionary()
+    __slots__ = ("__weakref__", "arg", "axes", "dtype", "op", "src")
+    _interned: ClassVar[weakref.WeakValueDictionary[tuple, Expr]] = weakref.WeakValueDictionary()
 
     op: str
     src: tuple[Expr, ...]
@@ -181,9 +189,8 @@ class Expr:
         self = object.__new__(cls)
         self.op, self.src, self.arg, self.dtype = op, src, arg, dtype
         self.axes = _free_axes(op, src, arg)
-        self._key = key
-        cls._interned[key] = self
-        return self
+        with _interning:  # another thread may have been quicker
+            return cls._interned.setdefault(key, self)
 
     def __reduce__(self):
         return (Expr, (self.op, self.src, self.arg, self.dtype))
@@ -205,6 +212,9 @@ class Expr:
         return f"{self.op}({args})" if self.arg is None else f"{self.op}.{self.arg}({args})"
 
 
+_interning = threading.Lock()
+
+
 def _free_axes(op: str, src: tuple[Expr, ...], arg: Any) -> frozenset[Axis]:
     if op == "axis":
         return frozenset((arg,))
@@ -218,8 +228,7 @@ def _free_axes(op: str, src: tuple[Expr, ...], arg: Any) -> frozenset[Axis]:
     return free
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(NamedTuple):
     """`buffer[index] = value`, or combined with what is there by the monoid `combine`.
 
     For every value of the axes free in it: axes of the nest, and windows (of known extent).
@@ -233,17 +242,35 @@ class Store:
     guard: Expr | None = None
 
 
-@dataclass
 class Nest:
-    """What one kernel computes. `axes` are its outer axes in the order of the geometry."""
+    """What one kernel computes. `axes` are its outer axes in the order of the geometry.
 
-    name: str
-    axes: tuple[Axis, ...]
-    stores: list[Store]
-    outputs: tuple[Buffer, ...]
-    inputs: tuple[Buffer, ...]
-    params: tuple[Param, ...] = ()
-    reduced: tuple[Axis, ...] = field(default=())  # of a row nest: (r1, r0)
+    `reduced` are, of a row nest, (r1, r0).
+    """
+
+    __slots__ = ("axes", "inputs", "name", "outputs", "params", "reduced", "stores")
+
+    def __init__(
+        self,
+        name: str,
+        axes: tuple[Axis, ...],
+        stores: list[Store],
+        outputs: tuple[Buffer, ...],
+        inputs: tuple[Buffer, ...],
+        params: tuple[Param, ...] = (),
+        reduced: tuple[Axis, ...] = (),
+    ):
+        self.name, self.axes, self.stores = name, axes, stores
+        self.outputs, self.inputs, self.params, self.reduced = outputs, inputs, params, reduced
+
+    def __repr__(self) -> str:
+        lines = (
+            f"  {s.buffer}[{', '.join(map(repr, s.index))}] "
+            f"{f'{s.combine}=' if s.combine else '='} {s.value!r}"
+            + (f" if {s.guard!r}" if s.guard is not None else "")
+            for s in self.stores
+        )
+        return "\n".join([f"{self.name} over ({', '.join(map(repr, self.axes))}):", *lines])
 
     @property
     def operands(self) -> tuple[Buffer, ...]:
@@ -277,8 +304,11 @@ def item(e: Expr, i: int) -> Expr:
     return Expr("item", (e,), i, e.src[i].dtype)
 
 
-def topological(roots: Iterable[Expr]) -> list[Expr]:
-    """Every node reachable from `roots`, operands first. Iterative: formulas may be deep."""
+def topological(roots: Iterable[Expr], known: Container[Expr] = ()) -> list[Expr]:
+    """Every node reachable from `roots`, operands first; nothing below what is `known`.
+
+    Iterative: formulas may be deep.
+    """
     order: list[Expr] = []
     seen: set[Expr] = set()
     stack = [(r, False) for r in reversed(list(roots))]
@@ -289,7 +319,8 @@ def topological(roots: Iterable[Expr]) -> list[Expr]:
         elif e not in seen:
             seen.add(e)
             stack.append((e, True))
-            stack.extend((s, False) for s in reversed(e.src) if s not in seen)
+            if e not in known:
+                stack.extend((s, False) for s in reversed(e.src) if s not in seen)
     return order
 
 
@@ -305,8 +336,9 @@ def transform(
 ) -> list[Expr]:
     """Replaces nodes, bottom-up, by what `rule` makes of them (None: as it is).
 
-    What is in `known` is replaced whole, without a look at its operands. For rewriting a node to an equal one, free in the same axes, which is as right under a binder as
-    outside of it. To replace an axis, or anything by something else, is `substitute`'s work.
+    What is in `known` is replaced whole, without a look at its operands. For rewriting a node to an
+    equal one, free in the same axes, which is as right under a binder as outside of it. To replace
+    an axis, or anything by something else, is `substitute`'s work.
     """
     roots = list(roots)
     done: dict[Expr, Expr] = {}

@@ -16,14 +16,24 @@ import builtins
 import cmath
 import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from . import monoids
 from .ir import (
-    BOOL, DTYPES, F64, I64, Axis, Buffer, DType, Expr, Monoid, Store,
-    axis, const, item, load, reduce, scan, topological,
+    BOOL,
+    DTYPES,
+    F64,
+    I64,
+    Axis,
+    DType,
+    Expr,
+    Monoid,
+    Store,
+    axis,
+    const,
+    item,
+    reduce,
+    scan,
 )  # fmt: skip
 from .promote import category, complex_of, number_dtype, promote_types
 from .simplify import cast as _cast
@@ -38,29 +48,39 @@ LN2 = 0.6931471805599453094
 Number = bool | int | float | complex
 
 
-@dataclass
 class Context:
-    """What a formula is being called for."""
+    """What a formula is being called for: an op's kind, the dtype it computes in, and axes.
 
-    kind: str
-    compute: DType
-    row: tuple[Axis, ...] = ()
-    axes: tuple[Axis, ...] = ()  # the nest's; empty in a trial call
-    stores: list[Store] = field(default_factory=list)  # by accumulators, in order
+    `row` are the axes along the row, `axes` all of the nest; `stores` what accumulators collect.
+    """
+
+    __slots__ = ("axes", "compute", "kind", "row", "stores")
+
+    def __init__(
+        self, kind: str, compute: DType, row: tuple[Axis, ...] = (), axes: tuple[Axis, ...] = ()
+    ):
+        self.kind, self.compute, self.row, self.axes = kind, compute, row, axes
+        self.stores: list[Store] = []
 
 
 _current = threading.local()
 
 
-@contextmanager
-def tracing(context: Context) -> Iterator[Context]:
-    """Makes `context` the one that formulas called inside belong to."""
-    outer = getattr(_current, "context", None)
-    _current.context = context
-    try:
-        yield context
-    finally:
-        _current.context = outer
+class tracing:
+    """`with tracing(context):` makes it the one that formulas called inside belong to."""
+
+    __slots__ = ("inner", "outer")
+
+    def __init__(self, context: Context):
+        self.inner = context
+
+    def __enter__(self) -> Context:
+        self.outer = getattr(_current, "context", None)
+        _current.context = self.inner
+        return self.inner
+
+    def __exit__(self, *_: object) -> None:
+        _current.context = self.outer
 
 
 def context() -> Context:
@@ -153,9 +173,11 @@ class Value:
 
     def max(self, *axes: Value) -> Value:
         """The largest element, NaN if there is one. The derivative is shared among ties."""
+        _ordered(self.expr)
         return _reduce(monoids.MAX, self, axes)
 
     def min(self, *axes: Value) -> Value:
+        _ordered(self.expr)
         return _reduce(monoids.MIN, self, axes)
 
     def any(self, *axes: Value) -> Value:
@@ -206,12 +228,14 @@ class Value:
         return _scan(monoids.LOGADDEXP, self)
 
 
-def _expr(x: Value | Number, like: DType | None = None) -> Expr:
+def expr_of(x: Value | Number, like: DType | None = None) -> Expr:
     """The expression of `x`; a Python number takes the dtype `like` unless that loses its kind."""
     if isinstance(x, Value):
         return x.expr
-    if isinstance(x, Operand):
-        raise TypeError(f"formula: {x!r} is a tensor here; index it: {x!r}[...]")
+    if not isinstance(x, Number):
+        raise TypeError(
+            f"formula: expected a value or a number, got {x!r}; if it is a tensor, index it"
+        )
     own = number_dtype(x)
     like = like or context().compute
     if category(own) <= category(like):
@@ -223,13 +247,13 @@ def _expr(x: Value | Number, like: DType | None = None) -> Expr:
 
 def value(x: Value | Number) -> Value:
     """`x` as a value; a Python number in the dtype that the formula computes in."""
-    return x if isinstance(x, Value) else Value(_expr(x))
+    return x if isinstance(x, Value) else Value(expr_of(x))
 
 
 def _pair(a: Value | Number, b: Value | Number) -> tuple[Expr, Expr]:
     """Both operands in one dtype."""
-    x = _expr(a, b.dtype if isinstance(b, Value) else None)
-    y = _expr(b, x.dtype)
+    x = expr_of(a, b.dtype if isinstance(b, Value) else None)
+    y = expr_of(b, x.dtype)
     t = promote_types(x.dtype, y.dtype)
     return _cast(x, t), _cast(y, t)
 
@@ -237,7 +261,7 @@ def _pair(a: Value | Number, b: Value | Number) -> tuple[Expr, Expr]:
 def cast(x: Value | Number, dtype: DType | str) -> Value:
     """`x` converted, as C converts."""
     t = DTYPES[dtype] if isinstance(dtype, str) else dtype
-    return Value(_cast(_expr(x, t), t))
+    return Value(_cast(expr_of(x, t), t))
 
 
 def bitcast(x: Value, dtype: DType | str) -> Value:
@@ -334,7 +358,7 @@ def neg(x: Value) -> Value:
     return Value(node("neg", x.expr))
 
 
-def abs(x: Value | Number) -> Value | Number:  # noqa: A001
+def abs(x: Value | Number) -> Value | Number:
     """The magnitude; of a complex value a real one."""
     if not isinstance(x, Value):
         return builtins.abs(x)
@@ -359,11 +383,11 @@ def sign(x: Value) -> Value:
 def fma(a, b, c) -> Value:
     """a * b + c, rounded once."""
     x, y = _pair(a, b)
-    z = _expr(c, x.dtype)
+    z = expr_of(c, x.dtype)
     return Value(node("fma", x, y, _cast(z, x.dtype)))
 
 
-def pow(a, b) -> Value:  # noqa: A001
+def pow(a, b) -> Value:
     """a ** b; small whole exponents and roots given as Python numbers are spelled out."""
     if isinstance(a, Value) and type(b) in (int, float):
         inexact = not a.dtype.integral
@@ -387,8 +411,16 @@ def _whole_power(x: Value, n: int) -> Value:
 # ---- comparison, selection, bits --------------------------------------------------------------
 
 
+def _ordered(x: Expr) -> Expr:
+    if x.dtype.kind == "c":
+        raise TypeError("formula: complex numbers have no order; compare their parts or magnitudes")
+    return x
+
+
 def _compare(op: str, a, b) -> Value:
     x, y = _pair(a, b)
+    if op in ("lt", "le"):
+        _ordered(x)
     return Value(node(op, x, y, dtype=BOOL))
 
 
@@ -399,7 +431,7 @@ def where(cond: Value | bool, a: Value | Number, b: Value | Number) -> Value:
 
 
 def _truth(x: Value | bool) -> Expr:
-    c = _expr(x, BOOL)
+    c = expr_of(x, BOOL)
     return c if c.dtype is BOOL else node("ne", c, const(0, c.dtype), dtype=BOOL)
 
 
@@ -430,23 +462,25 @@ def signbit(x: Value) -> Value:
 def minimum(a, b) -> Value:
     """The smaller; NaN if either is."""
     x, y = _pair(a, b)
-    return Value(_where(monoids.isnan(x), x, node("min", x, y)))
+    return Value(_where(monoids.isnan(_ordered(x)), x, node("min", x, y)))
 
 
 def maximum(a, b) -> Value:
+    """The larger; NaN if either is."""
     x, y = _pair(a, b)
-    return Value(_where(monoids.isnan(x), x, node("max", x, y)))
+    return Value(_where(monoids.isnan(_ordered(x)), x, node("max", x, y)))
 
 
 def fmin(a, b) -> Value:
     """The smaller; of a number and a NaN the number."""
     x, y = _pair(a, b)
-    return Value(_where(monoids.isnan(y), x, node("min", x, y)))
+    return Value(_where(monoids.isnan(_ordered(y)), x, node("min", x, y)))
 
 
 def fmax(a, b) -> Value:
+    """The larger; of a number and a NaN the number."""
     x, y = _pair(a, b)
-    return Value(_where(monoids.isnan(y), x, node("max", x, y)))
+    return Value(_where(monoids.isnan(_ordered(y)), x, node("max", x, y)))
 
 
 def clamp(x: Value, low: Value | Number | None = None, high: Value | Number | None = None) -> Value:
@@ -512,8 +546,10 @@ def _function(name: str, doc: str, whole: Callable | None = None) -> Callable:
 
     def function(x: Value | Number) -> Value | Number:
         if not isinstance(x, Value):
-            if isinstance(x, Operand):
-                raise TypeError(f"{name}: {x!r} is a tensor here; index it")
+            if not isinstance(x, Number):
+                raise TypeError(
+                    f"{name}: expected a value or a number, got {x!r}; if it is a tensor, index it"
+                )
             return getattr(cmath if isinstance(x, complex) else math, name)(x)
         if x.dtype.integral and whole:
             return whole(x)
@@ -660,6 +696,7 @@ def position() -> Value:
 
 def _arg_reduce(monoid, x: Value, axes, index) -> tuple[Value, Value]:
     over = _axes(axes)
+    _ordered(x.expr)
     if index is None:
         # Outer and inner position are fields of their own: blocks of a row needn't know its
         # extents, and the fields are plain axes.
@@ -694,11 +731,11 @@ def _arg_scan(monoid: Monoid, x: Value) -> tuple[Value, Value]:
 def pick(row: Value, index: Value) -> Value:
     """The row's element at position `index`; out of range is an error at run time."""
     line = _line()
-    at = _within(_cast(index.expr, I64), _extent(line))
+    at = within(_cast(index.expr, I64), _extent(line))
     return Value(Expr("pick", (row.expr, at), line, row.dtype))
 
 
-def _within(at: Expr, size: Expr) -> Expr:
+def within(at: Expr, size: Expr) -> Expr:
     """`at`, checked to be in range(size): a safe position where it isn't."""
     zero = const(0, I64)
     low = node("le", zero, at, dtype=BOOL)
@@ -706,7 +743,7 @@ def _within(at: Expr, size: Expr) -> Expr:
     return _where(node("check", inside, arg=2), at, zero)
 
 
-# ---- indexed formulas -------------------------------------------------------------------------
+# ---- indexed formulas; their tensors are in `operands` -----------------------------------------
 
 
 def window(k: int | tuple[int, ...]) -> Value | tuple[Value, ...]:
@@ -714,161 +751,3 @@ def window(k: int | tuple[int, ...]) -> Value | tuple[Value, ...]:
     if isinstance(k, tuple | list):
         return tuple(window(n) for n in k)
     return Value(axis(Axis("w", "w", int(k))))
-
-
-def _index(at: Value | int) -> Expr:
-    e = _expr(at, I64)
-    if not e.dtype.integral:
-        raise TypeError(f"formula: an index is an integer, got {e.dtype}")
-    return _cast(e, I64)
-
-
-def _from_data(at: Expr) -> bool:
-    return any(e.op == "load" for e in topological([at]))
-
-
-class Operand:
-    """A tensor of an indexed formula: `x[i, j]` loads; an index read from data is checked.
-
-    The buffer's rank may be left open (UNKNOWN): the first indexing settles it.
-    """
-
-    __slots__ = ("buffer", "dtype")
-    UNKNOWN = -1
-
-    def __init__(self, buffer: Buffer, dtype: DType | None = None):
-        self.buffer, self.dtype = buffer, dtype or buffer.dtype.compute
-
-    def __repr__(self) -> str:
-        return self.buffer.name
-
-    @property
-    def sizes(self) -> Sizes:
-        return Sizes(self)
-
-    def _size(self, dim: int) -> Expr:
-        return Expr("size", (), (self.buffer, dim), I64)
-
-    def _indices(self, at) -> tuple[Expr, ...]:
-        at = at if isinstance(at, tuple) else (at,)
-        if self.buffer.rank == Operand.UNKNOWN:
-            self.buffer.rank = len(at)
-        if len(at) != self.buffer.rank:
-            raise TypeError(
-                f"formula: {self!r} has {self.buffer.rank} dims, indexed with {len(at)}"
-            )
-        indices = tuple(map(_index, at))
-        return tuple(
-            _within(i, self._size(d)) if _from_data(i) else i for d, i in enumerate(indices)
-        )
-
-    def _load(self, indices: tuple[Expr, ...]) -> Value:
-        return Value(_cast(load(self.buffer, *indices), self.dtype))
-
-    def __getitem__(self, at) -> Value:
-        return self._load(self._indices(at))
-
-    def at(self, *at: Value | int, outside: Value | Number) -> Value:
-        """The element, or `outside` where an index is out of range."""
-        indices = self._indices(at)
-        inside: Expr = const(True, BOOL)
-        for d, i in enumerate(indices):
-            if i.op != "axis":
-                low = node("le", const(0, I64), i, dtype=BOOL)
-                inside = logical("and", inside, low)
-            high = node("lt", i, self._size(d), dtype=BOOL)
-            inside = logical("and", inside, high)
-        return where(Value(inside), self._load(indices), outside)
-
-    def fold(self, *at: Value | int) -> Value:
-        """The position of (..., *at) in the trailing dims flattened, row-major."""
-        first = self.buffer.rank - len(at)
-        flat = _index(at[0])
-        for d, i in enumerate(at[1:], first + 1):
-            flat = node("add", node("mul", flat, self._size(d)), _index(i))
-        return Value(flat)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """`x.sizes[i]`: the extent of x's dim i, an i64 value."""
-
-    operand: Operand
-
-    def __getitem__(self, dim: int) -> Value:
-        if dim < 0:
-            raise TypeError(f"formula: {self.operand!r}.sizes counts dims from 0, got {dim}")
-        return Value(self.operand._size(dim))
-
-
-class Accumulator(Operand):
-    """The gradient that an indexed formula adds to: `gx[i, j] += value`.
-
-    It starts as zeros. `gx.flat(n, c)[p]` takes the dims after n and c as one, row-major.
-    """
-
-    __slots__ = ("leading",)
-
-    def __init__(self, buffer: Buffer, leading: tuple[Expr, ...] = ()):
-        super().__init__(buffer)
-        self.leading = leading
-
-    def flat(self, *leading: Value | int) -> Accumulator:
-        return Accumulator(self.buffer, tuple(map(_index, leading)))
-
-    def __getitem__(self, at) -> _Slot:
-        at = at if isinstance(at, tuple) else (at,)
-        if self.leading:
-            return self._flat_slot(_index(at[0]))
-        indices = tuple(map(_index, at))
-        return self._slot(indices)
-
-    def _slot(self, indices: tuple[Expr, ...]) -> _Slot:
-        if len(indices) != self.buffer.rank:
-            raise TypeError(
-                f"formula: {self!r} has {self.buffer.rank} dims, indexed with {len(indices)}"
-            )
-        guard: Expr = const(True, BOOL)
-        for d, i in enumerate(indices):
-            if _from_data(i):
-                guard = logical("and", guard, _checked(i, self._size(d)))
-        return _Slot(self.buffer, indices, guard)
-
-    def _flat_slot(self, at: Expr) -> _Slot:
-        trailing = [self._size(d) for d in range(len(self.leading), self.buffer.rank)]
-        total = const(1, I64)
-        for size in trailing:
-            total = node("mul", total, size)
-        guard = _checked(at, total) if _from_data(at) else const(True, BOOL)
-        split: list[Expr] = []
-        for size in reversed(trailing[1:]):
-            split.append(node("irem", at, size))
-            at = node("idiv", at, size)
-        return _Slot(self.buffer, (*self.leading, at, *reversed(split)), guard)
-
-    def __setitem__(self, at, value) -> None:
-        if not isinstance(value, _Slot):
-            raise TypeError(f"formula: {self!r} is added to: {self!r}[...] += value")
-
-
-def _checked(at: Expr, size: Expr) -> Expr:
-    low = node("le", const(0, I64), at, dtype=BOOL)
-    inside = logical("and", low, node("lt", at, size, dtype=BOOL))
-    return node("check", inside, arg=2)
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """One place of an accumulator, between `[...]` and `+=`."""
-
-    buffer: Buffer
-    indices: tuple[Expr, ...]
-    guard: Expr
-
-    def __iadd__(self, value: Value | Number) -> _Slot:
-        t = self.buffer.dtype
-        guard = None if self.guard.op == "const" else self.guard
-        context().stores.append(
-            Store(self.buffer, self.indices, _cast(_expr(value, t), t), monoids.SUM, guard)
-        )
-        return self

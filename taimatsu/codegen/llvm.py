@@ -18,7 +18,7 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .ir import BF16, BOOL, F16, F32, F64, I32, I64, U8, U16, U32, U64, DType, Expr
 
@@ -55,7 +55,7 @@ class Value(NamedTuple):
     dtype: DType
     lanes: int = 1
     literal: bool = False
-    parts: tuple[Value, Value] | None = None
+    parts: tuple[Value, ...] = ()
     mask: int = 0
 
 
@@ -105,7 +105,8 @@ def typed(v: Value) -> str:
     return f"{type_of(v)} {v.text}"
 
 
-def literal(value: complex | float | int | bool, dtype: DType, lanes: int = 1) -> Value:
+def literal(value: Any, dtype: DType, lanes: int = 1) -> Value:
+    """A constant from a Python number."""
     if dtype.kind == "c":
         z = complex(value)
         parts = literal(z.real, dtype.real, lanes), literal(z.imag, dtype.real, lanes)
@@ -188,25 +189,14 @@ class Builder:
         code.emit(f"{name} = {instruction}")
         return Value(name, dtype, lanes)
 
-    def call(
-        self,
-        code: Code,
-        function: str,
-        dtype: DType,
-        lanes: int,
-        *args: Value,
-        align: dict[int, int] | None = None,
-    ) -> Value:
-        """Calls `llvm.<function>`. `align` gives the alignment of pointer arguments by position."""
-        result = register_type(dtype, lanes)
+    def call(self, code: Code, function: str, dtype: DType, lanes: int, *args: Value) -> Value:
+        """Calls `llvm.<function>`."""
         args = tuple(self.plain(code, a) for a in args)
-        types = [register_type(a.dtype, a.lanes) for a in args]
-        self.declarations[function] = f"declare {result} @llvm.{function}({', '.join(types)})"
-        attributes = [
-            f" align {align[i]}" if align and i in align else "" for i in range(len(args))
-        ]
-        texts = (f"{t}{x} {a.text}" for t, x, a in zip(types, attributes, args, strict=True))
-        return self.let(code, dtype, lanes, f"call {result} @llvm.{function}({', '.join(texts)})")
+        result = register_type(dtype, lanes)
+        types = ", ".join(map(type_of, args))
+        self.declarations[function] = f"declare {result} @llvm.{function}({types})"
+        texts = ", ".join(map(typed, args))
+        return self.let(code, dtype, lanes, f"call {result} @llvm.{function}({texts})")
 
     def intrinsic(self, code: Code, base: str, v: Value, *more: Value) -> Value:
         return self.call(code, f"{base}.{suffix(v.dtype, v.lanes)}", v.dtype, v.lanes, v, *more)
@@ -218,22 +208,23 @@ class Builder:
             return v
         assert v.lanes == 1, (v, lanes)
         if v.parts:
-            return self.pair(*(self.splat(code, p, lanes) for p in v.parts), v.dtype)
+            return self.pair(v.dtype, *(self.splat(code, p, lanes) for p in v.parts))
         if v.literal:
             return v._replace(text=f"splat ({typed(v)})", lanes=lanes)
         ty = register_type(v.dtype, lanes)
         one = self.let(code, v.dtype, lanes, f"insertelement {ty} poison, {typed(v)}, i64 0")
         return self.shuffle(code, one, [0] * lanes)
 
-    def pair(self, re: Value, im: Value, dtype: DType) -> Value:
-        return Value("", dtype, re.lanes, re.literal and im.literal, (re, im))
+    def pair(self, dtype: DType, *parts: Value) -> Value:
+        """A complex value of its (re, im)."""
+        return Value("", dtype, parts[0].lanes, all(p.literal for p in parts), parts)
 
     def shuffle(self, code: Code, v: Value, order: list[int], other: Value | None = None) -> Value:
         """Lanes of v, then of `other`, in the given order. One lane: a scalar."""
         if v.parts:
             more = other.parts if other else (None, None)
             parts = (self.shuffle(code, p, order, q) for p, q in zip(v.parts, more, strict=True))
-            return self.pair(*parts, v.dtype)
+            return self.pair(v.dtype, *parts)
         v = self.plain(code, v)
         if len(order) == 1:
             return self.let(code, v.dtype, 1, f"extractelement {typed(v)}, i64 {order[0]}")
@@ -277,7 +268,7 @@ class Builder:
         if dtype.kind == "c":
             both = self.load(code, pointer, dtype.real, 2 * lanes)
             parts = (self.shuffle(code, both, list(range(i, 2 * lanes, 2))) for i in (0, 1))
-            return self.pair(*parts, dtype)
+            return self.pair(dtype, *parts)
         memory = memory_dtype(dtype)
         align = memory.bits // 8
         text = f"load {register_type(memory, lanes)}, {typed(pointer)}, align {align}"
@@ -321,12 +312,12 @@ class Builder:
         if dtype.kind == "c":
             defaults = default.parts if default else (None, None)
             pairs = zip(self._parts(code, pointers, dtype), defaults, strict=True)
-            return self.pair(*(self.gather(code, p, dtype.real, mask, d) for p, d in pairs), dtype)
+            return self.pair(dtype, *(self.gather(code, p, dtype.real, mask, d) for p, d in pairs))
         memory = memory_dtype(dtype)
         rest = self.to_memory(code, default) if default else Value("poison", memory, lanes)
         name = f"masked.gather.{suffix(memory, lanes)}.v{lanes}p0"
-        align = {0: memory.bits // 8}
-        v = self.call(code, name, memory, lanes, pointers, mask, rest, align=align)
+        align = literal(memory.bits // 8, I32)
+        v = self.call(code, name, memory, lanes, pointers, align, mask, rest)
         return self.from_memory(code, v, dtype)
 
     def masked_load(
@@ -340,8 +331,8 @@ class Builder:
         memory = memory_dtype(dtype)
         name = f"masked.load.{suffix(memory, lanes)}.p0"
         rest = self.to_memory(code, default)
-        align = {0: memory.bits // 8}
-        v = self.call(code, name, memory, lanes, pointer, mask, rest, align=align)
+        align = literal(memory.bits // 8, I32)
+        v = self.call(code, name, memory, lanes, pointer, align, mask, rest)
         return self.from_memory(code, v, dtype)
 
     def scatter(self, code: Code, pointers: Value, v: Value, mask: Value) -> None:
@@ -362,12 +353,10 @@ class Builder:
         self._masked_store(code, f"masked.store.{suffix(v.dtype, v.lanes)}.p0", v, pointer, mask)
 
     def _masked_store(self, code: Code, name: str, v: Value, pointer: Value, mask: Value) -> None:
-        value, where = register_type(v.dtype, v.lanes), register_type(PTR, pointer.lanes)
-        masks = register_type(BOOL, v.lanes)
-        self.declarations[name] = f"declare void @llvm.{name}({value}, {where}, {masks})"
-        align = v.dtype.bits // 8
-        target = f"{where} align {align} {pointer.text}"
-        code.emit(f"call void @llvm.{name}({typed(v)}, {target}, {typed(mask)})")
+        args = (v, pointer, literal(v.dtype.bits // 8, I32), mask)
+        types, texts = (", ".join(map(f, args)) for f in (type_of, typed))
+        self.declarations[name] = f"declare void @llvm.{name}({types})"
+        code.emit(f"call void @llvm.{name}({texts})")
 
     # Arithmetic. Operands have equal lanes and, unless said otherwise, equal types.
 
@@ -403,7 +392,7 @@ class Builder:
             return self.plain(code, v)
         if v.literal:
             number = -1 if "true" in v.text else 0
-            return Value(f"splat (i{bits} {number})", BOOL, v.lanes, True, None, bits)
+            return Value(f"splat (i{bits} {number})", BOOL, v.lanes, True, (), bits)
         instruction = "trunc" if v.mask > bits else "sext"
         text = f"{instruction} {typed(v)} to <{v.lanes} x i{bits}>"
         return self.let(code, BOOL, v.lanes, text)._replace(mask=bits)
@@ -411,7 +400,7 @@ class Builder:
     def select(self, code: Code, cond: Value, a: Value, b: Value) -> Value:
         if a.parts:
             pairs = zip(a.parts, b.parts, strict=True)
-            return self.pair(*(self.select(code, cond, p, q) for p, q in pairs), a.dtype)
+            return self.pair(a.dtype, *(self.select(code, cond, p, q) for p, q in pairs))
         if a.mask or b.mask:
             yes = self.logic(code, "and", cond, a)
             inverse = self.logic(code, "xor", cond, literal(True, BOOL, cond.lanes))
@@ -444,7 +433,7 @@ class Builder:
         if op == "table":
             return self._table(code, e, a)
         if op == "complex":
-            return self.pair(a, args[1], e.dtype)
+            return self.pair(e.dtype, a, args[1])
         if op in ("re", "im"):
             return (
                 a.parts[op == "im"]
@@ -482,6 +471,8 @@ class Builder:
             return self.compare(code, op, *(self.plain(code, a) for a in args))
         if op in ("abs", "neg"):
             return args[0]
+        if op not in _BOOL_BINARY:
+            raise NotImplementedError(f"codegen: no instruction for {op} of bool")
         return self.logic(code, _BOOL_BINARY[op], *args)
 
     def _float(self, code: Code, op: str, args: list[Value]) -> Value:
@@ -561,7 +552,7 @@ class Builder:
         if op not in ("add", "sub", "neg"):
             raise NotImplementedError(f"codegen: complex {op} should have been lowered")
         pairs = zip(*(x.parts for x in args), strict=True)
-        return self.pair(*(self._float(code, op, list(x)) for x in pairs), a.dtype)
+        return self.pair(a.dtype, *(self._float(code, op, list(x)) for x in pairs))
 
     def cast(self, code: Code, v: Value, to: DType) -> Value:
         """Converts the value as C does; 16-bit floats round to nearest even, from f32."""
@@ -570,12 +561,12 @@ class Builder:
             return v
         if source.kind == "c":
             if to.kind == "c":
-                return self.pair(*(self.cast(code, p, to.real) for p in v.parts), to)
+                return self.pair(to, *(self.cast(code, p, to.real) for p in v.parts))
             if to is BOOL:
                 return self._complex(code, "ne", [v, literal(0, source, lanes)])
             return self.cast(code, v.parts[0], to)
         if to.kind == "c":
-            return self.pair(self.cast(code, v, to.real), literal(0, to.real, lanes), to)
+            return self.pair(to, self.cast(code, v, to.real), literal(0, to.real, lanes))
         if source is BF16:
             bits = self.convert(code, "zext", v._replace(dtype=U16), U32)
             bits = self.binary(code, "shl", bits, literal(16, U32, lanes))

@@ -8,10 +8,11 @@ only lands before the inner loop because its text goes to the outer scope's code
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from .ir import I32, I64, Axis, DType, Expr
+from .ir import I32, I64, Axis, DType, Expr, topological
 from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
-from .schedule import Schedule, topological
+from .schedule import Schedule
 
 Fields = list[Value]  # of an accumulator
 
@@ -28,7 +29,7 @@ class Scope:
         self.memo: dict = {}
         self.starts: dict[Axis, Value] = {}
 
-    def find(self, e) -> tuple[Value, Scope] | None:
+    def find(self, e) -> tuple[Any, Scope] | None:
         scope: Scope | None = self
         while scope is not None:
             found = scope.memo.get(e)
@@ -36,6 +37,12 @@ class Scope:
                 return found, scope
             scope = scope.parent
         return None
+
+    def found(self, e) -> tuple[Any, Scope]:
+        """The value of what has been evaluated here or outside, and where."""
+        found = self.find(e)
+        assert found is not None, f"codegen: {e} has no value yet"
+        return found
 
     def binder(self, a: Axis) -> Scope:
         scope: Scope | None = self
@@ -121,7 +128,7 @@ class Function:
         a: Axis,
         first: Value,
         end: Value,
-        step: int,
+        step: int | Value,
         lanes: int,
         carried: Sequence[Value],
         body: Callable[[Scope, list[Value]], Sequence[Value]],
@@ -141,7 +148,9 @@ class Function:
         before = code.label
         code.emit(f"br {typed(nonempty)}, label %{head}, label %{done}")
         latch = inner.code
-        latch.emit(f"{following} = add i64 {index}, {step}")
+        latch.emit(
+            f"{following} = add i64 {index}, {step.text if isinstance(step, Value) else step}"
+        )
         more = build.compare(latch, "lt", Value(following, I64), end)
         latch.emit(f"br {typed(more)}, label %{head}, label %{done}")
         code.enter(head)
@@ -163,7 +172,7 @@ class Function:
 
     def bounds(self, scope: Scope, a: Axis) -> tuple[Value, Value]:
         if a not in self.nest.axes:
-            return literal(0, I64), literal(a.extent, I64)
+            return literal(0, I64), literal(a.extent or 0, I64)
         i = self.nest.axes.index(a)
         return self.geometry(scope, 2 * i), self.geometry(scope, 2 * i + 1)
 

@@ -57,7 +57,8 @@ def _extremum(name: str, worst, better) -> Monoid:
 def _arg_extremum(name: str, worst, better, latest: bool = False) -> Monoid:
     """Fields (value, *position): the best value and where it is, outer axis first.
 
-    The merge serves any number of position fields; a NaN is better than any number. Among equals the first position wins (`latest`: the last).
+    The merge serves any number of position fields. A NaN is better than any number; among equals
+    the first position wins (`latest`: the last).
     """
 
     def merge(a, b):

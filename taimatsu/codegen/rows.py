@@ -168,7 +168,7 @@ class RowPass:
         lanes = acc[0].lanes
         short = self.positions[e] if chunk else set()
         fields = [
-            self.position(scope, f.arg, lanes, chunk) if i in short
+            self.position(scope, f.arg, lanes, chunk) if chunk and i in short
             else kernel.operand(f, scope, lanes)
             for i, f in enumerate(e.src)
         ]  # fmt: skip
@@ -246,7 +246,7 @@ class RowPass:
         build = self.build
         if values[0].parts:
             parts = (self.spread(code, [v.parts[i] for v in values], lanes) for i in (0, 1))
-            return build.pair(*parts, values[0].dtype)
+            return build.pair(values[0].dtype, *parts)
         n = len(values)
         if n == 1:
             return build.splat(code, values[0], lanes)

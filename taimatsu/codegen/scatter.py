@@ -20,11 +20,32 @@ from typing import TYPE_CHECKING, Any
 from . import lang, monoids
 from .algebra import Algebra, Product
 from .derivatives import Reverse
-from .ir import (
-    BOOL, I64, Axis, Buffer, DType, Expr, Store, axis, const, load, reduce, substitute, topological,
+from .derived import (
+    Source,
+    Sources,
+    derived_op,
+    list_sources,
+    mentioned,
+    source_names,
+    trial_dtypes,
 )  # fmt: skip
-from .lang import Accumulator, Context, Operand, Value, context, tracing
-from .derived import Source, Sources, derived_op, list_sources, source_names, trial_compute
+from .ir import (
+    BOOL,
+    I64,
+    Axis,
+    Buffer,
+    DType,
+    Expr,
+    Store,
+    axis,
+    const,
+    load,
+    reduce,
+    substitute,
+    topological,
+)  # fmt: skip
+from .lang import Context, Value, context, tracing
+from .operands import Accumulator, Operand
 from .simplify import cast, logical, negate, node, where
 from .trace import Inputs, as_tuple, attributes, signature
 
@@ -80,7 +101,9 @@ class Call:
         formula, op = self.op.formula, self.op
         targets = [Accumulator(g.buffer) for g in self.gs] if op.accumulates else []
         args = [*targets, *self.operands.values(), *(Value(axis(a)) for a in self.coordinates)]
-        wanted = signature(formula, len(args) - len(self.coordinates)).wanted(self.attrs)
+        wanted = signature(formula, len(args) - len(self.coordinates)).wanted(
+            {p.name: None for p in op.parsed.attributes} | dict(self.attrs)
+        )
         with tracing(Context("indexed", self.compute, (), self.coordinates)) as inner:
             result = formula(*args, **wanted)
             values = [] if targets else [lang.value(v).expr for v in as_tuple(result)]
@@ -114,25 +137,23 @@ class Call:
 # ---- solving ----------------------------------------------------------------------------------
 
 
-def affine(e: Expr) -> tuple[dict[Axis, int], Expr]:
-    """`e` as whole multiples of axes and a rest without any."""
+def steps_of(e: Expr) -> dict[Axis, int]:
+    """How far an affine index moves with each axis; Unsolvable if it isn't affine."""
     if e.op == "axis":
-        return {e.arg: 1}, const(0, I64)
+        return {e.arg: 1}
     if not e.axes:
-        return {}, e
+        return {}
     if e.op in ("add", "sub"):
-        (a, rest_a), (b, rest_b) = map(affine, e.src)
+        a, b = map(steps_of, e.src)
         sign = 1 if e.op == "add" else -1
         total = {x: a.get(x, 0) + sign * b.get(x, 0) for x in (*a, *b)}
-        return {x: n for x, n in total.items() if n}, node(e.op, rest_a, rest_b)
+        return {x: n for x, n in total.items() if n}
     if e.op == "neg":
-        a, rest = affine(e.src[0])
-        return {x: -n for x, n in a.items()}, node("neg", rest)
+        return {x: -n for x, n in steps_of(e.src[0]).items()}
     if e.op == "mul":
         for k, x in (e.src, e.src[::-1]):
             if k.op == "const":
-                a, rest = affine(x)
-                return {y: n * k.arg for y, n in a.items() if k.arg}, node("mul", rest, k)
+                return {y: n * k.arg for y, n in steps_of(x).items() if k.arg}
     raise Unsolvable
 
 
@@ -174,9 +195,8 @@ def solve(
     solved: dict[Expr, Expr] = {}
     conds: list[Expr] = []
     for e, p in sorted(zip(index, places, strict=True), key=lambda pair: len(pair[0].axes)):
-        steps, rest = affine(substitute(e, solved))
-        steps = {a: n for a, n in steps.items() if axis(a) not in solved and not _is_place(a, places)}
         full = substitute(e, solved)
+        steps = {a: n for a, n in steps_of(full).items() if axis(a) not in places}
         if not steps:
             conds.append(node("eq", full, p, dtype=BOOL))
             continue
@@ -194,10 +214,6 @@ def solve(
             conds.append(node("le", const(0, I64), found, dtype=BOOL))
         conds.append(node("lt", found, extent(a.arg), dtype=BOOL))
     return solved, conds
-
-
-def _is_place(a: Axis, places: tuple[Expr, ...]) -> bool:
-    return axis(a) in places
 
 
 def gather(
@@ -304,7 +320,7 @@ def indexed_plan(
     op: Op, wanted: list[int], statics: Mapping[str, Any], present: Mapping[str, bool]
 ) -> tuple[list, dict[int, Source]]:
     """The plan of an indexed op: a step for each gradient."""
-    params, compute = op.parsed.params, trial_compute(op)
+    params, compute = op.parsed.params, trial_dtypes(op)[0]
     names = op.coordinates or _coordinate_names(op)
     axes = tuple(Axis(n) for n in names)
     ranks: dict[Source, int] = {
@@ -336,8 +352,9 @@ def indexed_plan(
     steps: list = []
     grads: dict[int, Any] = {}
     for i in wanted:
-        if params[i].name in found:
-            steps.append(solved_step(call, i, found[params[i].name], ranks, names, present, buffers))
+        loads = found.get(params[i].name)
+        if loads:
+            steps.append(solved_step(call, i, loads, ranks, names, present, buffers))
             grads[i] = ("step", (len(steps) - 1, 0))
     return steps, grads
 
@@ -355,7 +372,7 @@ def solved_step(
         except Unsolvable:
             exprs = [e for c in contributions for e in (*c.index, c.value.expr())]
             scatters = True
-    sources = Sources.of(op, exprs, buffers)
+    sources = Sources.sorted(op, mentioned(exprs, buffers))
     for e in topological(exprs):  # operands of which only the sizes are used
         if e.op == "size" and isinstance(e.arg, tuple):
             sources.want_sizes(buffers[e.arg[0]])
@@ -382,7 +399,7 @@ def _over_source(op: Op, sources: Sources) -> str:
     """The operand of a scatter that has the original's coordinates."""
     if op.over is None:
         return sources.names[next(s for s in sources.order if s[0] == "g")]
-    i = op.parsed.index(op.over)
+    i = op.parsed.position(op.over)
     sources.want_sizes(("arg", i))
     return op.over
 

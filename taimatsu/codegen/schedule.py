@@ -2,13 +2,12 @@
 
 Nothing here is chosen by an op's name. The vector axis is the one with most contiguous accesses,
 weighted by how often they run; a row is passed over as often as its reductions depend on each
-other; what two passes share and is dear to compute goes through a scratch row. `loops` renders the
-result.
+other; what two passes share and is dear to compute goes through a scratch row. `kernel` renders
+the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from .ir import (
@@ -24,7 +23,9 @@ from .ir import (
     axis,
     const,
     rebuild,
+    topological,
 )
+from .lower import lower
 
 # The lanes of a reduction along the vector axis: the same for every dtype and body, so that a fused
 # kernel adds in the order that the eager ones do. 32 f32 lanes are four AVX2 registers, enough
@@ -40,43 +41,17 @@ CHUNK = 128
 DEAR = 6
 
 
-def topological(roots: Iterable[Expr], known: Container[Expr] = ()) -> list[Expr]:
-    """Every node reachable from `roots`, operands first, nothing below what is `known`."""
-    order: list[Expr] = []
-    seen: set[Expr] = set()
-    stack = [(r, False) for r in reversed(list(roots))]
-    while stack:
-        e, done = stack.pop()
-        if done:
-            order.append(e)
-        elif e not in seen:
-            seen.add(e)
-            stack.append((e, True))
-            if e not in known:
-                stack.extend((s, False) for s in reversed(e.src) if s not in seen)
-    return order
-
-
 # Expressions made here, beside those of the IR:
 #   at        *index, guard, default   Buffer         the element where guard holds, else default
 #   stride                             (Buffer, dim)  in elements
 
 
-def lowered(e: Expr) -> Expr:
-    """Elementary functions and complex arithmetic as formulas of the primitive operations."""
-    try:
-        from .lower import lower
-    except ImportError:
-        return e
-    return lower(e)
-
-
 def prepare(nest: Nest, indexed: bool) -> list[Store]:
-    """The stores with everything rewritten to what `loops` renders, and every load made safe."""
+    """The stores with everything rewritten to what `evaluate` renders, and every load made safe."""
     stores = []
     for s in nest.stores:
         value, *rest = (
-            lowered(guarded(nest, indexed, split_selects(without_stops(e))))
+            lower(guarded(nest, indexed, split_selects(without_stops(e))))
             for e in (s.value, *s.index, *([] if s.guard is None else [s.guard]))
         )
         index, guard = tuple(rest[: len(s.index)]), rest[-1] if s.guard is not None else None
@@ -250,6 +225,8 @@ class Access:
 
     def step(self, vector: Axis | None) -> Expr | None:
         """Elements from one lane to the next; None if the lanes' positions are not affine."""
+        if vector is None:
+            return const(0, I64)
         if vector in self.rest.axes:
             return None
         return self.terms.get(vector, const(0, I64))
@@ -273,7 +250,7 @@ class Pass:
 
 
 class Schedule:
-    """How a nest runs for operands of given layout classes; see `Contract` in docs/contract.md."""
+    """How a nest runs for operands of given layout classes (see docs/contract.md)."""
 
     def __init__(
         self, nest: Nest, classes: tuple[str, ...], blocked: bool = False, short: bool = False
@@ -401,17 +378,32 @@ class Schedule:
             return (1,)
         if self.along_row:
             return (REDUCE_LANES, NARROW_LANES, 1)
+        roots = [s.value for s in self.stores]
+        rare = {e.src[1] for e in topological(roots) if e.arg == "rarely"}
         values = [
             e
-            for e in topological([s.value for s in self.stores])
+            for e in topological(roots, rare)
             if e.op not in ("axis", "size", "param", "const", "item")
             and (e.axes & self.row or not self.row)
         ]
-        bits = max(
-            [e.dtype.real.bits for e in values] + [s.buffer.dtype.real.bits for s in self.stores]
-        )
-        widest = max(NARROW_LANES, 1024 // bits)
+        if self._divides(values):
+            return (1,)
+        steps = [self.access(b, i).step(self.vector) for b, i, _ in self.every_access()]
+        if any(step is None or step.op != "const" for step in steps):
+            return (NARROW_LANES, 1)  # gathers go lane by lane anyway
+        types = [e.dtype for e in values] + [s.buffer.dtype for s in self.stores]
+        bits = max(t.real.bits for t in types)
+        widest = min(1024 // bits, REDUCE_LANES if self.row else 1024)
         return (widest, NARROW_LANES, 1) if widest > NARROW_LANES else (NARROW_LANES, 1)
+
+    def _divides(self, values: list[Expr]) -> bool:
+        """Whether integer divisions, which no vector unit has, are most of the work."""
+        divisions = [
+            e
+            for e in values
+            if e.op in ("idiv", "irem") and self.vector in e.axes and e.src[1].op != "const"
+        ]
+        return len(divisions) > 4 or any(e.dtype.bits == 64 for e in divisions)
 
     def _tiled_axis(self) -> Axis | None:
         """An axis that some operand is contiguous in, when lanes of it are far apart: a transpose.
@@ -542,7 +534,7 @@ def merge_formula(e: Expr, short: frozenset[int] = frozenset()) -> tuple[Expr, .
     n = len(e.src)
     types = [I32 if f in short else s.dtype for f, s in enumerate(e.src)]
     holes = [Expr("hole", (), i, types[i % n]) for i in range(2 * n)]
-    return tuple(lowered(m) for m in e.arg[0].merge(tuple(holes[:n]), tuple(holes[n:])))
+    return tuple(lower(m) for m in e.arg[0].merge(tuple(holes[:n]), tuple(holes[n:])))
 
 
 def choices(merge: tuple[Expr, ...], fields: int) -> set[int]:

@@ -13,16 +13,32 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from . import monoids, promote
 from .ir import (
-    C128, DTYPES, F64, I64, Axis, Buffer, DType, Expr, Nest, Param, Store,
-    axis, const, load, substitute, topological, transform,
+    C128,
+    DTYPES,
+    F64,
+    I64,
+    Axis,
+    Buffer,
+    DType,
+    Expr,
+    Nest,
+    Param,
+    Store,
+    axis,
+    const,
+    load,
+    substitute,
+    topological,
+    transform,
 )  # fmt: skip
-from .lang import Accumulator, Context, Operand, Value, tracing
+from .lang import Context, Value, tracing
 from .lang import value as as_value
+from .operands import Accumulator, Operand
 from .simplify import cast as cast_expr
 from .simplify import node
 
@@ -30,7 +46,7 @@ if TYPE_CHECKING:
     from taimatsu.ops.schema import SchemaParam
     from taimatsu.ops.table import Op
 
-# What `variant` is given for an operand: (dtype name, "tensor" | "scalar" | "number"), None: absent.
+# An operand for `variant`: (dtype name, "tensor" | "scalar" | "number"); None where absent.
 OperandType = tuple[str, str] | None
 
 
@@ -66,7 +82,7 @@ class Signature:
         return {k: v for k, v in attributes.items() if k in self.attributes}
 
 
-@lru_cache(maxsize=None)
+@cache
 def signature(formula: Callable, ntensors: int) -> Signature:
     """How `formula` is called, for an op of `ntensors` tensor parameters.
 
@@ -185,8 +201,7 @@ def attributes(
     found: dict[str, Any] = {}
     for p in op.parsed.attributes:
         if op.is_static(p):
-            if p.name in statics:
-                found[p.name] = statics[p.name]
+            found[p.name] = statics.get(p.name)
         elif p.optional and statics.get(p.name, 0) is None:
             found[p.name] = None
         elif p.length:
@@ -226,6 +241,7 @@ def variant(
     schema = op.parsed
     promoted = common_type(op, operands, statics, common)
     compute = promoted.compute
+    converts = statics.get("dtype") is not None  # a dtype asked for is what the operands become
     ntensors = len(schema.tensors)
     sig = signature(op.formula, ntensors + len(op.accumulates))
     names = op.coordinates or sig.positional[ntensors + len(op.accumulates) :]
@@ -234,7 +250,7 @@ def variant(
     nout = len(schema.outputs)
     inputs = Inputs()
     tensors = [
-        _tensor(op, p, t, promoted, axes, single, inputs, nout)
+        _tensor(op, p, t, promoted, converts, axes, single, inputs, nout)
         for p, t in zip(schema.tensors, operands, strict=True)
     ]
     attrs = attributes(op, statics, compute, inputs)
@@ -295,12 +311,12 @@ def _over(op: Op, operands: tuple[OperandType, ...], nout: int) -> int:
     return nout + sum(t is not None and t[1] != "number" for t in operands[:before])
 
 
-def _tensor(op, p, t, promoted, axes, single, inputs: Inputs, nout: int):
+def _tensor(op, p, t, promoted, converts, axes, single, inputs: Inputs, nout: int):
     """What the formula is given for the tensor parameter `p`."""
     if t is None:
         return None
     own, rank = DTYPES[t[0]], t[1]
-    kept = p.name in op.keep or p.type == "Index" or op.promote == "none"
+    kept = p.name in op.keep or p.type == "Index" or (op.promote == "none" and not converts)
     target = own.compute if kept else promoted.compute
     if rank == "number":
         return Value(cast_expr(inputs.scalar(p.name, scalar_type(target)), target))

@@ -1,7 +1,7 @@
 """``nn``: modules, parameters, containers, layers, losses."""
 # ruff: noqa: F401, F403
 
-from . import functional, init, parameter, utils
+from . import functional, hooks, init, parameter, utils
 from .activation import *
 from .containers import *
 from .conv import *

@@ -14,12 +14,12 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor
-from taimatsu.ops import namespace
+from taimatsu.ops import namespaces
 
 from ._sizes import ntuple
 
 # What the table has takes its place beside the composites below.
-globals().update(namespace("nn.functional"))
+globals().update(namespaces["nn.functional"])
 
 
 def reduced(values: Tensor, reduction: str, size_average=None, reduce=None) -> Tensor:

@@ -191,9 +191,10 @@ class BackwardHooks:
             replaced = hook(self.module, self.grad_output)
             if replaced is not None:
                 self.grad_output = self._checked(replaced, n, "pre hook", "grad_output")
+        grads = tuple(self.grad_output[i] for i in positions)
         if not self.inputs_require_grad:
             self._call_hooks((None,) * self.n_inputs)
-        return tuple(self.grad_output[i] for i in positions)
+        return grads
 
     def _inputs_done(self, grads: tuple, positions: list[int]) -> tuple | None:
         if self.grad_output is None:  # backward started inside the module

@@ -54,6 +54,7 @@ from . import (  # noqa: E402  (the table's modules, in reading order)
     shape,
     indexing,
     linalg,
+    decomposition,
     conv,
     window,
     loss,

@@ -14,10 +14,13 @@ def _conj(x):
     return x.conj() if x.is_complex() else x
 
 
+def _times(x, factor):
+    return x if factor == 1 else x * factor
+
+
 def _scaled(g, factor):
-    if factor == 1:
-        return g
-    return g * (factor.conjugate() if isinstance(factor, complex) else factor)
+    """The gradient of `_times`."""
+    return _times(g, factor.conjugate() if isinstance(factor, complex) else factor)
 
 
 # ---- products -----------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ matmul = native(
 ).gradient(self=_matmul_by_self, other=_matmul_by_other)
 
 
-# ---- combinations ---------------------------------------------------------------------------------
+# ---- combinations -------------------------------------------------------------------------------
 
 
 @composite("outer(Tensor self, Tensor vec2) -> Tensor", names=("ger",), out=True)
@@ -186,24 +189,24 @@ def inner(self, other):
            " -> Tensor", inplace=True, out=True)
 def addmv(self, mat, vec, beta, alpha):
     """beta * self + alpha * mat @ vec."""
-    product = _scaled(mat.mv(vec), alpha)
-    return product if beta == 0 else _scaled(self, beta) + product
+    product = _times(mat.mv(vec), alpha)
+    return product if beta == 0 else _times(self, beta) + product
 
 
 @composite("addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Number beta=1, Number alpha=1)"
            " -> Tensor", inplace=True, out=True)
 def addbmm(self, batch1, batch2, beta, alpha):
     """beta * self + alpha * the sum of the products of two batches of matrices."""
-    product = _scaled(batch1.bmm(batch2).sum(0), alpha)
-    return product if beta == 0 else _scaled(self, beta) + product
+    product = _times(batch1.bmm(batch2).sum(0), alpha)
+    return product if beta == 0 else _times(self, beta) + product
 
 
 @composite("addr(Tensor self, Tensor vec1, Tensor vec2, *, Number beta=1, Number alpha=1)"
            " -> Tensor", inplace=True, out=True)
 def addr(self, vec1, vec2, beta, alpha):
     """beta * self + alpha * outer(vec1, vec2)."""
-    product = _scaled(outer(vec1, vec2), alpha)
-    return product if beta == 0 else _scaled(self, beta) + product
+    product = _times(outer(vec1, vec2), alpha)
+    return product if beta == 0 else _times(self, beta) + product
 
 
 @composite("chain_matmul(Tensor[] matrices) -> Tensor", method=False)
@@ -213,15 +216,3 @@ def chain_matmul(matrices):
     for m in matrices[1:]:
         out = out.mm(m)
     return out
-
-
-@composite("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor",
-           module="nn.functional", method=False)
-def bilinear(input1, input2, weight, bias):
-    """input1 @ weight[o] @ input2 + bias[o] for each output o.
-
-    input1: (*, n), input2: (*, m), weight: (out, n, m). Result: (*, out).
-    """
-    left = input1.unsqueeze(-2).unsqueeze(-2).matmul(weight)  # (*, out, 1, m)
-    out = left.matmul(input2.unsqueeze(-2).unsqueeze(-1)).squeeze(-1).squeeze(-1)
-    return out if bias is None else out + bias

@@ -71,7 +71,7 @@ multinomial = native(
     "multinomial(Tensor self, int num_samples, bool replacement=False, *,"
     " Generator? generator=None) -> Tensor",
     out=True,
-    doc="""`num_samples` indices drawn with the probabilities (up to a factor) in each row of `self`.
+    doc="""`num_samples` indices drawn with probabilities (up to a factor) from each row of `self`.
 
     self: (n) or (rows, n), floating. Result: int64, (num_samples) or (rows, num_samples).
     RuntimeError for negative or non-finite weights, a row of zeros, or more samples than

@@ -89,13 +89,6 @@ def max(x):
     return x.max()
 
 
-@row("max.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
-     nonempty=True, dtypes=REAL)
-def max_dim(x):
-    """The largest element along `dim`, and the index of the first such."""
-    return x.argmax()
-
-
 @composite("max.other(Tensor self, Tensor other) -> Tensor", out=True)
 def max_other(self, other):
     """`maximum`."""
@@ -104,17 +97,17 @@ def max_other(self, other):
     return maximum(self, other)
 
 
+@row("max.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
+     nonempty=True, dtypes=REAL)
+def max_dim(x):
+    """The largest element along `dim`, and the index of the first such."""
+    return x.argmax()
+
+
 @row("min(Row self) -> Cell", rows="all", nonempty=True, dtypes=REAL)
 def min(x):
     """The smallest element; NaN if there is one."""
     return x.min()
-
-
-@row("min.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
-     nonempty=True, dtypes=REAL)
-def min_dim(x):
-    """The smallest element along `dim`, and the index of the first such."""
-    return x.argmin()
 
 
 @composite("min.other(Tensor self, Tensor other) -> Tensor", out=True)
@@ -123,6 +116,13 @@ def min_other(self, other):
     from .arithmetic import minimum
 
     return minimum(self, other)
+
+
+@row("min.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
+     nonempty=True, dtypes=REAL)
+def min_dim(x):
+    """The smallest element along `dim`, and the index of the first such."""
+    return x.argmin()
 
 
 @row("argmax.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)

@@ -9,8 +9,7 @@ int, float, bool, str, Number, ScalarType, Device, ...; `?` marks an optional, `
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 TENSOR_TYPES = ("Tensor", "Row", "Cell", "Shared", "Index")
 REQUIRED = type("Required", (), {"__repr__": lambda _: "REQUIRED"})()
@@ -22,8 +21,7 @@ _PARAM = re.compile(
 _OUTPUT = re.compile(r"(?P<base>\w+)(\(\w!?\))?(?P<list>\[\])?(?:\s+(?P<name>\w+))?$")
 
 
-@dataclass(frozen=True)
-class SchemaParam:
+class SchemaParam(NamedTuple):
     name: str
     type: str  # without ?, [] and |Number
     optional: bool = False
@@ -44,14 +42,12 @@ class SchemaParam:
         return f"{self.type}{number}{brackets}{'?' if self.optional else ''} {self.name}"
 
 
-@dataclass(frozen=True)
-class SchemaOutput:
+class SchemaOutput(NamedTuple):
     type: str
     name: str
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(NamedTuple):
     name: str
     params: tuple[SchemaParam, ...]
     outputs: tuple[SchemaOutput, ...]
@@ -64,8 +60,8 @@ class Schema:
     def attributes(self) -> tuple[SchemaParam, ...]:
         return tuple(p for p in self.params if not p.tensor)
 
-    def index(self, name: str) -> int:
-        """The position of the parameter `name`."""
+    def position(self, name: str) -> int:
+        """Which parameter `name` is."""
         return next(i for i, p in enumerate(self.params) if p.name == name)
 
 

@@ -1,6 +1,6 @@
 """Views, and ops that only move elements."""
 
-from .table import composite, pointwise, view
+from .table import composite, native, pointwise, view
 
 # ---- views: sizes, strides and offset over the same storage (csrc/ops/view.cpp) ---------------------
 
@@ -159,6 +159,34 @@ def broadcast_to(self, size):
 def atleast_1d(self):
     """With at least one dim."""
     return self.reshape(1) if self.dim() == 0 else self
+
+
+cat = native(
+    "cat(Tensor[] tensors, int dim=0) -> Tensor",
+    names=("concat", "concatenate"),
+    method=False,
+    out=True,
+    doc="""The tensors one after the other along `dim`; their other sizes must be equal.
+
+    Dtypes are promoted; empty vectors are skipped. RuntimeError for 0-dim tensors or other
+    sizes that differ, ValueError without any tensor.
+
+    >>> taimatsu.cat([taimatsu.ones(2), taimatsu.zeros(1)])
+    tensor([1., 1., 0.])
+    """,
+)
+
+
+@cat.gradient
+def _(g, tensors, dim):
+    pieces, start = [], 0
+    for t in tensors:
+        if t.dim() == 1 and t.numel() == 0:
+            pieces.append(t.new_zeros(0))
+            continue
+        pieces.append(g.narrow(dim, start, t.shape[dim]))
+        start += t.shape[dim]
+    return [pieces]
 
 
 @composite("stack(Tensor[] tensors, int dim=0) -> Tensor", method=False, out=True)

@@ -154,7 +154,7 @@ def unique_consecutive(self, return_inverse, return_counts, dim):
     return _distinct(self, False, return_inverse, return_counts, dim)
 
 
-# ---- searching and counting -----------------------------------------------------------------------
+# ---- searching and counting ---------------------------------------------------------------------
 
 _searchsorted = native(
     "_searchsorted(Tensor sorted_sequence, Tensor self, bool out_int32, bool right) -> Tensor",

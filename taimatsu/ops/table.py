@@ -12,12 +12,13 @@ Python function it decorates. `ENTRIES` lists them in order of definition for th
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .schema import REQUIRED, Schema, SchemaParam, parse
+# `inspect` and `schema` are imported where they are needed: never by `import taimatsu` alone.
+if TYPE_CHECKING:
+    from .schema import Schema, SchemaParam
 
 ENTRIES: list[Op] = []
 
@@ -93,11 +94,15 @@ class Op:
     def doc(self) -> str | None:
         """The documentation: the formula's docstring, unless given."""
         if self._doc is None and self.formula is not None:
-            return inspect.getdoc(self.formula)
+            from inspect import getdoc
+
+            return getdoc(self.formula)
         return self._doc
 
     @cached_property
     def parsed(self) -> Schema:
+        from .schema import parse
+
         return parse(self.schema)
 
     @property
@@ -129,9 +134,11 @@ class Op:
 
     def sizes(self, *shapes: tuple[int, ...] | None, **attributes: Any) -> list:
         """The sizes of each output of an indexed op, from those of the tensors."""
+        from inspect import signature
+
         if not callable(self.out):
             return [shapes[0]]
-        wanted = inspect.signature(self.out).parameters
+        wanted = signature(self.out).parameters
         found = self.out(*shapes, **{k: v for k, v in attributes.items() if k in wanted})
         return [found] if all(isinstance(n, int) for n in found) else found
 
@@ -172,6 +179,9 @@ class Op:
         accumulators, named `g` and the input. Else it is a function of tensors, and can take
         `needs`: for each gradient, whether it is asked for.
 
+        In a row op, what is returned for a cell may vary along the row, and for a shared input from
+        row to row: it is summed.
+
         By keyword: functions of tensors, one for an input:
 
             mm.gradient(self=lambda g, mat2: g @ mat2.mH, mat2=lambda g, self: self.mH @ g)
@@ -211,6 +221,8 @@ class Op:
 
     def bind(self, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, with the schema's defaults; one that has none may be missing."""
+        from .schema import REQUIRED
+
         params = self.parsed.params
         if len(args) > len(params):
             raise TypeError(
@@ -306,11 +318,13 @@ def native(schema: str, **options: Any) -> Any:
 
 def _schema_of(formula: Callable) -> str:
     """A schema for a user's own formula, from its signature and a trial call."""
+    from inspect import signature
+
     from taimatsu.codegen.trace import count_outputs
 
     kinds = {bool: "bool", int: "int", float: "float", str: "str"}
     params = []
-    for p in inspect.signature(formula).parameters.values():
+    for p in signature(formula).parameters.values():
         if p.default is p.empty:
             params.append(f"Tensor|Number {p.name}")
         elif type(p.default) in kinds:

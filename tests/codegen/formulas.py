@@ -1,7 +1,22 @@
 """Ops that the tests of code generation share: the design's examples and their kin."""
 
 from taimatsu.codegen.lang import (
-    SQRT1_2, SQRT_2_PI, abs, constant, erf, exp, inf, log, maximum, pick, pow, sqrt, tanh, where,
+    SQRT1_2,
+    SQRT_2_PI,
+    abs,
+    conj,
+    constant,
+    erf,
+    exp,
+    imag,
+    inf,
+    log,
+    maximum,
+    pick,
+    pow,
+    sqrt,
+    tanh,
+    where,
     window,
 )  # fmt: skip
 from taimatsu.codegen.promote import FLOATING
@@ -46,6 +61,21 @@ def larger(x, y):
 @pointwise("exp(Tensor self) -> Tensor", promote="float")
 def exponential(x):
     return exp(x)
+
+
+@pointwise("conj(Tensor self) -> Tensor")
+def conjugate(x):
+    return conj(x)
+
+
+@pointwise("imag(Tensor self) -> Tensor")
+def imaginary(x):
+    return imag(x)
+
+
+@pointwise("abs(Tensor self) -> Tensor")
+def magnitude(x):
+    return abs(x)
 
 
 @pointwise("lt(Tensor self, Tensor|Number other) -> Tensor")

@@ -8,7 +8,17 @@ import numpy as np
 
 from taimatsu.codegen import engine
 from taimatsu.codegen.ir import (
-    BF16, DTYPES, F32, Axis, Buffer, DType, Expr, Nest, Param, Store, axis, const, load,
+    DTYPES,
+    Axis,
+    Buffer,
+    DType,
+    Expr,
+    Nest,
+    Param,
+    Store,
+    axis,
+    const,
+    load,
 )  # fmt: skip
 
 NUMPY = {
@@ -96,10 +106,10 @@ def row(formula, out, *inputs, axes=None):
     values = formula(axes[2:], *(make.element(t, role) for t, role in inputs))
     values = values if isinstance(values, tuple) else (values,)
     stores = [
-        Store(b, make.index(role), v)
-        for b, v, (_, role) in zip(outputs, values, out, strict=True)
+        Store(b, make.index(role), v) for b, v, (_, role) in zip(outputs, values, out, strict=True)
     ]
-    return Nest("test", axes, stores, tuple(outputs), tuple(make.buffers[len(out):]), (), axes[2:])  # fmt: skip
+    inputs = tuple(make.buffers[len(out) :])
+    return Nest("test", axes, stores, tuple(outputs), inputs, (), axes[2:])
 
 
 class Call:
@@ -148,7 +158,7 @@ class Call:
 
     def blocked(self) -> int:
         """As the core splits a long row: the same blocks at every thread count."""
-        (k1, k0, r1, r0), size = self.bounds, self.kernel.state_bytes
+        (k1, k0, r1, _), size = self.bounds, self.kernel.state_bytes
         assert size and self.kernel.finish_address
         rows = (k1[1] - k1[0]) * (k0[1] - k0[0])
         dim, block = (2, 16) if r1[1] >= 64 else (3, BLOCK)
@@ -163,6 +173,3 @@ class Call:
         g = self.geometry(self.bounds)
         return flags | finish(self.pointers, g, self.scalars.ctypes.data, states.ctypes.data,
                               len(begins))  # fmt: skip
-
-
-__all__ = ["BF16", "F32", "Axis", "Call", "axis", "bf16", "from_bf16", "pointwise", "row"]

@@ -15,6 +15,10 @@ NAMES = {interp.numpy_dtype(t): name for name, t in DTYPES.items() if name != "b
 NAMES[np.dtype(np.float32)] = "f32"
 
 
+# What runs a nest; a test may push another, with the interpreter's signature.
+runner = [interp.run]
+
+
 def name_of(x: Any) -> tuple[str, str] | None:
     if x is None:
         return None
@@ -52,7 +56,7 @@ def call(op: Op, *args: Any, **kwargs: Any) -> tuple[np.ndarray, ...]:
 def _pointwise(op, v, arrays, scalars, given, statics):
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
     flat = [np.broadcast_to(a, shape).reshape(1, -1) for a in arrays]
-    outs = interp.run(v.nest, flat, scalars, extents=(1, int(np.prod(shape))))
+    outs = runner[-1](v.nest, flat, scalars, extents=(1, int(np.prod(shape))))
     return tuple(np.broadcast_to(o, flat[0].shape).reshape(shape) for o in outs)
 
 
@@ -90,7 +94,7 @@ def _row(op, v, arrays, scalars, given, statics):
         else:
             placed.append(np.broadcast_to(a, full.shape).transpose(kdims + rdims).reshape(k + r))
     sizes = [k + r if role == "row" else (*k, 1, 1) for _, role in v.outputs]
-    outs = interp.run(v.nest, placed, scalars, extents=k + r, sizes=sizes)
+    outs = runner[-1](v.nest, placed, scalars, extents=k + r, sizes=sizes)
     result = []
     for o, (_, role) in zip(outs, v.outputs, strict=True):
         if role == "row":
@@ -109,11 +113,11 @@ def _indexed(op, v, arrays, scalars, given, statics):
     sizes = list(out) if out and isinstance(out[0], list | tuple) else [out] * len(v.outputs)
     sizes = [tuple(s) for s in sizes]
     over = [*sizes, *shapes][v.over]
-    return tuple(interp.run(v.nest, arrays, scalars, extents=tuple(over), sizes=sizes))
+    return tuple(runner[-1](v.nest, arrays, scalars, extents=tuple(over), sizes=sizes))
 
 
 def execute(op: Op, args: tuple, gs: list, mask: int) -> tuple[list, list]:
-    """Runs the plan: (the gradients, each step as (callee, its arguments, whether each is read))."""
+    """Runs the plan: the gradients; and for each step (callee, arguments, which are read)."""
     outs = call(op, *args)
     given = op.bind(args, {})
     params = op.parsed.params

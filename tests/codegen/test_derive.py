@@ -216,6 +216,18 @@ def test_complex_gradients_are_conjugate():
     np.testing.assert_allclose(gb, a.conj())
 
 
+def test_what_differs_for_complex_numbers():
+    z = X + 1j * X[::-1]
+    (g,) = gradients(f.conjugate, (z,), [z], 1)
+    np.testing.assert_array_equal(g, z.conj())
+    (g,) = gradients(f.imaginary, (z,), [X], 1)
+    np.testing.assert_array_equal(g, 1j * X)
+    (g,) = gradients(f.magnitude, (z,), [X], 1)
+    np.testing.assert_allclose(g, X * z / np.abs(z))
+    (g,) = gradients(f.magnitude, (X,), [X], 1)
+    np.testing.assert_allclose(g, X * np.sign(X))
+
+
 def test_underivable_scan_names_the_remedy():
     with pytest.raises(NotImplementedError, match=r"\.gradient"):
         f.cummax.plan(1, {}, {"self": True})

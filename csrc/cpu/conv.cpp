@@ -1,0 +1,366 @@
+// Convolution: shapes and errors, and the way without oneDNN: patches as a matrix, then a product.
+#include "cpu/conv.h"
+
+#include <complex>
+
+#include "cpu/elements.h"
+#include "cpu/gemm.h"
+#include "cpu/native.h"
+#include "cpu/threads.h"
+
+namespace taimatsu {
+namespace {
+
+// ---- Patches as columns ---------------------------------------------------------------------
+
+// Runs body(column row, first output position, first input position, count, step) for every run of
+// outputs along the last dim whose input is inside; the rest of `columns` must be zero already.
+template <class F>
+void each_run(const ConvShape& s, int64_t channels, const F& body) {
+  const int64_t kernels = s.kernel_size();
+  for (int64_t row = 0; row < channels * kernels; ++row) {
+    const int64_t channel = row / kernels, k = row % kernels;
+    const int64_t k2 = k % s.kernel[2], k1 = k / s.kernel[2] % s.kernel[1], k0 = k / s.kernel[2] / s.kernel[1];
+    const int64_t shift = k2 * s.dilation[2] - s.padding[2];
+    // Outputs [lo, hi) have inputs o * stride + shift in [0, in).
+    const int64_t lo = shift < 0 ? (-shift + s.stride[2] - 1) / s.stride[2] : 0;
+    int64_t hi = s.in[2] - shift <= 0 ? 0 : (s.in[2] - shift - 1) / s.stride[2] + 1;
+    hi = std::min(hi, s.out[2]);
+    if (lo >= hi) continue;
+    for (int64_t o0 = 0; o0 < s.out[0]; ++o0) {
+      const int64_t i0 = o0 * s.stride[0] - s.padding[0] + k0 * s.dilation[0];
+      if (i0 < 0 || i0 >= s.in[0]) continue;
+      for (int64_t o1 = 0; o1 < s.out[1]; ++o1) {
+        const int64_t i1 = o1 * s.stride[1] - s.padding[1] + k1 * s.dilation[1];
+        if (i1 < 0 || i1 >= s.in[1]) continue;
+        body(row, (o0 * s.out[1] + o1) * s.out[2] + lo,
+             ((channel * s.in[0] + i0) * s.in[1] + i1) * s.in[2] + lo * s.stride[2] + shift, hi - lo,
+             s.stride[2]);
+      }
+    }
+  }
+}
+
+template <class T>
+void to_columns(const ConvShape& s, int64_t channels, const T* x, T* columns) {
+  const int64_t width = s.out_size();
+  std::fill(columns, columns + channels * s.kernel_size() * width, T());
+  each_run(s, channels, [&](int64_t row, int64_t o, int64_t i, int64_t count, int64_t step) {
+    T* to = columns + row * width + o;
+    const T* from = x + i;
+    for (int64_t k = 0; k < count; ++k) to[k] = from[k * step];
+  });
+}
+
+template <class T>
+void add_columns(const ConvShape& s, int64_t channels, const T* columns, T* x) {
+  const int64_t width = s.out_size();
+  each_run(s, channels, [&](int64_t row, int64_t o, int64_t i, int64_t count, int64_t step) {
+    const T* from = columns + row * width + o;
+    T* to = x + i;
+    for (int64_t k = 0; k < count; ++k) to[k * step] = static_cast<T>(to[k * step] + from[k]);
+  });
+}
+
+// All operands contiguous and of element type T.
+template <class T>
+void by_columns(ConvKind kind, const ConvShape& s, DType dtype, T* x, T* w, T* y) {
+  const int64_t channels = s.in_channels / s.groups, features = s.out_channels / s.groups;
+  const int64_t rows = channels * s.kernel_size(), width = s.out_size();
+  std::vector<T> columns(rows * width);
+  if (kind == ConvKind::Data) std::fill(x, x + s.batch * s.in_channels * s.in_size(), T());
+  if (kind == ConvKind::Weight) std::fill(w, w + s.out_channels * rows, T());
+  for (int64_t n = 0; n < s.batch; ++n) {
+    for (int64_t g = 0; g < s.groups; ++g) {
+      T* image = x + (n * s.in_channels + g * channels) * s.in_size();
+      T* weight = w + g * features * rows;
+      T* result = y + (n * s.out_channels + g * features) * width;
+      Product p;
+      p.dtype = dtype;
+      if (kind == ConvKind::Forward) {  // y = w columns
+        to_columns(s, channels, image, columns.data());
+        p.m = features, p.n = width, p.k = rows;
+        p.a = {weight, rows, 1};
+        p.b = {columns.data(), width, 1};
+        p.out = {result, width, 1};
+        multiply(p);
+      } else if (kind == ConvKind::Data) {  // columns = w^T y
+        p.m = rows, p.n = width, p.k = features;
+        p.a = {weight, 1, rows};
+        p.b = {result, width, 1};
+        p.out = {columns.data(), width, 1};
+        multiply(p);
+        add_columns(s, channels, columns.data(), image);
+      } else {  // w += y columns^T
+        to_columns(s, channels, image, columns.data());
+        p.m = features, p.n = rows, p.k = width;
+        p.a = {result, width, 1};
+        p.b = {columns.data(), 1, width};
+        p.out = p.add = {weight, rows, 1};
+        multiply(p);
+      }
+    }
+  }
+}
+
+// A kernel of one element at every position: the input itself is the columns.
+bool is_product(const ConvShape& s) {
+  for (int d = 0; d < 3; ++d) {
+    if (s.kernel[d] != 1 || s.stride[d] != 1 || s.padding[d] != 0 || s.in[d] != s.out[d]) return false;
+  }
+  return s.groups == 1;
+}
+void as_product(ConvKind kind, const ConvShape& s, DType dtype, void* x, void* w, const Tensor* bias, void* y) {
+  const int64_t in = s.in_channels, out = s.out_channels, width = s.out_size();
+  const Matrix images{x, width, 1}, results{y, width, 1};
+  Product p;
+  p.dtype = dtype;
+  if (kind == ConvKind::Weight) {  // image after image: the sum has one order
+    p.m = out, p.n = in, p.k = width;
+    p.out = {w, in, 1};
+    for (int64_t n = 0; n < s.batch; ++n) {
+      p.a = results;
+      p.b = {x, 1, width};
+      p.a_at = {n * out * width};
+      p.b_at = {n * in * width};
+      if (n > 0) p.add = p.out;
+      multiply(p);
+    }
+    return;
+  }
+  const bool forward = kind == ConvKind::Forward;
+  p.m = forward ? out : in, p.n = width, p.k = forward ? in : out;
+  p.a = forward ? Matrix{w, in, 1} : Matrix{w, 1, in};
+  p.b = forward ? images : results;
+  p.out = forward ? results : images;
+  if (bias) p.add = {bias->data(), bias->layout->stride(0), 0};
+  p.batch = s.batch;
+  for (int64_t n = 0; n < s.batch; ++n) {
+    p.b_at.push_back(n * p.k * width);
+    p.out_at.push_back(n * p.m * width);
+  }
+  multiply(p);
+}
+
+template <class F>
+void with_conv_type(DType t, const F& body) {
+  switch (t) {
+    case DType::F32: return body(TypeTag<float>{});
+    case DType::F64: return body(TypeTag<double>{});
+    case DType::C64: return body(TypeTag<std::complex<float>>{});
+    case DType::C128: return body(TypeTag<std::complex<double>>{});
+    case DType::U8: return body(TypeTag<uint8_t>{});
+    case DType::I8: return body(TypeTag<int8_t>{});
+    case DType::I16: return body(TypeTag<int16_t>{});
+    case DType::I32: return body(TypeTag<int32_t>{});
+    case DType::I64: return body(TypeTag<int64_t>{});
+    default: fail(Error::Runtime, "not implemented for '", info(t).legacy, "'");
+  }
+}
+
+// `result` (one of x, w, y, by kind) from the other two.
+void convolve(ConvKind kind, const ConvShape& s, int dims, Tensor& x, Tensor& w, Tensor* bias, Tensor& y) {
+  Tensor& result = kind == ConvKind::Forward ? y : kind == ConvKind::Data ? x : w;
+  if (result.numel() == 0) return;
+  if (s.work() == 0) return fill(result, Number::integer(0));
+  if (result.dtype == DType::F16 || result.dtype == DType::BF16) {  // computed in f32
+    TensorRef wide[3] = {to_dtype(x, DType::F32), to_dtype(w, DType::F32), to_dtype(y, DType::F32)};
+    TensorRef wide_bias = bias ? to_dtype(*bias, DType::F32) : TensorRef();
+    convolve(kind, s, dims, *wide[0], *wide[1], wide_bias.get(), *wide[2]);
+    return copy_into(result, *wide[kind == ConvKind::Forward ? 2 : kind == ConvKind::Data ? 0 : 1]);
+  }
+  if (is_product(s) && x.layout->contiguous && w.layout->contiguous && y.layout->contiguous) {
+    WithoutGil without(s.work() > kLongWork);
+    return as_product(kind, s, result.dtype, x.data(), w.data(), bias, y.data());
+  }
+#if TM_USE_MKLDNN
+  if (result.dtype == DType::F32 && onednn_convolution(kind, s, dims, x, w, bias, y)) return;
+#endif
+  TensorRef plain[3] = {contiguous(x), contiguous(w), contiguous(y)};
+  with_conv_type(result.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    WithoutGil without(s.work() > kLongWork);
+    by_columns<T>(kind, s, result.dtype, plain[0]->as<T>(), plain[1]->as<T>(), plain[2]->as<T>());
+    if (bias) {
+      const int64_t step = bias->layout->stride(0), size = s.out_size();
+      for (int64_t i = 0; i < s.batch * s.out_channels; ++i) {
+        const T b = bias->as<T>()[i % s.out_channels * step];
+        T* to = plain[2]->as<T>() + i * size;
+        for (int64_t k = 0; k < size; ++k) to[k] = static_cast<T>(to[k] + b);
+      }
+    }
+  });
+  const TensorRef& computed = plain[kind == ConvKind::Forward ? 2 : kind == ConvKind::Data ? 0 : 1];
+  if (computed.get() != &result) copy_into(result, *computed);
+}
+
+// ---- Arguments ------------------------------------------------------------------------------
+
+// stride, padding, dilation, transposed, output_padding, groups: in this order in both schemas.
+struct Settings {
+  Ints stride, padding, dilation, output_padding;
+  bool transposed;
+  int64_t groups;
+  Settings(const Value* v)
+      : stride(v[0].ints()),
+        padding(v[1].ints()),
+        dilation(v[2].ints()),
+        output_padding(v[4].ints()),
+        transposed(v[3].to_bool()),
+        groups(v[5].to_int()) {}
+};
+
+std::string times(const int64_t* v, int n) {
+  std::string text;
+  for (int i = 0; i < n; ++i) text += (i ? " x " : "") + std::to_string(v[i]);
+  return text;
+}
+
+// A conv from x to y; of a transposed one x and y have changed places. Sizes of x and w are known.
+ConvShape shape_of(Ints x, Ints w, const Settings& s) {
+  const int dims = static_cast<int>(x.size) - 2, added = 3 - dims;
+  ConvShape shape;
+  shape.batch = x[0];
+  shape.groups = s.groups;
+  shape.in_channels = s.transposed ? w[1] * s.groups : x[1];
+  shape.out_channels = w[0];
+  for (int d = 0; d < 3; ++d) {
+    const int i = d - added;
+    shape.stride[d] = i < 0 ? 1 : s.stride[i];
+    shape.padding[d] = i < 0 ? 0 : s.padding[i];
+    shape.dilation[d] = i < 0 ? 1 : s.dilation[i];
+    shape.kernel[d] = i < 0 ? 1 : w[i + 2];
+    const int64_t size = i < 0 ? 1 : x[i + 2];
+    const int64_t span = shape.dilation[d] * (shape.kernel[d] - 1) + 1;
+    if (s.transposed) {
+      shape.out[d] = size;
+      shape.in[d] = (size - 1) * shape.stride[d] - 2 * shape.padding[d] + span + (i < 0 ? 0 : s.output_padding[i]);
+    } else {
+      shape.in[d] = size;
+      const int64_t room = size + 2 * shape.padding[d] - span;
+      shape.out[d] = room < 0 ? 0 : room / shape.stride[d] + 1;
+    }
+  }
+  return shape;
+}
+
+void check_list(Ints v, int dims, int64_t least, const char* name) {
+  if (v.size != dims) {
+    fail(Error::Runtime, "expected ", name, " to have ", dims, " elements, one for each dimension; got ",
+         format(v));
+  }
+  for (int64_t i : v) {
+    if (i < least) fail(Error::Runtime, name, least ? " must be positive" : " must not be negative", "; got ", format(v));
+  }
+}
+
+void check(const Tensor& x, const Tensor& w, const Value& bias, const Settings& s) {
+  const int dims = w.ndim() - 2;
+  if (dims < 1 || dims > 3 || x.ndim() != w.ndim()) {
+    fail(Error::Runtime, "Expected ", w.ndim() - 1, "D (unbatched) or ", w.ndim(), "D (batched) input to conv",
+         std::max(1, dims), "d, but got input of size: ", format(x.sizes()), " for a weight of size ",
+         format(w.sizes()));
+  }
+  check_list(s.stride, dims, 1, "stride");
+  check_list(s.padding, dims, 0, "padding");
+  check_list(s.dilation, dims, 1, "dilation");
+  check_list(s.output_padding, dims, 0, "output_padding");
+  if (s.groups <= 0) fail(Error::Runtime, "groups must be positive; got ", s.groups);
+  if (x.dtype != w.dtype || (!bias.none() && bias.t().dtype != x.dtype)) {
+    fail(Error::Runtime, "Input type (", info(x.dtype).name, "), weight type (", info(w.dtype).name,
+         ") and bias type must be the same", bias.none() ? "" : concat("; the bias is ", info(bias.t().dtype).name));
+  }
+  const int64_t out_channels = s.transposed ? w.layout->size(1) * s.groups : w.layout->size(0);
+  const int64_t in_channels = s.transposed ? w.layout->size(0) : w.layout->size(1) * s.groups;
+  if (x.layout->size(1) != in_channels) {
+    fail(Error::Runtime, "Given groups=", s.groups, ", weight of size ", format(w.sizes()),
+         ", expected input", format(x.sizes()), " to have ", in_channels, " channels, but got ",
+         x.layout->size(1), " channels instead");
+  }
+  if (w.layout->size(0) % s.groups != 0 || w.layout->size(0) < s.groups) {
+    fail(Error::Runtime, "Given groups=", s.groups, ", expected weight to be divisible by groups at "
+         "dimension 0, but got weight of size ", format(w.sizes()), " instead");
+  }
+  if (!bias.none() && (bias.t().ndim() != 1 || bias.t().layout->size(0) != out_channels)) {
+    fail(Error::Runtime, "Given weight of size ", format(w.sizes()), ", expected bias to be 1-dimensional "
+         "with ", out_channels, " elements, but got bias of size ", format(bias.t().sizes()), " instead");
+  }
+  int64_t padded[3], spans[3];
+  for (int d = 0; d < dims; ++d) {
+    if (s.transposed && s.output_padding[d] >= std::max(s.stride[d], s.dilation[d])) {
+      fail(Error::Runtime, "output padding must be smaller than either stride or dilation, but got "
+           "output_padding ", format(s.output_padding), " stride ", format(s.stride), " dilation ",
+           format(s.dilation));
+    }
+    padded[d] = x.layout->size(d + 2) + 2 * s.padding[d];
+    spans[d] = s.dilation[d] * (w.layout->size(d + 2) - 1) + 1;
+    if (w.layout->size(d + 2) <= 0) {
+      fail(Error::Runtime, "kernel size should be greater than zero, but got shape ", format(w.sizes()));
+    }
+  }
+  for (int d = 0; d < dims && !s.transposed; ++d) {
+    if (padded[d] < spans[d]) {
+      fail(Error::Runtime, "Calculated padded input size per channel: (", times(padded, dims),
+           "). Kernel size: (", times(spans, dims), "). Kernel size can't be greater than actual input size");
+    }
+  }
+}
+
+bool wants_channels_last(const Tensor& t) { return t.layout->channels_last && !t.layout->contiguous; }
+
+// convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
+void infer_convolution(Call& c) {
+  const Tensor &x = c.args[0].t(), &w = c.args[1].t();
+  const Settings s(c.args + 3);
+  check(x, w, c.args[2], s);
+  const ConvShape shape = shape_of(x.sizes(), w.sizes(), s);
+  const int64_t* spatial = s.transposed ? shape.in : shape.out;
+  std::vector<int64_t> sizes{x.layout->size(0), s.transposed ? shape.in_channels : shape.out_channels};
+  for (int d = 5 - x.ndim(); d < 3; ++d) {
+    if (spatial[d] <= 0) {
+      fail(Error::Runtime, "Given input size per channel: ", format(x.sizes()), ". Calculated output size is too "
+           "small: ", spatial[d]);
+    }
+    sizes.push_back(spatial[d]);
+  }
+  const bool last = (x.ndim() == 4 || x.ndim() == 5) && (wants_channels_last(x) || wants_channels_last(w));
+  LayoutRef layout = last ? channels_last_layout(sizes) : contiguous_layout(sizes);
+  c.outs.push(empty(layout.get(), x.dtype, x.device()));
+}
+void run_convolution(Call& c) {
+  Tensor &input = c.args[0].t(), &w = c.args[1].t(), &out = *c.outs[0];
+  const Settings s(c.args + 3);
+  Tensor* bias = c.args[2].none() ? nullptr : c.args[2].tensor;
+  const ConvShape shape = shape_of(input.sizes(), w.sizes(), s);
+  const int dims = input.ndim() - 2;
+  if (!s.transposed) return convolve(ConvKind::Forward, shape, dims, input, w, bias, out);
+  convolve(ConvKind::Data, shape, dims, out, w, nullptr, input);
+  if (bias) {
+    static Op& add = core_op("add");
+    std::vector<int64_t> sizes(out.ndim() - 1, 1);
+    sizes[0] = bias->numel();
+    std::vector<int64_t> strides(sizes.size(), 0);
+    strides[0] = bias->layout->stride(0);
+    LayoutRef layout = intern(sizes, strides, bias->layout->offset);
+    TensorRef column = alias(*bias, layout.get());
+    copy_into(out, *call1(add, {Value(&out), Value(column)}));
+  }
+}
+TM_NATIVE("convolution", infer_convolution, run_convolution);
+
+// _convolution_weight(grad, input, sizes, stride, padding, dilation, transposed, output_padding,
+// groups): the gradient of the weight, which has the given sizes.
+void infer_convolution_weight(Call& c) {
+  c.outs.push(empty(c.args[2].ints(), c.args[0].t().dtype, c.args[0].t().device()));
+}
+void run_convolution_weight(Call& c) {
+  Tensor &g = c.args[0].t(), &input = c.args[1].t(), &out = *c.outs[0];
+  const Settings s(c.args + 3);
+  const ConvShape shape = shape_of(input.sizes(), out.sizes(), s);
+  convolve(ConvKind::Weight, shape, g.ndim() - 2, s.transposed ? g : input, out, nullptr,
+           s.transposed ? input : g);
+}
+TM_NATIVE("_convolution_weight", infer_convolution_weight, run_convolution_weight);
+
+}  // namespace
+}  // namespace taimatsu

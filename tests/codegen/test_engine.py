@@ -1,0 +1,144 @@
+"""The cache on disk, threads and forks. Each test has a process of its own to start cold."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+HEAD = """
+import os, sys, threading
+import numpy as np
+from machine import Call, pointwise
+from taimatsu.codegen import engine
+from taimatsu.codegen.ir import F32, const
+from taimatsu.codegen.simplify import node
+
+def check(k=2.0):
+    x = np.arange(100, dtype="f").reshape(1, 100)
+    y = np.zeros_like(x)
+    Call(pointwise(lambda a: node("mul", a, const(k, F32)), (F32,), F32), [y, x])()
+    np.testing.assert_array_equal(y, x * k)
+"""
+
+
+def script(body: str, cache: Path | str, **environment: str) -> str:
+    """Runs a program after HEAD with this cache directory; returns what it prints."""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + textwrap.dedent(body)],
+        env={**os.environ, "PYTHONPATH": path, "TAIMATSU_CACHE": str(cache), **environment},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+COUNT = """
+check()
+s = engine.statistics()
+print(s.kernels, s.compiled, s.cache_hits)
+"""
+
+
+def files(cache: Path) -> list[Path]:
+    return [p for p in cache.rglob("*") if p.is_file()]
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    assert script(COUNT, tmp_path).split() == ["1", "1", "0"]
+    assert len(files(tmp_path)) == 1
+    assert script(COUNT, tmp_path).split() == ["1", "0", "1"]
+
+
+def test_a_damaged_file_is_made_again(tmp_path):
+    script(COUNT, tmp_path)
+    (file,) = files(tmp_path)
+    good = file.read_bytes()
+    for bad in (b"", good[:40], good[:-1], good[:100] + b"\0" + good[101:], os.urandom(len(good))):
+        file.write_bytes(bad)
+        assert script(COUNT, tmp_path).split() == ["1", "1", "0"]
+        assert files(tmp_path) == [file]
+        assert script(COUNT, tmp_path).split() == ["1", "0", "1"]
+
+
+def test_a_cache_that_can_t_be_written_costs_time_only(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    for place in (blocked, blocked / "below", "/proc/nowhere"):
+        assert script(COUNT, place).split() == ["1", "1", "0"]
+
+
+def test_no_cache(tmp_path):
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    assert script(COUNT, "", **home).split() == ["1", "1", "0"]
+    assert not files(tmp_path)
+
+
+def test_many_processes_fill_one_cache(tmp_path):
+    body = """
+    import multiprocessing
+    def work(i):
+        for k in range(5):
+            check(float(k))
+        return True
+    with multiprocessing.get_context("spawn" if sys.argv[1:] else "fork").Pool(4) as pool:
+        print(all(pool.map(work, range(8))))
+    """
+    assert script(body, tmp_path).strip() == "True"
+    assert len(files(tmp_path)) == 5
+
+
+def test_threads_compile_at_the_same_time(tmp_path):
+    body = """
+    failed = []
+    def work(i):
+        try:
+            for k in range(6):
+                check(float(k % 3 + i % 2))
+        except BaseException as e:
+            failed.append(e)
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    print(failed, engine.statistics().kernels)
+    """
+    assert script(body, tmp_path).split() == ["[]", "4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_another_thread_compiles(tmp_path):
+    body = """
+    check(0.0)
+    stop = False
+    def work():
+        k = 1.0
+        while not stop:
+            check(k)
+            k += 1
+    thread = threading.Thread(target=work)
+    thread.start()
+    for i in range(20):
+        child = os.fork()
+        if child == 0:
+            check(-1.0 - i)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    stop = True
+    thread.join()
+    print("done")
+    """
+    assert script(body, "").strip() == "done"
+
+
+def test_debug_prints_the_kernel(tmp_path):
+    assert "define i32 @k" in script(COUNT, tmp_path, TAIMATSU_DEBUG="1")
+
+
+def test_nothing_is_imported_before_the_first_kernel(tmp_path):
+    assert script("print('llvmlite' in sys.modules)", tmp_path).strip() == "False"
