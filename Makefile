@@ -69,11 +69,11 @@ sanitize: $(ENVIRONMENT)  ## run the tests under AddressSanitizer and UBSan
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	  $(PYTHON) -P -m pytest -p no:cacheprovider $(ARGS)
 
-wheel: $(ENVIRONMENT)  ## dist/taimatsu-*.whl, and a first test of it in an environment of its own
-	$(PYTHON) -m pip wheel --no-build-isolation --no-deps -w dist .
-	rm -rf $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
-	$(VENV)-wheel/bin/python -m pip install -q dist/taimatsu-*.whl pytest
-	$(VENV)-wheel/bin/python -P -m pytest -q tests/test_tiny.py
+wheel: $(ENVIRONMENT)  ## dist/taimatsu-*.whl, tried in an environment of its own
+	rm -rf dist $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
+	$(PYTHON) -m pip wheel -q --no-build-isolation --no-deps -w dist .
+	$(VENV)-wheel/bin/python -m pip install -q "$$(ls dist/*.whl)[test]"
+	$(VENV)-wheel/bin/python -P -m pytest -q $(or $(ARGS),tests/test_tiny.py)
 
 venv: $(ENVIRONMENT)  ## .venv with all that the other targets need
 

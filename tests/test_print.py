@@ -4,6 +4,7 @@ import itertools
 import math
 
 import pytest
+
 import taimatsu as torch
 from taimatsu import _tensor_str
 

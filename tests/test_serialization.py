@@ -7,6 +7,7 @@ import zipfile
 from collections import OrderedDict
 
 import pytest
+
 import taimatsu as torch
 from taimatsu import nn
 from taimatsu.serialization import (
@@ -42,7 +43,8 @@ def test_every_dtype(name):
 def test_containers_and_scalars():
     obj = OrderedDict(
         i=3, big=2**70, negative=-5, f=0.25, t=True, none=None, s="héllo", c=1 + 2j, b=b"ab",
-        array=bytearray(b"x"), set={1, 2}, list=[1, [2, (3,), ()], {}], nested={7: {"a": (1, 2, 3, 4)}},
+        array=bytearray(b"x"), set={1, 2}, list=[1, [2, (3,), ()], {}],
+        nested={7: {"a": (1, 2, 3, 4)}},
     )  # fmt: skip
     back = through_file(obj)
     assert back == obj and type(back) is OrderedDict
@@ -101,7 +103,8 @@ def test_state_dicts_of_modules_and_optimizers(tmp_path):
     other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     state = torch.load(path)
     assert str(other.load_state_dict(state)) == "<All keys matched successfully>"
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
     optimizer = torch.optim.Adam(model.parameters())
     for param in model.parameters():
         param.grad = torch.ones_like(param)

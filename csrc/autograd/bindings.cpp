@@ -61,13 +61,18 @@ PyObject* tensor_backward(PyObject* self, PyObject* const* args, Py_ssize_t narg
   static const Signature signature{
       "backward", {"gradient", "retain_graph", "create_graph", "inputs"}, 4, 0};
   return guard([&] {
-    PyObject* v[4] = {};
+    PyObject* v[4] = {};  // most calls give nothing
     if (nargs || kwnames) signature.unpack(args, nargs, kwnames, v);
     const bool create = v[2] && to_bool(v[2]);
     if (given(v[0]) && !is_tensor(v[0])) {
       fail(Error::Type, "gradients can be either Tensors or None, but got ", type_name(v[0]));
     }
-    return run(self, v[0], v[3], keeps_graph(v[1], create), create, false, true);
+    const bool retain = keeps_graph(v[1], create);
+    if (given(v[3])) return run(self, v[0], v[3], retain, create, false, true);
+    Tensor* root = as_tensor(self);
+    Tensor* grad = given(v[0]) ? as_tensor(v[0]) : nullptr;
+    backward({&root, 1}, {&grad, 1}, retain, create, {}, true, nullptr, true);
+    return new_ref(Py_None);
   });
 }
 

@@ -297,6 +297,8 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
   RecursionGuard guard;
   std::vector<Edge> starts;
   std::vector<TensorRef> start_grads;
+  starts.reserve(roots.size);
+  start_grads.reserve(roots.size);
   {
     GradMode on(true);  // views that were written get their nodes
     for (int64_t i = 0; i < roots.size; ++i) {

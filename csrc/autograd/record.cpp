@@ -61,7 +61,7 @@ int traverse_op(Node& n, visitproc visit, void* arg) {
 
 void destroy_op(Node& n) {
   if (!n.payload) return;
-  release_op(n);
+  if (!n.released) release_op(n);
   OpRecord* r = static_cast<OpRecord*>(std::exchange(n.payload, nullptr));
   pool_give(r, r->bytes());
 }
@@ -305,7 +305,9 @@ NodeRef connect(Op& op, uint64_t mask, const Value* args, uint32_t n_outputs, Ed
   return n;
 }
 
-void save(Node& n, Op& op, const Plan& plan, const Value* args, Tensor* const* outs) {
+// `out(i)` is the i-th output.
+template <class Out>
+void save(Node& n, Op& op, const Plan& plan, const Value* args, Out&& out) {
   const uint64_t kept = plan.saved_args | plan.saved_likes;
   uint64_t tensors = 0, lists = 0;
   int n_saved = __builtin_popcountll(plan.saved_outs), n_values = 0;
@@ -352,7 +354,7 @@ void save(Node& n, Op& op, const Plan& plan, const Value* args, Tensor* const* o
       *value++ = OwnedValue(args[i]);
     }
   });
-  each_bit(plan.saved_outs, [&](int i) { (saved++)->save_output(*outs[i], i); });
+  each_bit(plan.saved_outs, [&](int i) { (saved++)->save_output(out(i), i); });
 }
 
 }  // namespace
@@ -387,25 +389,18 @@ uint64_t grad_mask(const Op& op, const Value* args) {
 
 void record(Op& op, uint64_t mask, const Value* args, Tensors& outs) {
   const int n_outs = outs.size();
-  bool any = false;
-  for (int i = 0; i < n_outs; ++i) any |= outs[i] && is_differentiable(outs[i]->dtype);
-  if (!any) return;
+  auto differentiable = [&](int i) { return outs[i] && is_differentiable(outs[i]->dtype); };
+  int first = 0;
+  while (first < n_outs && !differentiable(first)) ++first;
+  if (first == n_outs) return;
   const Plan& plan = op.plan(mask, args);
   NodeRef n = connect(op, mask, args, n_outs, nullptr);
-  Tensor* small[4];
-  std::vector<Tensor*> many;
-  Tensor** pointers = small;
-  if (n_outs > 4) {
-    many.resize(n_outs);
-    pointers = many.data();
-  }
   for (int i = 0; i < n_outs; ++i) {
-    pointers[i] = outs[i].get();
     if (outs[i]) n->outputs[i].describe(*outs[i]);
   }
-  save(*n, op, plan, args, pointers);
-  for (int i = 0; i < n_outs; ++i) {
-    if (outs[i] && is_differentiable(outs[i]->dtype)) set_history(*outs[i], n.get(), i);
+  save(*n, op, plan, args, [&](int i) -> Tensor& { return *outs[i]; });
+  for (int i = first; i < n_outs; ++i) {
+    if (differentiable(i)) set_history(*outs[i], n.get(), i);
   }
 }
 
@@ -427,8 +422,7 @@ void written(Op& op, uint64_t mask, const Value* args, Tensor& t) {
   }
   NodeRef n = connect(op, mask, args, 1, &before);
   n->outputs[0].describe(t);
-  Tensor* out = &t;
-  save(*n, op, plan, args, &out);
+  save(*n, op, plan, args, [&](int) -> Tensor& { return t; });
   if (t.base) {
     rebase_view(t, {std::move(n), 0});
   } else {

@@ -18,11 +18,13 @@ void MersenneTwister::seed(uint64_t seed) {
   next_ = 0;
 }
 
+#pragma GCC push_options
+#pragma GCC optimize("O3")  // vectorised
 void MersenneTwister::refill() {
   constexpr int kShift = 397;
   auto mix = [](uint32_t u, uint32_t v, uint32_t w) {
     const uint32_t y = (u & 0x80000000) | (v & 0x7fffffff);
-    return w ^ y >> 1 ^ ((v & 1) ? 0x9908b0df : 0);
+    return w ^ y >> 1 ^ (-(v & 1) & 0x9908b0df);
   };
   int i = 0;
   for (; i < kSize - kShift; ++i) state_[i] = mix(state_[i], state_[i + 1], state_[i + kShift]);
@@ -48,6 +50,7 @@ void MersenneTwister::draw(uint32_t* out, int64_t n) {
     next_ += static_cast<uint32_t>(run);
   }
 }
+#pragma GCC pop_options
 
 // The layout of PyTorch's saved states.
 struct GeneratorState {

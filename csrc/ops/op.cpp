@@ -120,7 +120,13 @@ void classify(Op& op, PyObject* entry) {
       fail(Error::Value, op.name, ": a formula can't take the param '", p.name, "'");
     }
   }
-  op.has_statics = !op.statics.empty();
+  each_name(entry, "keep", [&](const std::string& n) {
+    int i = s.find(n);
+    if (i >= 0) op.kept |= uint64_t{1} << i;
+  });
+  std::string promote = text(entry, "promote");
+  op.promote = promote == "float" ? Op::Float : promote == "none" ? Op::None : Op::Common;
+  op.has_statics = !op.statics.empty() || op.counts_rows();
   for (uint8_t i : op.scalars) op.has_statics |= s.params[i].optional;
   if (op.operands.size() > 10 || op.scalars.size() > kMaxScalars / 2) {
     fail(Error::Value, op.name, ": too many operands or scalars for one kernel");
@@ -320,6 +326,30 @@ const Plan& Op::plan(uint64_t mask, const Value* args) {
 
 namespace {
 
+// How many dims a row op's list of dims names; -1 for all.
+int row_dims(const Op& op, const Value* args) {
+  const Value& v = args[op.rows.index];
+  return v.none() || v.list.size == 0 ? -1 : static_cast<int>(v.list.size);
+}
+
+// What the operands' dtypes promote to, before a formula widens 16-bit floats.
+DType common_dtype(const Op& op, const Value* args) {
+  Promotion p;
+  for (uint8_t i : op.operands) {
+    const Value& v = args[i];
+    const bool kept = (op.kept >> i & 1) || op.schema.params[i].role == Role::Index;
+    if (v.none() || kept) continue;
+    if (v.is_tensor()) {
+      if (op.promote == Op::None) return v.t().dtype;  // each stays itself; the first counts
+      p.tensor(v.t().dtype, v.t().ndim() == 0);
+    } else {
+      p.number(v.number);
+    }
+  }
+  DType common = p.empty() ? args[op.operands[0]].t().dtype : p.result();
+  return op.promote == Op::Float && is_integral(common, true) ? default_dtype() : common;
+}
+
 // The values of static attributes and the presence of optional scalars, as bytes.
 uint32_t statics_id(const Op& op, const Value* args) {
   std::string key;
@@ -338,6 +368,7 @@ uint32_t statics_id(const Op& op, const Value* args) {
     }
   }
   for (uint8_t i : op.scalars) key.push_back(args[i].none() ? 0 : 1);
+  if (op.counts_rows()) key.push_back(static_cast<char>(row_dims(op, args)));
   auto& ids = const_cast<Op&>(op).static_ids;
   return ids.emplace(std::move(key), static_cast<uint32_t>(ids.size() + 1)).first->second;
 }
@@ -365,9 +396,16 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
   for (uint8_t i : op.scalars) {  // an absent optional is settled, like a static
     if (args[i].none()) checked(PyDict_SetItem(statics.get(), op.schema.params[i].interned, Py_None));
   }
+  if (op.counts_rows()) {  // how many dims, not which: the kernel sees their strides
+    const int n = row_dims(op, args);
+    std::vector<int64_t> dims(std::max(n, 0));
+    Object v = n < 0 ? Object(Py_None) : Object::steal(to_python(Value(Ints(dims))));
+    checked(PyDict_SetItem(statics.get(), op.schema.params[op.rows.index].interned, v.get()));
+  }
   auto variant = std::make_unique<Variant>();
   variant->python = Object::steal(checked(PyObject_CallMethod(
-      op.entry.get(), "variant", "OO", operands.get(), statics.get())));
+      op.entry.get(), "variant", "OOs", operands.get(), statics.get(),
+      info(common_dtype(op, args)).code)));
   variant->compute = dtype_of_code(text(variant->python.get(), "compute").c_str());
   Object outputs = attribute(variant->python.get(), "outputs");
   for (Py_ssize_t i = 0, n = PySequence_Size(outputs.get()); i < n; ++i) {

@@ -168,6 +168,8 @@ struct Op {
   std::vector<uint8_t> scalars;      // dynamic attributes
   std::vector<uint8_t> statics;      // static attributes
   bool has_statics = false;          // statics, or scalars that may be absent
+  uint64_t kept = 0;                 // operand params outside promotion
+  enum Promote : uint8_t { Common, Float, None } promote = Common;
   RowSpec rows;
   int keepdim = -1;                  // that param's position
   bool nonempty = false;             // a row of no elements has no result (max, argmin)
@@ -186,6 +188,11 @@ struct Op {
   PyTypeObject* node_type = nullptr;  // of the tape's nodes for this op, made on first use
 
   bool differentiable() const;       // some gradient exists
+  // The row is given by a list of dims, whose number is part of the variant's identity.
+  bool counts_rows() const {
+    return kind == Kind::Row && rows.kind == RowSpec::Param &&
+           schema.params[rows.index].type == Type::Ints;
+  }
   const Plan& plan(uint64_t mask, const Value* args);
 };
 

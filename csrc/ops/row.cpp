@@ -16,20 +16,35 @@ constexpr int64_t kShortRow = 16;   // below, the vector runs across rows
 
 // The full shape of a call and which of its dims belong to the row.
 struct RowShape {
-  std::vector<int64_t> sizes;
-  bool in_row[kMaxDims] = {false};
+  int64_t extent[kMaxDims];
+  bool in_row[kMaxDims];
+  int dims = 0;
   bool scalar = false;  // the operand has no dims: one row of one element
-  int dims() const { return static_cast<int>(sizes.size()); }
+  Ints sizes() const { return {extent, dims}; }
+  Ints operand_sizes() const { return {extent, scalar ? 0 : dims}; }
 
   explicit RowShape(const Call& c) {
+    bool first = true;
     for (uint8_t i : c.op.operands) {
       const Param& p = c.op.schema.params[i];
-      if (p.role == Role::Row && c.args[i].is_tensor()) broadcast_into(sizes, c.args[i].t().sizes());
+      if (p.role != Role::Row || !c.args[i].is_tensor()) continue;
+      Ints own = c.args[i].t().sizes();
+      if (!first && own != sizes()) {
+        std::vector<int64_t> all(extent, extent + dims);
+        broadcast_into(all, own);
+        dims = static_cast<int>(all.size());
+        std::copy(all.begin(), all.end(), extent);
+      } else if (first) {
+        dims = static_cast<int>(own.size);
+        std::copy(own.begin(), own.end(), extent);
+      }
+      first = false;
     }
-    scalar = sizes.empty();
-    if (scalar) sizes.push_back(1);
+    scalar = dims == 0;
+    if (scalar) extent[dims++] = 1;
+    std::fill(in_row, in_row + dims, false);
     const RowSpec& spec = c.op.rows;
-    const int n = dims();
+    const int n = dims;
     auto mark = [&](int64_t d) {
       d = wrap_dim(d, scalar ? 0 : n);
       if (in_row[d]) {
@@ -45,10 +60,10 @@ struct RowShape {
       case RowSpec::Trailing: {
         Ints shape = c.args[spec.index].ints();
         if (shape.size > n || shape.size == 0 ||
-            Ints(sizes.data() + n - shape.size, shape.size) != shape) {
+            Ints(extent + n - shape.size, shape.size) != shape) {
           fail(Error::Runtime, "given ", c.op.schema.params[spec.index].name, "=", format(shape),
                ", expected input with shape [*, ", format(shape).substr(1),
-               ", but got input of size ", format(sizes));
+               ", but got input of size ", format(operand_sizes()));
         }
         std::fill(in_row + n - shape.size, in_row + n, true);
         break;
@@ -69,42 +84,36 @@ struct RowShape {
     }
   }
 
-  std::vector<int64_t> cell_sizes(bool keepdim) const {
-    std::vector<int64_t> out;
-    for (int d = 0; d < dims() && !scalar; ++d) {
-      if (!in_row[d]) {
-        out.push_back(sizes[d]);
-      } else if (keepdim) {
-        out.push_back(1);
+  // The sizes of an output of that role.
+  Ints output_sizes(Role role, bool keepdim, int64_t* out) const {
+    int n = 0;
+    for (int d = 0; d < dims && !scalar; ++d) {
+      if (role == Role::Row || in_row[d] == (role == Role::Shared)) {
+        out[n++] = extent[d];
+      } else if (role == Role::Cell && keepdim) {
+        out[n++] = 1;
       }
     }
-    return out;
-  }
-  std::vector<int64_t> shared_sizes() const {
-    std::vector<int64_t> out;
-    for (int d = 0; d < dims() && !scalar; ++d) {
-      if (in_row[d]) out.push_back(sizes[d]);
-    }
-    return out;
+    return {out, n};
   }
   int64_t row_length() const {
     int64_t n = 1;
-    for (int d = 0; d < dims(); ++d) n *= in_row[d] ? sizes[d] : 1;
+    for (int d = 0; d < dims; ++d) n *= in_row[d] ? extent[d] : 1;
     return n;
   }
 
   // Strides of an operand along every dim of the full shape; 0 where it is broadcast.
   void strides(const Tensor& t, Role role, int64_t* out) const {
-    const int n = dims();
+    const int n = dims;
     std::fill(out, out + n, 0);
     if (t.ndim() == 0) return;
     auto bad = [&] {
       fail(Error::Runtime, "an operand of shape ", format(t.sizes()), " doesn't fit the rows of ",
-           format(sizes));
+           format(operand_sizes()));
     };
     auto put = [&](int d, int from) {
       if (t.layout->size(from) == 1) return;
-      if (t.layout->size(from) != sizes[d]) bad();
+      if (t.layout->size(from) != extent[d]) bad();
       out[d] = t.layout->stride(from);
     };
     // With all dims there is nothing to choose: extent 1 marks what the role leaves out.
@@ -140,18 +149,18 @@ int row_operands(const Call& c, RowOperand* ops) {
 
 // Row tensors whose row dims can't be walked with two axes, rewritten with them innermost.
 TensorRef rows_innermost(Tensor& t, const RowShape& shape, bool copy) {
-  const int n = shape.dims();
+  const int n = shape.dims;
   std::vector<int64_t> strides(n);
   int64_t step = 1;
   for (bool row : {true, false}) {
     for (int d = n - 1; d >= 0; --d) {
       if (shape.in_row[d] != row) continue;
       strides[d] = step;
-      step *= shape.sizes[d];
+      step *= shape.extent[d];
     }
   }
-  TensorRef out = empty(shape.sizes, t.dtype, t.device());
-  LayoutRef layout = intern(shape.sizes, strides);
+  TensorRef out = empty(shape.sizes(), t.dtype, t.device());
+  LayoutRef layout = intern(shape.sizes(), strides);
   out = make_tensor(out->storage, layout.get(), t.dtype);
   if (copy) copy_into(*out, t);
   return out;
@@ -169,14 +178,11 @@ void infer_row(Call& c, Tensor* const*) {
   }
   if (!like) fail(Error::Type, "at least one argument must be a Tensor");
   for (const Variant::Output& o : v.outputs) {
-    if (o.role == Role::Cell) {
-      c.outs.push(empty(shape.cell_sizes(keepdim), o.dtype, like->device()));
-    } else if (o.role == Role::Shared) {
-      c.outs.push(empty(shape.shared_sizes(), o.dtype, like->device()));
-    } else if (like->sizes() == Ints(shape.sizes)) {
+    if (o.role == Role::Row && like->sizes() == shape.sizes()) {
       c.outs.push(empty(dense_layout_like(*like->layout).get(), o.dtype, like->device()));
     } else {
-      c.outs.push(empty(shape.scalar ? Ints() : Ints(shape.sizes), o.dtype, like->device()));
+      int64_t sizes[kMaxDims];
+      c.outs.push(empty(shape.output_sizes(o.role, keepdim, sizes), o.dtype, like->device()));
     }
   }
 }
@@ -192,7 +198,7 @@ void run_row(Call& c) {
   const int64_t length = shape.row_length();
   if (length == 0 && c.op.nonempty) {
     fail(Error::Index, "Expected reduction dim to have non-zero size; the input has shape ",
-         format(shape.scalar ? Ints() : Ints(shape.sizes)));
+         format(shape.operand_sizes()));
   }
 
   int64_t strides[kMaxOperands][kMaxDims];
@@ -202,7 +208,7 @@ void run_row(Call& c) {
     stride_rows[i] = strides[i];
   }
   Iteration it;
-  iterate_rows(it, {stride_rows, n}, shape.sizes, shape.in_row);
+  iterate_rows(it, {stride_rows, n}, shape.sizes(), shape.in_row);
   TensorRef rewritten[kMaxOperands];
   if (it.reduced > 2) {
     for (int i = 0; i < n; ++i) {
@@ -211,7 +217,7 @@ void run_row(Call& c) {
       ops[i].tensor = rewritten[i].get();
       shape.strides(*ops[i].tensor, Role::Row, strides[i]);
     }
-    iterate_rows(it, {stride_rows, n}, shape.sizes, shape.in_row);
+    iterate_rows(it, {stride_rows, n}, shape.sizes(), shape.in_row);
     if (it.reduced > 2) fail(Error::NotImplemented, "reductions over operands of such strides");
   }
 

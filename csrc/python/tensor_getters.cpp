@@ -143,7 +143,7 @@ int set_data(PyObject* self, PyObject* value, void*) {
 }
 
 // ---- Views --------------------------------------------------------------------------------------------
-CoreOp kPermute{"permute"}, kTranspose{"transpose.int"}, kConj{"conj"}, kReal{"real"}, kImag{"imag"},
+CoreOp kPermute{"permute"}, kTranspose{"transpose"}, kConj{"conj"}, kReal{"real"}, kImag{"imag"},
     kCopy{"copy_"};
 
 TensorRef reversed_dims(Tensor& t) {

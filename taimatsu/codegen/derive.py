@@ -61,7 +61,18 @@ def plan(
         steps, grads = formula_plan(op, wanted, statics, present)
     else:
         raise NotImplementedError(f"{op.name}: the derivative isn't implemented")
+    if op.is_formula:
+        for i in wanted:
+            if grads.get(i) is None:  # flat everywhere: zeros, as PyTorch gives, rather than none
+                grads[i] = ("step", (len(steps), 0))
+                steps.append((_zeros_like, [("like", i)], 1))
     return steps, [grads.get(i) for i in asked]
+
+
+def _zeros_like(x):
+    import taimatsu
+
+    return taimatsu.zeros_like(x)
 
 
 # ---- gradients given as functions of tensors --------------------------------------------------
@@ -242,7 +253,11 @@ class Derived:
         ctx = context()
         given = dict(zip(self.sources, tensors, strict=True))
         single = len(ctx.row) == 1
-        bound = bind(self.op, given, self.present, ctx.axes, single, ctx.compute)
+        # A declared gradient names outputs that the gradients wanted here may not need.
+        bound = bind(
+            self.op, given, self.present, ctx.axes, single, ctx.compute,
+            stand_ins=callable(self.op.backward),
+        )  # fmt: skip
         exprs, summed = self.results(bound, attrs)
         return tuple(map(Value, (*exprs, *row_scalars(summed, ctx.row))))
 
@@ -273,7 +288,10 @@ class Complement:
         row = (k0,) if self.single else (k1, k0)
         inner = Context("row", ctx.compute, row, (r1, r0, k1, k0))
         with tracing(inner):
-            bound = bind(self.op, given, self.present, inner.axes, self.single, ctx.compute)
+            bound = bind(
+                self.op, given, self.present, inner.axes, self.single, ctx.compute,
+                stand_ins=callable(self.op.backward),
+            )  # fmt: skip
             _, exprs = Derived(self.op, [], self.shared, [], self.present).results(bound, attrs)
             scalars = row_scalars(exprs, row)
         assert len(scalars) == self.nscalars, (self.op, scalars)

@@ -3,7 +3,7 @@
 An op with a formula of its own belongs to `taimatsu.ops`; here are functions that only combine
 ops: they have no kernel and no gradient of their own.
 """
-# ruff: noqa: F821  (the table's ops enter the namespace by globals().update)
+# ruff: noqa: F405, F821  (the table's ops enter the namespace by globals().update)
 
 from __future__ import annotations
 
@@ -17,34 +17,244 @@ from taimatsu import Tensor
 from taimatsu.ops import namespaces
 
 from ._sizes import ntuple
+from .functional_loss import *  # noqa: F403
 
-# What the table has takes its place beside the composites below.
-globals().update(namespaces["nn.functional"])
-
-
-def reduced(values: Tensor, reduction: str, size_average=None, reduce=None) -> Tensor:
-    """``values`` themselves, their mean or their sum; ValueError for another ``reduction``."""
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    if reduction == "none":
-        return values
-    if reduction == "mean":
-        return values.mean()
-    if reduction == "sum":
-        return values.sum()
-    raise ValueError(f"{reduction} is not a valid value for reduction")
-
-
-def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
-    """The reduction that the deprecated ``size_average`` and ``reduce`` ask for."""
-    if size_average is None and reduce is None:
-        return reduction
-    warnings.warn(
-        "loss: size_average and reduce are deprecated; use reduction='none', 'mean' or 'sum'",
-        stacklevel=4,
+# What the table has takes its place here; names of the top level that are known here too as well.
+_ops = namespaces["nn.functional"]
+globals().update(_ops)
+globals().update({
+    name: getattr(torch, name)
+    for name in (
+        "celu_", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+        "conv_transpose3d", "hardshrink", "relu_", "selu_", "sigmoid", "tanh",
     )
-    if reduce is False:
-        return "none"
-    return "sum" if size_average is False else "mean"
+})  # fmt: skip
+
+
+# ---- activations that can write to their input --------------------------------------------------
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(0, x)."""
+    return torch.relu_(input) if inplace else torch.relu(input)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """scale * (max(0, x) + min(0, alpha * (exp(x) - 1)))."""
+    return torch.selu_(input) if inplace else torch.selu(input)
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
+    return torch.celu_(input, alpha) if inplace else torch.celu(input, alpha)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """min(max(0, x), 6)."""
+    return _ops["relu6_" if inplace else "relu6"](input)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * sigmoid(x)."""
+    return _ops["silu_" if inplace else "silu"](input)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * tanh(softplus(x))."""
+    return _ops["mish_" if inplace else "mish"](input)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """relu6(x + 3) / 6."""
+    return _ops["hardsigmoid_" if inplace else "hardsigmoid"](input)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x * relu6(x + 3) / 6."""
+    return _ops["hardswish_" if inplace else "hardswish"](input)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x if x > 0 else alpha * (exp(x) - 1)."""
+    return _ops["elu_" if inplace else "elu"](input, alpha)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x if x > 0 else negative_slope * x."""
+    return _ops["leaky_relu_" if inplace else "leaky_relu"](input, negative_slope)
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """x limited to [min_val, max_val]."""
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    return _ops["hardtanh_" if inplace else "hardtanh"](input, min_val, max_val)
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x if x > threshold else value."""
+    return _ops["threshold_" if inplace else "threshold"](input, threshold, value)
+
+
+def rrelu(
+    input: Tensor,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """x if x > 0 else a * x, a from U(lower, upper) for each element in training, else the mean."""
+    slope: Any = (lower + upper) / 2
+    if training:
+        slope = torch.empty_like(input).uniform_(lower, upper)
+    return _into(input, torch.where(input > 0, input, input * slope), inplace)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x if x > 0 else weight * x, one weight or one for each channel (dim 1)."""
+    channels = input.size(1) if input.dim() > 1 else 1
+    if weight.numel() not in (1, channels):
+        raise RuntimeError(
+            f"prelu: needs one weight or as many as channels; got {weight.numel()} for input of "
+            f"shape {tuple(input.shape)}"
+        )
+    if weight.numel() == 1:
+        weight = weight.reshape(())
+    else:
+        weight = weight.reshape(-1, *[1] * (input.dim() - 2))
+    return torch.where(input > 0, input, weight * input)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """a * sigmoid(b), a and b the halves of the input along ``dim``."""
+    if input.dim() == 0:
+        raise RuntimeError("glu does not support 0-dimensional tensors")
+    if input.size(dim) % 2:
+        raise RuntimeError(
+            f"glu: the size of dim {dim} must be even; got shape {tuple(input.shape)}"
+        )
+    a, b = input.chunk(2, dim)
+    return a * torch.sigmoid(b)
+
+
+# ---- along a dim --------------------------------------------------------------------------------
+
+
+def _implicit_dim(name: str, n_dims: int) -> int:
+    """The dim of a softmax that was not given one: 0 for 0, 1 or 3 dims, else 1; deprecated."""
+    warnings.warn(
+        f"{name}: the implicit choice of dim is deprecated; give dim explicitly", stacklevel=4
+    )
+    return 0 if n_dims in (0, 1, 3) else 1
+
+
+def _along(function: Callable, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
+    if dim is None:
+        dim = _implicit_dim(function.__name__, input.dim())
+    return function(input if dtype is None else input.to(dtype), dim)
+
+
+def softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """exp(x) / sum(exp(x)) along ``dim``, after conversion to ``dtype``."""
+    return _along(torch.softmax, input, dim, dtype)
+
+
+def log_softmax(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """log(softmax(x)) along ``dim``, after conversion to ``dtype``."""
+    return _along(torch.log_softmax, input, dim, dtype)
+
+
+def softmin(
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+) -> Tensor:
+    """softmax(-x) along ``dim``, after conversion to ``dtype``."""
+    return _along(torch.softmax, -input, dim, dtype)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Classes (*) of int64 as rows (*, num_classes): a 1 at the class, else 0."""
+    if tensor.dtype != torch.int64:
+        raise RuntimeError(f"one_hot: classes must be int64; got {tensor.dtype}")
+    if num_classes == -1:
+        if tensor.numel() == 0:
+            raise RuntimeError("one_hot: num_classes can't be found from a tensor of no elements")
+        num_classes = int(tensor.max()) + 1
+    if num_classes <= 0:
+        raise RuntimeError(f"one_hot: num_classes must be positive; got {num_classes}")
+    if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < num_classes:
+        raise RuntimeError(
+            f"one_hot: classes must be in [0, {num_classes}); got {int(tensor.min())} to "
+            f"{int(tensor.max())}"
+        )
+    out = torch.zeros((*tensor.shape, num_classes), dtype=torch.int64, device=tensor.device)
+    return out.scatter_(-1, tensor.unsqueeze(-1), 1)
+
+
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Rows of ``weight`` (n, d) by index: (*) -> (*, d).
+
+    The row ``padding_idx`` gets no gradient. With ``max_norm`` the rows that are used are first
+    scaled down in place to that norm. Raises IndexError for an index outside of the table.
+    """
+    n = weight.size(0)
+    if padding_idx is not None:
+        if not -n <= padding_idx < n:
+            raise AssertionError(f"embedding: {n} rows have no padding_idx {padding_idx}")
+        padding_idx %= n
+    if max_norm is not None:
+        with torch.no_grad():
+            used = input.reshape(-1).unique()
+            rows = weight[used]
+            norms = torch.linalg.vector_norm(rows, norm_type, 1, keepdim=True)
+            scale = torch.where(norms > max_norm, max_norm / (norms + 1e-7), torch.ones_like(norms))
+            weight[used] = rows * scale
+    index = -1 if padding_idx is None else padding_idx
+    return torch.embedding(weight, input, index, scale_grad_by_freq, sparse)
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise (N, C, *) over groups of channels, then scale and shift each channel."""
+    if input.dim() < 2:
+        raise RuntimeError(
+            f"group_norm: Expected at least 2 dimensions; got shape {tuple(input.shape)}"
+        )
+    n, channels, *rest = input.shape
+    if num_groups <= 0 or channels % num_groups:
+        raise RuntimeError(
+            "group_norm: Expected number of channels in input to be divisible by num_groups; got "
+            f"{channels} and {num_groups}"
+        )
+    if n * channels // num_groups * math.prod(rest) == n:
+        raise ValueError(
+            "Expected more than 1 value per channel when training, got input size "
+            f"{list(input.shape)}"
+        )
+    rows = input.reshape(n, num_groups, -1)
+    out = layer_norm(rows, rows.shape[-1:], None, None, eps).reshape(input.shape)
+    shape = (1, channels, *[1] * len(rest))
+    if weight is not None:
+        out = out * weight.reshape(shape)
+    return out if bias is None else out + bias.reshape(shape)
 
 
 def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
@@ -249,11 +459,12 @@ def instance_norm(
     return out.reshape(input.shape)
 
 
-def pairwise_distance(
-    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Tensor:
-    """The p-norm of x1 - x2 + eps along the last dim."""
-    return torch.linalg.vector_norm(x1 - x2 + eps, p, -1, keepdim=keepdim)
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along ``dim``; the inputs broadcast."""
+    x1, x2 = torch.broadcast_tensors(x1, x2)
+    norm1 = torch.linalg.vector_norm(x1, 2, dim, keepdim=True).clamp_min(eps)
+    norm2 = torch.linalg.vector_norm(x2, 2, dim, keepdim=True).clamp_min(eps)
+    return ((x1 / norm1) * (x2 / norm2)).sum(dim)
 
 
 def lp_pool1d(
@@ -301,196 +512,3 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     products = (rows1.unsqueeze(2) * rows2.unsqueeze(1)).reshape(-1, n1 * n2)
     out = linear(products, weight.reshape(out_features, n1 * n2), bias)
     return out.reshape(*input1.shape[:-1], out_features)
-
-
-# ---- losses -------------------------------------------------------------------------------------
-
-
-def margin_ranking_loss(
-    input1: Tensor,
-    input2: Tensor,
-    target: Tensor,
-    margin: float = 0,
-    size_average=None,
-    reduce=None,
-    reduction: str = "mean",
-) -> Tensor:
-    """max(0, -target * (input1 - input2) + margin)."""
-    if input1.dim() != input2.dim() or input1.dim() != target.dim():
-        raise RuntimeError(
-            "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
-            f"input1: {input1.size()}, input2: {input2.size()}, target: {target.size()} "
-        )
-    loss = (-target * (input1 - input2) + margin).clamp_min(0)
-    return reduced(loss, reduction, size_average, reduce)
-
-
-def hinge_embedding_loss(
-    input: Tensor,
-    target: Tensor,
-    margin: float = 1.0,
-    size_average=None,
-    reduce=None,
-    reduction: str = "mean",
-) -> Tensor:
-    """input where target is 1, max(0, margin - input) where it is -1."""
-    zeros = torch.zeros_like(input)
-    far = torch.where(target == 1, zeros, (margin - input).clamp_min(0))
-    near = torch.where(target == -1, zeros, input)
-    return reduced(far + near, reduction, size_average, reduce)
-
-
-def cosine_embedding_loss(
-    input1: Tensor,
-    input2: Tensor,
-    target: Tensor,
-    margin: float = 0,
-    size_average=None,
-    reduce=None,
-    reduction: str = "mean",
-) -> Tensor:
-    """1 - cos where target is 1, max(0, cos - margin) where it is -1."""
-    if target.dim() not in (0, 1):
-        raise RuntimeError(
-            "cosine_embedding_loss: 0D or 1D target tensor expected, multi-target not supported"
-        )
-    if input1.dim() != target.dim() + 1 or input2.dim() != target.dim() + 1:
-        raise RuntimeError(
-            f"cosine_embedding_loss: inputs must have one dimension more than the target "
-            f"{tuple(target.shape)}; got {tuple(input1.shape)}, {tuple(input2.shape)}"
-        )
-    tiny = 1e-12
-    dot = (input1 * input2).sum(-1)
-    squares1 = (input1 * input1).sum(-1) + tiny
-    squares2 = (input2 * input2).sum(-1) + tiny
-    cos = dot / (squares1 * squares2).sqrt()
-    zeros = torch.zeros_like(cos)
-    near = torch.where(target == 1, 1 - cos, zeros)
-    far = torch.where(target == -1, (cos - margin).clamp_min(0), zeros)
-    return reduced(near + far, reduction, size_average, reduce)
-
-
-def poisson_nll_loss(
-    input: Tensor,
-    target: Tensor,
-    log_input: bool = True,
-    full: bool = False,
-    size_average=None,
-    eps: float = 1e-8,
-    reduce=None,
-    reduction: str = "mean",
-) -> Tensor:
-    """exp(x) - y x, or x - y log(x + eps); ``full`` adds Stirling's approximation of log(y!)."""
-    if log_input:
-        loss = input.exp() - target * input
-    else:
-        loss = input - target * (input + eps).log()
-    if full:
-        stirling = target * target.log() - target + 0.5 * (2 * math.pi * target).log()
-        loss = loss + stirling.masked_fill(target <= 1, 0)
-    return reduced(loss, reduction, size_average, reduce)
-
-
-def gaussian_nll_loss(
-    input: Tensor,
-    target: Tensor,
-    var: Any,
-    full: bool = False,
-    eps: float = 1e-6,
-    reduction: str = "mean",
-) -> Tensor:
-    """(log v + (x - y)^2 / v) / 2 with v = max(var, eps); ``full`` adds log(2 pi) / 2.
-
-    ``var``: a number, or a tensor of the input's shape, with or without the last dim, or
-    with size 1 in one dim. Raises ValueError if it is negative or has another shape.
-    """
-    if not isinstance(var, Tensor):
-        if var < 0:
-            raise ValueError("var has negative entry/entries")
-        var = torch.full_like(input, var)
-    elif (var < 0).any():
-        raise ValueError("var has negative entry/entries")
-    if var.size() != input.size():
-        if input.size()[:-1] == var.size():
-            var = var.unsqueeze(-1)
-        elif input.dim() != var.dim() or [
-            v for n, v in zip(input.size(), var.size(), strict=True) if n != v
-        ] != [1]:
-            raise ValueError("var is of incorrect size")
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(reduction + " is not valid")
-    with torch.no_grad():
-        clamped = var.clone().clamp_(min=eps)
-    var = var + (clamped - var).detach()  # the value of the clamped, the gradient of the given
-    loss = 0.5 * (var.log() + (input - target) ** 2 / var)
-    if full:
-        loss = loss + 0.5 * math.log(2 * math.pi)
-    return reduced(loss, reduction)
-
-
-def multilabel_soft_margin_loss(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average=None,
-    reduce=None,
-    reduction: str = "mean",
-) -> Tensor:
-    """The mean over classes (last dim) of the binary cross entropy of sigmoid(input)."""
-    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
-    if weight is not None:
-        loss = loss * weight
-    return reduced(loss.mean(-1), reduction, size_average, reduce)
-
-
-def triplet_margin_loss(
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    margin: float = 1.0,
-    p: float = 2,
-    eps: float = 1e-6,
-    swap: bool = False,
-    size_average=None,
-    reduce=None,
-    reduction: str = "mean",
-) -> Tensor:
-    """max(0, |a - p| - |a - n| + margin) with the p-norm along the last dim."""
-    if margin <= 0:
-        raise ValueError(f"margin must be greater than 0, got {margin}")
-    return triplet_margin_with_distance_loss(
-        anchor,
-        positive,
-        negative,
-        distance_function=lambda x, y: pairwise_distance(x, y, p, eps),
-        margin=margin,
-        swap=swap,
-        reduction=legacy_reduction(size_average, reduce, reduction),
-    )
-
-
-def triplet_margin_with_distance_loss(
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    *,
-    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
-    margin: float = 1.0,
-    swap: bool = False,
-    reduction: str = "mean",
-) -> Tensor:
-    """`triplet_margin_loss` with any distance (None: `pairwise_distance`)."""
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{reduction} is not a valid value for reduction")
-    if margin <= 0:
-        raise ValueError(f"margin must be greater than 0, got {margin}")
-    if not anchor.dim() == positive.dim() == negative.dim():
-        raise RuntimeError(
-            "triplet_margin_loss: anchor, positive and negative must have as many dimensions; got "
-            f"{anchor.dim()}D, {positive.dim()}D, {negative.dim()}D"
-        )
-    distance = pairwise_distance if distance_function is None else distance_function
-    near, far = distance(anchor, positive), distance(anchor, negative)
-    if swap:
-        far = torch.minimum(far, distance(positive, negative))
-    return reduced((margin + near - far).clamp_min(0), reduction)

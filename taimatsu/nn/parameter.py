@@ -41,6 +41,8 @@ class Parameter(Tensor, metaclass=_Marked):
     """
 
     _mark = "_is_param"
+    # What ops make of a parameter is a plain tensor, at a plain tensor's speed.
+    __torch_function__ = torch._core._disabled_torch_function_impl
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:

@@ -35,7 +35,7 @@ def register(entries: list[Op]) -> None:
         if not name.endswith("_"):
             public[name] = _core.function(name, ops, "plain", doc)
         inplace = [op for op in ops if op.inplace]
-        if inplace and (module or len(inplace[0].schema.split(",")) == 1):
+        if inplace and (not inplace[0].method or "," not in inplace[0].schema):
             public[name + "_"] = _core.function(name + "_", inplace, "inplace", doc)
     for name, ops in methods.items():
         _core.method(name, ops, "plain", ops[0].doc or "")

@@ -53,7 +53,7 @@ def _real(x):
     return x.real if x.is_complex() else x
 
 
-# ---- Cholesky -----------------------------------------------------------------------------------
+# ---- Cholesky ----------------------------------------------------------------------------------
 
 _cholesky = native("_cholesky(Tensor A, bool upper) -> (Tensor L, Tensor info)", **_HIDDEN,
                    doc="L with A = L L^H, or U with A = U^H U.")
@@ -121,7 +121,7 @@ def cholesky_inverse(self, upper):
     return cholesky_solve(_eye(self), self, upper)
 
 
-# ---- LU and linear systems --------------------------------------------------------------------------
+# ---- LU and linear systems ---------------------------------------------------------------------
 
 _lu_factor = native("_lu_factor(Tensor A) -> (Tensor LU, Tensor pivots, Tensor info)", **_HIDDEN,
                     doc="Both triangular factors in one matrix, and the rows exchanged.")
@@ -360,7 +360,7 @@ def triangular_solve(self, A, upper, transpose, unitriangular):
     return solution, A.clone()
 
 
-# ---- Determinants ---------------------------------------------------------------------------------
+# ---- Determinants ------------------------------------------------------------------------------
 
 
 def _permutation_sign(pivots):
@@ -390,8 +390,9 @@ def slogdet_method(self):
 def _slogdet(A):
     LU, pivots, _ = _lu_factor(_square("linalg.slogdet", A))
     diagonal = _diagonal(LU)
-    sign = diagonal.sgn() if A.is_complex() else diagonal.sign()
-    return sign.prod(-1) * _permutation_sign(pivots), diagonal.abs().log().sum(-1)
+    size = diagonal.abs()
+    sign = diagonal / (size + (size == 0))
+    return sign.prod(-1) * _permutation_sign(pivots), size.log().sum(-1)
 
 
 def _square(name, A):
@@ -435,7 +436,7 @@ def logdet(self):
     return logabs + sign.log()
 
 
-# ---- QR -----------------------------------------------------------------------------------------
+# ---- QR ----------------------------------------------------------------------------------------
 
 _qr = native("_qr(Tensor A, bool complete) -> (Tensor Q, Tensor R)", **_HIDDEN,
              doc="Q with orthonormal columns and an upper triangle R, A = Q R.")
@@ -486,7 +487,7 @@ def qr_method(self, some):
     return _qr(self, not some)
 
 
-# ---- Singular values ------------------------------------------------------------------------------
+# ---- Singular values ---------------------------------------------------------------------------
 
 _svd = native(
     "_svd(Tensor A, bool full_matrices, bool compute_uv)"
@@ -572,7 +573,7 @@ def svd_method(self, some, compute_uv):
     return U, S, _adjoint(Vh)
 
 
-# ---- Eigenvalues ----------------------------------------------------------------------------------
+# ---- Eigenvalues -------------------------------------------------------------------------------
 
 _eigh = native(
     "_eigh(Tensor A, bool upper, bool compute_v) -> (Tensor values, Tensor vectors, Tensor info)",
@@ -633,7 +634,7 @@ def _(g_values, g_vectors, A, values, vectors):
         by_vectors = matmul(_adjoint(vectors), g_vectors)
         # Vectors have unit length: what would change it flows back nowhere.
         along = matmul(_adjoint(vectors), vectors * _diagonal(by_vectors).real.unsqueeze(-2))
-        by_vectors = (by_vectors - along) * _inverse_distance(values).conj()
+        by_vectors = (by_vectors - along) * _inverse_distance(values).conj_physical()
         inner = by_vectors if inner is None else inner + by_vectors
     if inner is None:
         return None
@@ -655,7 +656,7 @@ def eigvals(A):
     return eig(A)[0]
 
 
-# ---- What follows ---------------------------------------------------------------------------------
+# ---- What follows ------------------------------------------------------------------------------
 
 
 def _tolerance(S, atol, rtol, shape):

@@ -7,11 +7,11 @@ from .table import composite, native
 
 def _adjoint(x):
     """The conjugate transpose of the last two dims."""
-    return x.mT.conj() if x.is_complex() else x.mT
+    return x.mT.conj_physical() if x.is_complex() else x.mT
 
 
 def _conj(x):
-    return x.conj() if x.is_complex() else x
+    return x.conj_physical() if x.is_complex() else x
 
 
 def _times(x, factor):
@@ -126,7 +126,7 @@ def _matmul_by_self(g, self, other):
     if other.dim() == 1:
         return g.unsqueeze(-1) * _conj(other)
     if self.dim() == 1:
-        return other.conj().matmul(g.unsqueeze(-1)).squeeze(-1)
+        return other.conj_physical().matmul(g.unsqueeze(-1)).squeeze(-1)
     return g.matmul(_adjoint(other))
 
 

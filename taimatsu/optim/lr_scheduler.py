@@ -496,7 +496,7 @@ class _Combined(LRScheduler):
                 raise TypeError(f"{name} at index {i} should have `optimizer` as its attribute.")
             optimizer = optimizer or scheduler.optimizer
             if isinstance(scheduler, ReduceLROnPlateau):
-                raise ValueError(f"{name}: does not support ReduceLROnPlateau, which needs a metric")
+                raise ValueError(f"{name}: ReduceLROnPlateau needs a metric and can't be combined")
             if scheduler.optimizer is not optimizer:
                 raise ValueError(
                     f"{name}: all schedulers must belong to one optimizer, but the one at index "

@@ -10,7 +10,6 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any
 
-import taimatsu as torch
 from taimatsu import Tensor
 from taimatsu.utils.hooks import RemovableHandle
 
@@ -336,7 +335,9 @@ def check_lr(lr: Any, foreach: bool | None = None) -> None:
     """ValueError if the learning rate is negative, or a tensor of more than one element."""
     if isinstance(lr, Tensor):
         if foreach:
-            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+            raise ValueError(
+                "lr as a Tensor is not supported for capturable=False and foreach=True"
+            )
         if lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
     if not lr >= 0.0:

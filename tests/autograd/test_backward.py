@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+
 import taimatsu as torch
 from taimatsu.autograd import backward, grad
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import taimatsu as torch
 from taimatsu.autograd import Function, functional, gradcheck, gradgradcheck
 from taimatsu.autograd.gradcheck import GradcheckError
@@ -43,7 +44,7 @@ class WrongSecond(Function):
 def test_gradcheck_tells_right_from_wrong(fast):
     x = leaf(0.5, -1.5, 2.0)
     assert gradcheck(lambda x: (x * x, x.exp()), (x,), fast_mode=fast)
-    with pytest.raises(GradcheckError, match="Jacobian mismatch for output 0 with respect to input 0"):
+    with pytest.raises(GradcheckError, match="Jacobian mismatch for output 0 with respect"):
         gradcheck(Wrong.apply, (x,), fast_mode=fast)
     assert not gradcheck(Wrong.apply, (x,), fast_mode=fast, raise_exception=False)
     assert gradcheck(Wrong.apply, (x,), fast_mode=fast, rtol=0.05)

@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import pytest
+
 import taimatsu as torch
 from taimatsu.autograd import Function, grad, gradcheck, gradgradcheck
 from taimatsu.autograd.function import once_differentiable

@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import pytest
+
 import taimatsu as torch
 from taimatsu.autograd.graph import get_gradient_edge, register_multi_grad_hook
 

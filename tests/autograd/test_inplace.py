@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-import taimatsu as torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import taimatsu as torch
 from taimatsu.autograd import grad, gradcheck, gradgradcheck
 
 
@@ -90,19 +91,10 @@ def test_a_written_input_is_reported_with_the_op_that_wrote():
 def test_a_written_output_is_reported_with_its_node():
     x = leaf(3)
     y = x.exp()
-    y.zero_()
+    z = y + 1  # needs y's node, not y
+    y.add_(1)
     with pytest.raises(RuntimeError, match="output 0 of ExpBackward0, is at version 1"):
-        y.sum().backward() if y.grad_fn.name() == "ExpBackward0" else grad(
-            y.sum() + 0, x, allow_unused=True
-        )
-        z = x.exp()
-        s = z.sum()
-        z.add_(1)
-        s.backward()
-        z2 = x.exp()
-        w = z2 * 1
-        z2.add_(1)
-        w.sum().backward()
+        z.sum().backward()
 
 
 def test_a_write_through_a_view_is_seen_too():
@@ -140,7 +132,7 @@ def test_a_leaf_written_under_no_grad():
 def test_a_leaf_that_requires_grad():
     x = leaf(4)
     before = x.detach().clone()
-    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used in an"):
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used"):
         x.add_(1)
     with pytest.raises(RuntimeError, match="a view of a leaf Variable that requires grad"):
         x[0] = 1
@@ -153,10 +145,10 @@ def test_a_leaf_that_requires_grad():
 def test_one_of_several_views():
     x = leaf(4) * 1
     a, b = x.split(2)
-    with pytest.raises(RuntimeError, match="is the output of a function that returns multiple views"):
+    with pytest.raises(RuntimeError, match="output of a function that returns multiple views"):
         a.mul_(2)
     x.mul_(2)
-    with pytest.raises(RuntimeError, match="its base or another view of its base has been modified"):
+    with pytest.raises(RuntimeError, match="its base or another view of its base has been"):
         _ = b.grad_fn
 
 
@@ -164,7 +156,7 @@ def test_a_view_made_under_no_grad():
     x = leaf(4) * 1
     with torch.no_grad():
         v = x[:2]
-    with pytest.raises(RuntimeError, match="A view was created in no_grad mode and is being modified"):
+    with pytest.raises(RuntimeError, match="A view was created in no_grad mode and is being"):
         v.mul_(2)
     with torch.no_grad():
         v.mul_(2)
@@ -284,10 +276,10 @@ def test_gradients_of_views_are_those_of_the_linear_map(name):
     assert left == pytest.approx(right, rel=1e-12)
 
 
-WRITABLE = [n for n in VIEWS if not any(k in n for k in ("expand", "overlap", "unfold", "un", "split"))]
+REFUSED = ("expand", "overlap", "unfold", "unbind", "split", "reshape")
 
 
-@pytest.mark.parametrize("name", [n for n in WRITABLE if "reshape" not in n])
+@pytest.mark.parametrize("name", [n for n in VIEWS if not any(word in n for word in REFUSED)])
 def test_writes_through_views_double_backward(name):
     view = VIEWS[name]
 
@@ -298,8 +290,9 @@ def test_writes_through_views_double_backward(name):
         view(y).add_(v.sum())
         return y * y
 
-    assert gradcheck(f, (leaf(3, 4), torch.tensor(1.3, dtype=torch.float64, requires_grad=True)))
-    assert gradgradcheck(f, (leaf(3, 4), torch.tensor(1.3, dtype=torch.float64, requires_grad=True)))
+    w = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(f, (leaf(3, 4), w))
+    assert gradgradcheck(f, (leaf(3, 4), w))
 
 
 def test_complex_views():
@@ -314,8 +307,8 @@ def test_complex_views():
 
 # ---- random programs ----------------------------------------------------------------------------
 # A program is a list of steps on a (4, 6) buffer: writes through views of it, reads of what views
-# made earlier see now. The oracle executes it with no views and no writes: a buffer is a tuple of
-# scalars' formulas, here a pure function on index arrays with where().
+# made earlier see now. The oracle executes it with no views and no writes: a view is an array of
+# positions in the buffer, and a write makes a new buffer by where().
 
 ROWS, COLUMNS = 4, 6
 SLOTS = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
@@ -336,10 +329,11 @@ def contiguous(t):
 
 
 WRITE_STEPS = ("add_", "mul_", "sin_", "copy_")
+which, k = st.integers(0, 7), st.integers(0, 7)
 step = st.one_of(
-    st.tuples(st.just("view"), st.sampled_from(sorted(VIEW_STEPS)), st.integers(0, 7), st.integers(0, 7)),
-    st.tuples(st.just("write"), st.sampled_from(WRITE_STEPS), st.integers(0, 7), st.integers(0, 7)),
-    st.tuples(st.just("read"), st.just(""), st.integers(0, 7), st.integers(0, 7)),
+    st.tuples(st.just("view"), st.sampled_from(sorted(VIEW_STEPS)), which, k),
+    st.tuples(st.just("write"), st.sampled_from(WRITE_STEPS), which, k),
+    st.tuples(st.just("read"), st.just(""), which, k),
 )
 
 
@@ -359,6 +353,14 @@ def with_writes(program, x, w):
     return base, reads
 
 
+PURE = {
+    "add_": lambda flat, w: flat + w,
+    "mul_": lambda flat, w: flat * w,
+    "sin_": lambda flat, w: flat.sin(),
+    "copy_": lambda flat, w: flat * 0 + w,
+}
+
+
 def without_writes(program, x, w):
     flat = (x * 1.0).reshape(-1)
     views, reads = [SLOTS], []
@@ -373,13 +375,7 @@ def without_writes(program, x, w):
         if kind == "read":
             reads.append((flat * flat * inside).sum() * (k + 1))
             continue
-        new = {
-            "add_": lambda: flat + w[k % 8],
-            "mul_": lambda: flat * w[k % 8],
-            "sin_": lambda: flat.sin(),
-            "copy_": lambda: flat * 0 + w[k % 8],
-        }[name]()
-        flat = torch.where(inside > 0, new, flat)
+        flat = torch.where(inside > 0, PURE[name](flat, w[k % 8]), flat)
     return flat.reshape(ROWS, COLUMNS), reads
 
 

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+
 import taimatsu as torch
 from taimatsu.autograd import graph
 from taimatsu.utils.checkpoint import CheckpointError, checkpoint, checkpoint_sequential

@@ -4,6 +4,7 @@ from collections import Counter, namedtuple
 
 import numpy as np
 import pytest
+
 import taimatsu as torch
 from taimatsu.utils import data
 
@@ -90,10 +91,13 @@ def test_samplers():
 
 def test_default_collate():
     Point = namedtuple("Point", "x y")
-    batch = data.default_collate([
-        {"a": 1, "b": (2.0, "p"), "c": [torch.ones(2), True], "d": Point(np.float32(1), np.ones(2))},
-        {"a": 3, "b": (4.0, "q"), "c": [torch.zeros(2), False], "d": Point(np.float32(2), np.ones(2))},
-    ])  # fmt: skip
+    first, second = Point(np.float32(1), np.ones(2)), Point(np.float32(2), np.ones(2))
+    batch = data.default_collate(
+        [
+            {"a": 1, "b": (2.0, "p"), "c": [torch.ones(2), True], "d": first},
+            {"a": 3, "b": (4.0, "q"), "c": [torch.zeros(2), False], "d": second},
+        ]
+    )
     assert batch["a"].tolist() == [1, 3] and batch["a"].dtype == torch.int64
     assert batch["b"][0].dtype == torch.float64 and batch["b"][1] == ("p", "q")
     assert batch["c"][0].shape == (2, 2) and batch["c"][1].tolist() == [True, False]

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 import pytest
+
 import taimatsu as torch
 from taimatsu import nn
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 import taimatsu as torch
 from taimatsu import nn
 

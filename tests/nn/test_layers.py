@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 import taimatsu as torch
 from taimatsu import nn
 
@@ -164,7 +165,8 @@ def test_embedding():
     assert table.padding_idx == 3 and table.weight[3].tolist() == [0.0] * 3
     index = torch.tensor([[0, 3], [1, 0]])
     out = table(index)
-    np.testing.assert_array_equal(out.detach().numpy(), table.weight.detach().numpy()[index.numpy()])
+    rows = table.weight.detach().numpy()[index.numpy()]
+    np.testing.assert_array_equal(out.detach().numpy(), rows)
     out.sum().backward()
     assert table.weight.grad[:, 0].tolist() == [2.0, 1.0, 0.0, 0.0, 0.0]
     frozen = nn.Embedding.from_pretrained(torch.ones(2, 2))
@@ -178,7 +180,8 @@ def test_losses():
     scores, target = torch.tensor(x), torch.tensor(y)
     close(nn.CrossEntropyLoss()(scores, target), picked.mean())
     close(nn.CrossEntropyLoss(reduction="none")(scores, target), picked)
-    close(nn.CrossEntropyLoss(reduction="sum", ignore_index=2)(scores, target), picked[[0, 2]].sum())
+    ignoring = nn.CrossEntropyLoss(reduction="sum", ignore_index=2)
+    close(ignoring(scores, target), picked[[0, 2]].sum())
     weight = np.array([1.0, 2.0, 3.0], dtype=np.float32)
     weighted = (weight[y] * picked).sum() / weight[y].sum()
     close(nn.CrossEntropyLoss(torch.tensor(weight))(scores, target), weighted)

@@ -7,6 +7,7 @@ import weakref
 from collections import OrderedDict
 
 import pytest
+
 import taimatsu as torch
 from taimatsu import nn
 

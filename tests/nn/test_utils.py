@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 import taimatsu as torch
 from taimatsu import nn
 

@@ -4,6 +4,7 @@ import copy
 import math
 
 import pytest
+
 import taimatsu as torch
 from taimatsu import nn, optim
 from taimatsu.optim.lr_scheduler import (

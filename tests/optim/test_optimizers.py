@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+
 import taimatsu as torch
 from taimatsu import nn, optim
 
