@@ -1,5 +1,6 @@
 # Libraries from Python packages: found through the packages' own list of files (they may lie
-# anywhere on sys.path, as under pip's build isolation), linked, and copied next to the module.
+# anywhere on sys.path, as under pip's build isolation) and copied next to the module, which loads
+# them when it needs them (csrc/cpu/library.h).
 
 # The directory in which the module is built, and which must hold the libraries: the source tree
 # in a developer's build, the build tree on the way to a wheel.
@@ -31,12 +32,14 @@ function(tm_find_library name)
   endif()
 endfunction()
 
-# tm_bundle(<target> <name>): links the library and puts a copy beside the target.
+# tm_bundle(<target> <name>): puts a copy of the library beside the target, which knows the file's
+# name as TM_<NAME>.
 function(tm_bundle target name)
   get_filename_component(file ${${name}_LIBRARY} NAME)
   file(MAKE_DIRECTORY ${TM_MODULE_DIR})
   file(COPY_FILE ${${name}_LIBRARY} ${TM_MODULE_DIR}/${file} ONLY_IF_DIFFERENT)
   target_include_directories(${target} SYSTEM PRIVATE ${${name}_INCLUDE_DIR})
-  target_link_libraries(${target} PRIVATE ${${name}_LIBRARY})
+  string(TOUPPER TM_${name} macro)
+  target_compile_definitions(${target} PRIVATE ${macro}="${file}")
   install(FILES ${${name}_LIBRARY} DESTINATION taimatsu)
 endfunction()

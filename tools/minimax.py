@@ -12,7 +12,6 @@ Needs mpmath.
 from __future__ import annotations
 
 import pathlib
-import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -180,7 +179,9 @@ def trigamma_far(x: mpf) -> mpf:
 DIGAMMA_ROOT = mp.findroot(mp.digamma, 1.4616)
 
 
-def both(name: str, f: Callable, lo: Any, hi: Any, terms: tuple[int, int], weight: Callable) -> dict:
+def both(
+    name: str, f: Callable, lo: Any, hi: Any, terms: tuple[int, int], weight: Callable
+) -> dict[str, Fit]:
     """The same fit for f32 and f64, with different numbers of terms."""
     return {
         f"{name}_{dtype}": Fit(f, mpf(lo), mpf(hi), n, weight, dtype)
@@ -273,7 +274,7 @@ def main(patterns: list[str]) -> None:
             coefficients, error = fit(task)
             print(f"{name:24} {len(coefficients):3} terms  error 2^{mp.nstr(mp.log(error, 2), 4)}")
         lines.append((name, coefficients, error))
-    text = '"""Minimax polynomials, constant term first. Made by tools/minimax.py; don\'t edit."""\n\n'
+    text = '"""Minimax polynomials, constant term first. Made by tools/minimax.py."""\n\n'
     text += "POLYNOMIALS = {\n"
     for name, coefficients, _ in lines:
         text += f'    "{name}": (\n'

@@ -65,14 +65,16 @@ void report_anomaly(Node& n) {
   std::string text = "Error detected in " + name_of(n) + ".";
   Object metadata(metadata_of(n));
   PyObject* stack = PyDict_GetItemString(metadata.get(), kTrace);
-  text += stack ? " Traceback of forward call that caused the error:\n" + to_string(stack)
-                : " No forward pass information available. Enable detect anomaly during forward pass "
-                  "for more information.";
+  text += stack
+              ? " Traceback of forward call that caused the error:\n" + to_string(stack)
+              : " No forward pass information available. Enable detect anomaly during forward pass "
+                "for more information.";
   PyObject* parent = PyDict_GetItemString(metadata.get(), kParent);
   if (parent) {
     PyObject* of = PyDict_GetItemString(metadata_of(*as_node(parent)), kTrace);
     text += "\n\nPrevious calculation was induced by " + name_of(*as_node(parent)) + ".";
-    if (of) text += " Traceback of forward call that induced the previous calculation:\n" + to_string(of);
+    if (of)
+      text += " Traceback of forward call that induced the previous calculation:\n" + to_string(of);
   }
   if (PyErr_WarnEx(PyExc_UserWarning, text.c_str(), 1) < 0) PyErr_Clear();
 }
@@ -84,7 +86,8 @@ void check_nan(Node& n, const TensorRef* inputs) {
     TensorRef nan = call1(kIsNan.get(), {Value(inputs[i])});
     if (read_item(*call1(kAny.get(), {Value(nan)})).as_double() == 0) continue;
     report_anomaly(n);
-    fail(Error::Runtime, "Function '", name_of(n), "' returned nan values in its ", i, "th output.");
+    fail(Error::Runtime, "Function '", name_of(n), "' returned nan values in its ", i,
+         "th output.");
   }
 }
 

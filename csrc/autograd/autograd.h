@@ -42,9 +42,9 @@ struct Edge {
 struct NodeClass {
   // Gradients of the node's inputs (one per edge) from those of its outputs. May take `grads`.
   void (*apply)(Node& n, TensorRef* grads, TensorRef* inputs);
-  void (*release)(Node& n);                             // drops what was saved; may be null
-  int (*traverse)(Node& n, visitproc visit, void* arg); // saved Python objects; may be null
-  void (*destroy)(Node& n);                             // frees the payload; may be null
+  void (*release)(Node& n);                              // drops what was saved; may be null
+  int (*traverse)(Node& n, visitproc visit, void* arg);  // saved Python objects; may be null
+  void (*destroy)(Node& n);                              // frees the payload; may be null
 };
 
 // One output of the recorded call: what its gradient must look like, and the gradient as far as
@@ -68,15 +68,15 @@ struct Node {
   PyObject* dict;
   PyObject* weakrefs;
   const NodeClass* cls;
-  uint64_t sequence;         // creation order: whatever a node's edges lead to is older
-  struct NodeHooks* hooks;   // owned; null for most
-  void* payload;             // by class
-  struct Run* run;           // the backward pass that has gradients in `outputs`
-  Edge* edges;               // one per input that requires grad
+  uint64_t sequence;        // creation order: whatever a node's edges lead to is older
+  struct NodeHooks* hooks;  // owned; null for most
+  void* payload;            // by class
+  struct Run* run;          // the backward pass that has gradients in `outputs`
+  Edge* edges;              // one per input that requires grad
   NodeOutput* outputs;
   uint32_t n_edges, n_outputs;
-  bool released;             // what was saved is gone
-  bool pooled;               // made by new_node
+  bool released;  // what was saved is gone
+  bool pooled;    // made by new_node
   Edge inline_edges[2];
   NodeOutput inline_output;
 };

@@ -44,7 +44,8 @@ PyObject* run(PyObject* roots_object, PyObject* grads_object, PyObject* inputs_o
   if (!want_results) {
     for (Tensor* t : inputs) {  // gradients of non-leaves go to `grad` too
       if (t->requires_grad || !requires_grad(*t)) continue;
-      Object done = Object::steal(checked(PyObject_CallMethod(t->object(), "retain_grad", nullptr)));
+      Object done =
+          Object::steal(checked(PyObject_CallMethod(t->object(), "retain_grad", nullptr)));
     }
   }
   backward(roots, grads, retain, create, inputs, !want_results, want_results ? &results : nullptr,
@@ -90,7 +91,9 @@ PyObject* run_backward(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObj
 PyObject* run_grad(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const Signature signature{
       "run_grad",
-      {"outputs", "inputs", "grad_outputs", "retain_graph", "create_graph", "allow_unused"}, 6, 2};
+      {"outputs", "inputs", "grad_outputs", "retain_graph", "create_graph", "allow_unused"},
+      6,
+      2};
   return guard([&] {
     PyObject* v[6];
     signature.unpack(args, nargs, kwnames, v);
@@ -105,7 +108,8 @@ PyObject* py_gradient_edge(PyObject*, PyObject* o) {
     GradMode on(true);
     Edge e = gradient_edge(*as_tensor(o));
     if (!e.node) {
-      fail(Error::Runtime, "It is not possible to get the gradient edge for a Tensor that does not "
+      fail(Error::Runtime,
+           "It is not possible to get the gradient edge for a Tensor that does not "
            "require gradients");
     }
     return checked(Py_BuildValue("(OI)", &e.node->ob_base, e.slot));
@@ -170,7 +174,8 @@ PyObject* is_anomaly_check_nan_enabled(PyObject*, PyObject*) { return boolean(an
 
 PyMethodDef functions[] = {
     {"run_backward", method(run_backward), METH_FASTCALL | METH_KEYWORDS,
-     "run_backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None)\n"
+     "run_backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, "
+     "inputs=None)\n"
      "--\n\nAccumulate the gradients of `tensors` into the leaves, or into `inputs` only."},
     {"run_grad", method(run_grad), METH_FASTCALL | METH_KEYWORDS,
      "run_grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False,\n"
@@ -189,7 +194,8 @@ PyMethodDef functions[] = {
     {"pop_saved_tensors_hooks", py_pop_saved_hooks, METH_NOARGS,
      "pop_saved_tensors_hooks()\n--\n\nRemove the hooks that were pushed last."},
     {"disable_saved_tensors_hooks", py_disable_saved_hooks, METH_O,
-     "disable_saved_tensors_hooks(message)\n--\n\nMake pushing hooks an error with this message, or\n"
+     "disable_saved_tensors_hooks(message)\n--\n\nMake pushing hooks an error with this message, "
+     "or\n"
      "with None allow it again; gives the message before."},
     {"set_anomaly_enabled", method(set_anomaly), METH_FASTCALL,
      "set_anomaly_enabled(enabled, check_nan)\n--\n\nSet anomaly mode for this thread."},
@@ -204,7 +210,8 @@ PyMethodDef backward_method[] = {
     {"backward", method(tensor_backward), METH_FASTCALL | METH_KEYWORDS,
      "backward(gradient=None, retain_graph=None, create_graph=False, inputs=None)\n--\n\n"
      "Add the gradient of this tensor with respect to the leaves of the graph to their `grad`.\n\n"
-     "gradient      the gradient of what comes after, of this tensor's sizes; None: 1, for a scalar\n"
+     "gradient      the gradient of what comes after, of this tensor's sizes; None: 1, for a "
+     "scalar\n"
      "retain_graph  keep what was saved, so that backward can run again [create_graph]\n"
      "create_graph  record the backward pass itself, for higher derivatives\n"
      "inputs        accumulate only into these tensors\n\n"

@@ -136,7 +136,8 @@ struct Run {
       found.push_back(n);
       for (uint32_t i = 0; i < n->n_edges; ++i) see(n->edges[i].node.get());
     }
-    std::sort(found.begin(), found.end(), [](Node* a, Node* b) { return a->sequence < b->sequence; });
+    std::sort(found.begin(), found.end(),
+              [](Node* a, Node* b) { return a->sequence < b->sequence; });
     for (Node* n : found) {
       for (uint32_t i = 0; i < n->n_edges; ++i) {
         if (wanted->count(n->edges[i].node.get())) {
@@ -249,11 +250,11 @@ void fit_gradient(TensorRef& g, Node& target, uint32_t slot, const Node& from, u
            index, " - got a gradient of dtype ", info(g->dtype).name, " for one of ",
            info(o.dtype).name);
     }
-    g = cast_to(*g, o.dtype);
+    g = to_dtype(*g, o.dtype);  // of complex numbers the real part
   }
   if (g->device() != o.device && g->device().type != o.device.type) {
-    fail(Error::Runtime, "Function ", name_of(from), " returned an invalid gradient at index ", index,
-         " - expected device ", o.device.str(), " but got ", g->device().str());
+    fail(Error::Runtime, "Function ", name_of(from), " returned an invalid gradient at index ",
+         index, " - expected device ", o.device.str(), " but got ", g->device().str());
   }
 }
 
@@ -276,10 +277,11 @@ TensorRef root_gradient(Tensor& root, Tensor* given, int64_t index) {
          format(root.sizes()), ").");
   }
   if (is_complex(given->dtype) != is_complex(root.dtype)) {
-    fail(Error::Runtime, "For complex Tensors, both grad_output and output are required to have the "
-         "same dtype. Mismatch in dtype: grad_output[", index, "] has a dtype of ",
-         info(given->dtype).name, " and output[", index, "] has a dtype of ", info(root.dtype).name,
-         ".");
+    fail(Error::Runtime,
+         "For complex Tensors, both grad_output and output are required to have the "
+         "same dtype. Mismatch in dtype: grad_output[",
+         index, "] has a dtype of ", info(given->dtype).name, " and output[", index,
+         "] has a dtype of ", info(root.dtype).name, ".");
   }
   return TensorRef(given);
 }
@@ -342,7 +344,8 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
   if (results && !allow_unused) {
     for (size_t i = 0; i < results->size(); ++i) {
       if ((*results)[i]) continue;
-      fail(Error::Runtime, "The differentiated Tensor at index ", i, " appears to not have been used "
+      fail(Error::Runtime, "The differentiated Tensor at index ", i,
+           " appears to not have been used "
            "in the graph. Set allow_unused=True if this is the desired behavior.");
     }
   }

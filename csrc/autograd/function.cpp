@@ -14,10 +14,10 @@ namespace {
 struct FunctionRecord {
   Object to_save, dirty, non_differentiable, needs_input_grad;  // tuples
   std::vector<SavedTensor> saved;
-  std::vector<bool> is_tensor;       // of each argument of apply
-  std::vector<uint32_t> edge_args;   // which argument an edge belongs to
+  std::vector<bool> is_tensor;      // of each argument of apply
+  std::vector<uint32_t> edge_args;  // which argument an edge belongs to
   bool materialize = true;
-  bool keeps = false;                // something was saved
+  bool keeps = false;  // something was saved
 };
 
 FunctionRecord& record_of(Node& n) { return *static_cast<FunctionRecord*>(n.payload); }
@@ -41,7 +41,8 @@ int traverse(Node& n, visitproc visit, void* arg) {
 
 void destroy(Node& n) { delete static_cast<FunctionRecord*>(std::exchange(n.payload, nullptr)); }
 
-// ---- Backward -----------------------------------------------------------------------------------------
+// ---- Backward
+// -----------------------------------------------------------------------------------------
 
 Object gradients_for_python(Node& n, const FunctionRecord& r, TensorRef* grads) {
   for (uint32_t i = 0; i < n.n_outputs; ++i) {
@@ -66,21 +67,23 @@ void apply_function(Node& n, TensorRef* grads, TensorRef* inputs) {
   Object backward = Object::steal(checked(PyObject_GetAttrString(cls.get(), "backward")));
   Object got = Object::steal(checked(PyObject_Call(backward.get(), args.get(), nullptr)));
   if (!PyTuple_Check(got.get())) {
-    got = Object::steal(checked(PyList_Check(got.get()) ? PyList_AsTuple(got.get())
-                                                        : PyTuple_Pack(1, got.get())));
+    got = Object::steal(
+        checked(PyList_Check(got.get()) ? PyList_AsTuple(got.get()) : PyTuple_Pack(1, got.get())));
   }
   const size_t expected = r.is_tensor.size();
   size_t count = static_cast<size_t>(PyTuple_Size(got.get()));
   while (count > expected && PyTuple_GetItem(got.get(), count - 1) == Py_None) --count;
   if (count != expected) {
-    fail(Error::Runtime, "function ", name_of(n), " returned an incorrect number of gradients (expected ",
-         expected, ", got ", count, ")");
+    fail(Error::Runtime, "function ", name_of(n),
+         " returned an incorrect number of gradients (expected ", expected, ", got ", count, ")");
   }
   for (size_t i = 0, e = 0; i < expected; ++i) {
     PyObject* g = PyTuple_GetItem(got.get(), i);
     if (g != Py_None && !r.is_tensor[i]) {
-      fail(Error::Runtime, "function ", name_of(n), " returned a gradient different from None at "
-           "position ", i + 1, ", but the corresponding forward input was not a Variable");
+      fail(Error::Runtime, "function ", name_of(n),
+           " returned a gradient different from None at "
+           "position ",
+           i + 1, ", but the corresponding forward input was not a Variable");
     }
     if (g != Py_None && !is_tensor(g)) {
       fail(Error::Type, "function ", name_of(n), " must return tensors or None as gradients; got ",
@@ -95,7 +98,8 @@ void apply_function(Node& n, TensorRef* grads, TensorRef* inputs) {
 
 const NodeClass function_class = {apply_function, release_saved, traverse, destroy};
 
-// ---- ctx ------------------------------------------------------------------------------------------------
+// ---- ctx
+// ------------------------------------------------------------------------------------------------
 
 PyObject* new_ctx(PyTypeObject* type, PyObject*, PyObject*) {
   return guard([&] {
@@ -184,7 +188,8 @@ int set_materialize(PyObject* self, PyObject* value, void*) {
   });
 }
 
-// ---- Forward --------------------------------------------------------------------------------------------
+// ---- Forward
+// --------------------------------------------------------------------------------------------
 
 bool contains(const Object& tuple, PyObject* o) {
   if (!tuple) return false;
@@ -208,7 +213,8 @@ Object finish_output(Node& n, FunctionRecord& r, bool recorded, PyObject* o, uin
       fail(Error::Runtime, "mark_dirty: only inputs of the Function can be marked as modified");
     }
     if (recorded && t.requires_grad) {
-      fail(Error::Runtime, "a leaf Variable that requires grad has been used in an in-place operation.");
+      fail(Error::Runtime,
+           "a leaf Variable that requires grad has been used in an in-place operation.");
     }
     if (fixed) return Object(o);
     n.outputs[i].describe(t);
@@ -218,7 +224,8 @@ Object finish_output(Node& n, FunctionRecord& r, bool recorded, PyObject* o, uin
       return Object(o);
     }
     if (n_outputs > 1) {
-      fail(Error::Runtime, "If your Function modifies inplace an input that is a view of another "
+      fail(Error::Runtime,
+           "If your Function modifies inplace an input that is a view of another "
            "tensor, it can't return more than one output; clone() the input first.");
     }
     check_inplace(kAlias.get(), t, 1);
@@ -283,8 +290,8 @@ PyObject* call_forward(PyObject* cls, PyObject* ctx, Span<PyObject*> args) {
   Object out = Object::steal(checked(PyObject_Call(forward.get(), tuple.get(), nullptr)));
   if (sets_up) {
     Object setup = Object::steal(checked(PyObject_GetAttrString(cls, "setup_context")));
-    Object done = Object::steal(checked(
-        PyObject_CallFunctionObjArgs(setup.get(), ctx, tuple.get(), out.get(), nullptr)));
+    Object done = Object::steal(
+        checked(PyObject_CallFunctionObjArgs(setup.get(), ctx, tuple.get(), out.get(), nullptr)));
   }
   return out.leak();
 }
@@ -337,11 +344,13 @@ PyObject* apply(PyObject*, PyObject* const* raw, Py_ssize_t n_raw) {
       PyTuple_SetItem(results.get(), i, result.leak());
     }
     if (single && !any_tensor) {
-      fail(Error::Type, name_of(n), ".forward: expected to return a tensor or a tuple of tensors; got ",
+      fail(Error::Type, name_of(n),
+           ".forward: expected to return a tensor or a tuple of tensors; got ",
            type_name(out.get()));
     }
     if (r.dirty && returned < static_cast<size_t>(PyTuple_Size(r.dirty.get()))) {
-      fail(Error::Runtime, "Some elements marked as dirty during the forward method were not returned "
+      fail(Error::Runtime,
+           "Some elements marked as dirty during the forward method were not returned "
            "as output. The inputs that are modified inplace must all be outputs of the Function.");
     }
     if (recorded) {
@@ -357,7 +366,8 @@ PyObject* apply(PyObject*, PyObject* const* raw, Py_ssize_t n_raw) {
 
 PyMethodDef methods[] = {
     {"save_for_backward", method(save_for_backward), METH_FASTCALL,
-     "save_for_backward(*tensors)\n--\n\nKeep inputs or outputs for backward: `saved_tensors` there."},
+     "save_for_backward(*tensors)\n--\n\nKeep inputs or outputs for backward: `saved_tensors` "
+     "there."},
     {"save_for_forward", method(save_for_forward), METH_FASTCALL,
      "save_for_forward(*tensors)\n--\n\nAccepted for compatibility; nothing is kept."},
     {"mark_dirty", method(mark_dirty), METH_FASTCALL,
@@ -394,8 +404,8 @@ int init_function(PyObject* module) {
   const PyType_Slot slots[] = {
       {Py_tp_new, slot(new_ctx)}, {Py_tp_methods, methods}, {Py_tp_getset, getters}, {0, nullptr}};
   FunctionNodeType = new_node_type("FunctionNode", slots);
-  checked(PyModule_AddObjectRef(module, "FunctionNode",
-                                reinterpret_cast<PyObject*>(FunctionNodeType)));
+  checked(
+      PyModule_AddObjectRef(module, "FunctionNode", reinterpret_cast<PyObject*>(FunctionNodeType)));
   return PyModule_AddFunctions(module, functions);
 }
 

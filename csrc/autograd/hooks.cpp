@@ -4,7 +4,8 @@
 
 namespace taimatsu {
 
-// ---- What few tensors have (tensor/tensor.h) --------------------------------------------------------
+// ---- What few tensors have (tensor/tensor.h)
+// --------------------------------------------------------
 
 TensorExtra& extra_of(Tensor& t) {
   if (!t.extra) t.extra = new TensorExtra;
@@ -24,7 +25,8 @@ int traverse_extra(Tensor& t, visitproc visit, void* arg) {
   return 0;
 }
 
-// ---- Hooks of nodes -----------------------------------------------------------------------------------
+// ---- Hooks of nodes
+// -----------------------------------------------------------------------------------
 
 NodeHooks& hooks_of(Node& n) {
   if (!n.hooks) n.hooks = new NodeHooks;
@@ -97,8 +99,10 @@ void replace_all(PyObject* hook, PyObject* result, TensorRef* values, uint32_t n
          type_name(result));
   }
   if (PySequence_Size(tuple.get()) != static_cast<Py_ssize_t>(n)) {
-    fail(Error::Runtime, "hook '", hook_name(hook), "' has returned an incorrect number of values "
-         "(got ", PySequence_Size(tuple.get()), ", but expected ", n, ")");
+    fail(Error::Runtime, "hook '", hook_name(hook),
+         "' has returned an incorrect number of values "
+         "(got ",
+         PySequence_Size(tuple.get()), ", but expected ", n, ")");
   }
   for (uint32_t i = 0; i < n; ++i) {
     Object item = Object::steal(checked(PySequence_GetItem(tuple.get(), i)));
@@ -107,8 +111,8 @@ void replace_all(PyObject* hook, PyObject* result, TensorRef* values, uint32_t n
     } else if (!is_tensor(item.get())) {
       fail(Error::Type, "expected Variable, but hook returned '", type_name(item.get()), "'");
     } else {
-      values[i] = values[i] ? replacement(hook, item.get(), *values[i])
-                            : TensorRef(as_tensor(item.get()));
+      values[i] =
+          values[i] ? replacement(hook, item.get(), *values[i]) : TensorRef(as_tensor(item.get()));
     }
   }
 }
@@ -180,8 +184,8 @@ void run_tensor_hooks(Node& n, TensorRef* grads) {
     Object hooks = hooks_in(n.hooks->tensors[k].hooks.get());
     for (Py_ssize_t i = 0, m = PyTuple_Size(hooks.get()); i < m; ++i) {
       PyObject* hook = PyTuple_GetItem(hooks.get(), i);
-      Object result = Object::steal(checked(
-          PyObject_CallFunctionObjArgs(hook, grads[slot]->object(), nullptr)));
+      Object result = Object::steal(
+          checked(PyObject_CallFunctionObjArgs(hook, grads[slot]->object(), nullptr)));
       if (result.get() != Py_None) grads[slot] = replacement(hook, result.get(), *grads[slot]);
     }
   }
@@ -226,12 +230,13 @@ void run_accumulate_hooks(Tensor& leaf) {
   if (!leaf.extra || !leaf.extra->accumulate_hooks) return;
   Object hooks = hooks_in(leaf.extra->accumulate_hooks);
   for (Py_ssize_t i = 0, m = PyTuple_Size(hooks.get()); i < m; ++i) {
-    Object result = Object::steal(checked(PyObject_CallFunctionObjArgs(
-        PyTuple_GetItem(hooks.get(), i), leaf.object(), nullptr)));
+    Object result = Object::steal(checked(
+        PyObject_CallFunctionObjArgs(PyTuple_GetItem(hooks.get(), i), leaf.object(), nullptr)));
   }
 }
 
-// ---- Methods of Tensor ----------------------------------------------------------------------------------
+// ---- Methods of Tensor
+// ----------------------------------------------------------------------------------
 
 namespace {
 
@@ -333,8 +338,10 @@ PyObject* is_view(PyObject* self, PyObject*) { return boolean(as_tensor(self)->b
 PyMethodDef tape_tensor_methods[] = {
     {"register_hook", register_hook, METH_O,
      "register_hook(hook)\n--\n\n"
-     "Call hook(grad) whenever the gradient of this tensor is computed; a tensor that it returns is\n"
-     "used instead. Gives a handle whose remove() takes the hook away. After an in-place write the\n"
+     "Call hook(grad) whenever the gradient of this tensor is computed; a tensor that it returns "
+     "is\n"
+     "used instead. Gives a handle whose remove() takes the hook away. After an in-place write "
+     "the\n"
      "hook stays with the value from before.\n\n"
      ">>> x = torch.ones(2, requires_grad=True)\n"
      ">>> handle = x.register_hook(lambda g: 2 * g)\n"
@@ -347,7 +354,8 @@ PyMethodDef tape_tensor_methods[] = {
      "tensor is no leaf."},
     {"retain_grad", retain_grad, METH_NOARGS,
      "retain_grad()\n--\n\nLet backward() fill `grad` of this tensor though it is no leaf."},
-    {"_is_view", is_view, METH_NOARGS, "_is_view()\n--\n\nWhether it is a view that the tape knows."},
+    {"_is_view", is_view, METH_NOARGS,
+     "_is_view()\n--\n\nWhether it is a view that the tape knows."},
     {},
 };
 

@@ -102,8 +102,8 @@ Tensor& variable(Node& n) { return *payload(n).leaf; }
 
 bool unshared(const Tensor& t) {
   // The low half is the count on every Python version; the high half may hold flags.
-  return static_cast<uint32_t>(Py_REFCNT(const_cast<PyObject*>(&t.ob_base))) == 1 && t.storage->refs == 1 &&
-         !t.storage->base && !t.storage->owner && !t.dict;
+  return static_cast<uint32_t>(Py_REFCNT(const_cast<PyObject*>(&t.ob_base))) == 1 &&
+         t.storage->refs == 1 && !t.storage->base && !t.storage->owner && !t.dict;
 }
 
 void forget_accumulator(Node& n) {

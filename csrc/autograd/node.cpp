@@ -10,7 +10,8 @@ namespace taimatsu {
 
 PyTypeObject* NodeType;
 
-// ---- Memory ---------------------------------------------------------------------------------------
+// ---- Memory
+// ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -140,7 +141,8 @@ int clear(PyObject* self) {
   return 0;
 }
 
-// ---- What Python sees -----------------------------------------------------------------------------
+// ---- What Python sees
+// -----------------------------------------------------------------------------
 
 PyObject* repr(PyObject* self) {
   return guard([&] {
@@ -158,9 +160,9 @@ PyObject* get_next_functions(PyObject* self, void*) {
     Object tuple = Object::steal(checked(PyTuple_New(n->n_edges)));
     for (uint32_t i = 0; i < n->n_edges; ++i) {
       Node* next = n->edges[i].node.get();
-      checked(PyTuple_SetItem(tuple.get(), i,
-                              checked(Py_BuildValue("(OI)", next ? &next->ob_base : Py_None,
-                                                    n->edges[i].slot))));
+      checked(PyTuple_SetItem(
+          tuple.get(), i,
+          checked(Py_BuildValue("(OI)", next ? &next->ob_base : Py_None, n->edges[i].slot))));
     }
     return tuple.leak();
   });
@@ -236,14 +238,11 @@ PyMemberDef members[] = {
 
 }  // namespace
 
-std::string name_of(const Node& n) {
-  return type_name(const_cast<PyObject*>(&n.ob_base));
-}
+std::string name_of(const Node& n) { return type_name(const_cast<PyObject*>(&n.ob_base)); }
 
 PyTypeObject* new_node_type(const std::string& name, const PyType_Slot* more, PyTypeObject* base) {
-  std::vector<PyType_Slot> slots = {{Py_tp_dealloc, slot(dealloc)},
-                                    {Py_tp_traverse, slot(traverse)},
-                                    {Py_tp_clear, slot(clear)}};
+  std::vector<PyType_Slot> slots = {
+      {Py_tp_dealloc, slot(dealloc)}, {Py_tp_traverse, slot(traverse)}, {Py_tp_clear, slot(clear)}};
   if (!base) {
     base = NodeType;
     if (!base) {

@@ -21,9 +21,10 @@ void each_bit(uint64_t bits, F&& body) {
   for (; bits; bits &= bits - 1) body(__builtin_ctzll(bits));
 }
 
-// ---- What a node of an op keeps ---------------------------------------------------------------------
-// In one block: this head, the saved tensors (of arguments in order, lists flattened, then of
-// outputs), the other saved arguments (of a list its length).
+// ---- What a node of an op keeps
+// --------------------------------------------------------------------- In one block: this head,
+// the saved tensors (of arguments in order, lists flattened, then of outputs), the other saved
+// arguments (of a list its length).
 struct OpRecord {
   Op* op;
   const Plan* plan;
@@ -66,7 +67,8 @@ void destroy_op(Node& n) {
   pool_give(r, r->bytes());
 }
 
-// ---- Executing a plan ---------------------------------------------------------------------------------
+// ---- Executing a plan
+// ---------------------------------------------------------------------------------
 
 // A constant of a plan as an argument of an op.
 Value constant_value(const Param& p, PyObject* o, std::vector<std::vector<int64_t>>& lists) {
@@ -280,7 +282,8 @@ void apply_op(Node& n, TensorRef* grads, TensorRef* inputs) {
 
 const NodeClass op_class = {apply_op, release_op, traverse_op, destroy_op};
 
-// ---- Making a node --------------------------------------------------------------------------------------
+// ---- Making a node
+// --------------------------------------------------------------------------------------
 
 // The node with its edges. The edge of the in-place target, `target`, was taken before the write.
 NodeRef connect(Op& op, uint64_t mask, const Value* args, uint32_t n_outputs, Edge* target) {
@@ -341,7 +344,7 @@ void save(Node& n, Op& op, const Plan& plan, const Value* args, Out&& out) {
   SavedTensor* saved = r->saved();
   OwnedValue* value = r->values();
   auto save_tensor = [&](int i, Tensor* t) {
-    plan.saved_args & bit(i) ? saved->save_input(t) : saved->save_like(t);
+    plan.saved_args& bit(i) ? saved->save_input(t) : saved->save_like(t);
     ++saved;
   };
   each_bit(kept, [&](int i) {
@@ -431,11 +434,12 @@ void written(Op& op, uint64_t mask, const Value* args, Tensor& t) {
   }
 }
 
-// ---- Operations that the tape itself needs --------------------------------------------------------
+// ---- Operations that the tape itself needs
+// --------------------------------------------------------
 
 namespace {
 
-CoreOp kAdd{"add"}, kSum{"sum"}, kReshape{"reshape"}, kReal{"real"};
+CoreOp kAdd{"add"}, kSum{"sum"}, kReshape{"reshape"};
 
 }  // namespace
 
@@ -451,17 +455,9 @@ void add_into(Tensor& to, Tensor& g) {
   call(op, args, outs, &into);
 }
 
-TensorRef cast_to(Tensor& g, DType dtype) {
-  if (is_complex(g.dtype) && !is_complex(dtype)) {
-    TensorRef re = call1(kReal.get(), {Value(&g)});
-    return to_dtype(*re, dtype);
-  }
-  return to_dtype(g, dtype);
-}
-
 TensorRef zeros(const Layout* layout, DType dtype, Device d) {
-  LayoutRef dense = layout->dense && layout->offset == 0 ? LayoutRef(layout)
-                                                         : contiguous_layout(layout->sizes());
+  LayoutRef dense =
+      layout->dense && layout->offset == 0 ? LayoutRef(layout) : contiguous_layout(layout->sizes());
   TensorRef z = empty(dense.get(), dtype, d);
   fill(*z, Number::integer(0));
   return z;

@@ -7,7 +7,7 @@ namespace taimatsu {
 // What a saved tensor became under saved_tensors_hooks.
 struct PackedTensor {
   Object object, unpack;
-  Edge edge;            // history of an input
+  Edge edge;  // history of an input
   bool output = false;
 };
 
@@ -61,8 +61,8 @@ bool SavedTensor::pack(Tensor& t, bool output, uint32_t slot) {
   SavedHooks h = saved_hooks->hooks.back();
   TensorRef given(&t);
   if (output) given = alias(t, t.layout);
-  Object packed = Object::steal(
-      checked(PyObject_CallFunctionObjArgs(h.pack.get(), given->object(), nullptr)));
+  Object packed =
+      Object::steal(checked(PyObject_CallFunctionObjArgs(h.pack.get(), given->object(), nullptr)));
   auto* p = new PackedTensor{packed, h.unpack, {}, output};
   if (!output) p->edge = gradient_edge(t);
   slot_ = static_cast<uint16_t>(slot);
@@ -73,7 +73,8 @@ bool SavedTensor::pack(Tensor& t, bool output, uint32_t slot) {
 
 static void refuse_inference(const Tensor& t) {
   if (t.inference) {
-    fail(Error::Runtime, "Inference tensors cannot be saved for backward. Please do not use Tensors "
+    fail(Error::Runtime,
+         "Inference tensors cannot be saved for backward. Please do not use Tensors "
          "created in inference mode in computation tracked by autograd. To work around this, you "
          "can make a clone to get a normal tensor and use it in autograd, or use `no_grad()` "
          "instead of `inference_mode()`.");
@@ -144,7 +145,8 @@ int SavedTensor::traverse(visitproc visit, void* arg) const {
 }
 
 void fail_released() {
-  fail(Error::Runtime, "Trying to backward through the graph a second time (or directly access saved "
+  fail(Error::Runtime,
+       "Trying to backward through the graph a second time (or directly access saved "
        "tensors after they have already been freed). Saved intermediate values of the graph are "
        "freed when you call .backward() or autograd.grad(). Specify retain_graph=True if you need "
        "to backward through the graph a second time or if you need to access saved tensors after "
@@ -155,15 +157,19 @@ void SavedTensor::check_version(const Storage& s, DType dtype, const Layout& l, 
                                 uint32_t slot) const {
   if (s.version == version_) return;
   std::string source = from ? concat(", which is output ", slot, " of ", name_of(*from), ",") : ",";
-  std::string writer = s.writer ? concat(" The last write was by '", s.writer->base_name, "'.") : "";
+  std::string writer =
+      s.writer ? concat(" The last write was by '", s.writer->base_name, "'.") : "";
   std::string where = write_note(s);
-  fail(Error::Runtime, "one of the variables needed for gradient computation has been modified by an "
-       "inplace operation: [torch.", info(dtype).legacy, "Tensor ", format(l.sizes()), "]", source,
-       " is at version ", s.version, "; expected version ", version_, " instead.", writer,
-       where.empty() ? " Hint: enable anomaly detection to see the line that wrote and the operation "
-                       "that failed to compute its gradient, with "
-                       "autograd.set_detect_anomaly(True, check_nan=False)."
-                     : " It was here:\n" + where);
+  fail(Error::Runtime,
+       "one of the variables needed for gradient computation has been modified by an "
+       "inplace operation: [torch.",
+       info(dtype).legacy, "Tensor ", format(l.sizes()), "]", source, " is at version ", s.version,
+       "; expected version ", version_, " instead.", writer,
+       where.empty()
+           ? " Hint: enable anomaly detection to see the line that wrote and the operation "
+             "that failed to compute its gradient, with "
+             "autograd.set_detect_anomaly(True, check_nan=False)."
+           : " It was here:\n" + where);
 }
 
 Tensor* SavedTensor::unpack(Node& n, bool history, TensorRef& held) const {
@@ -187,16 +193,19 @@ Tensor* SavedTensor::unpack(Node& n, bool history, TensorRef& held) const {
     }
     case Packed: break;
   }
-  Object got = Object::steal(checked(PyObject_CallFunctionObjArgs(
-      packed_->unpack.get(), packed_->object.get(), nullptr)));
+  Object got = Object::steal(
+      checked(PyObject_CallFunctionObjArgs(packed_->unpack.get(), packed_->object.get(), nullptr)));
   if (!is_tensor(got.get())) {
-    fail(Error::Type, "Output of saved tensor unpack_hook expected to be a Tensor but got result of "
-         "type ", type_name(got.get()));
+    fail(Error::Type,
+         "Output of saved tensor unpack_hook expected to be a Tensor but got result of "
+         "type ",
+         type_name(got.get()));
   }
   held = TensorRef(as_tensor(got.get()));
   Edge source = packed_->output ? Edge{history ? NodeRef(&n) : NodeRef(), slot_} : packed_->edge;
   if (!source.node) return held.get();
-  const bool itself = source.node->cls == &accumulate_class && &variable(*source.node) == held.get();
+  const bool itself =
+      source.node->cls == &accumulate_class && &variable(*source.node) == held.get();
   if (!itself) {  // the hooks gave another tensor of the same value
     held = alias(*held, held->layout);
     set_history(*held, source.node.get(), source.slot);

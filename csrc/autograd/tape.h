@@ -5,7 +5,8 @@
 
 namespace taimatsu {
 
-// ---- Nodes (node.cpp) -----------------------------------------------------------------------------
+// ---- Nodes (node.cpp)
+// -----------------------------------------------------------------------------
 extern PyTypeObject* NodeType;  // taimatsu.autograd.graph.Node
 PyTypeObject* new_node_type(const std::string& name, const PyType_Slot* more = nullptr,
                             PyTypeObject* base = nullptr);
@@ -35,9 +36,10 @@ struct PendingError {
   ~PendingError() { PyErr_Restore(type, value, trace); }
 };
 
-// ---- Saved values (saved.cpp) ---------------------------------------------------------------------
-// A tensor kept for backward. An output of the node is kept as its memory and layout only: the
-// tensor itself would hold the node, and the node the tensor.
+// ---- Saved values (saved.cpp)
+// --------------------------------------------------------------------- A tensor kept for backward.
+// An output of the node is kept as its memory and layout only: the tensor itself would hold the
+// node, and the node the tensor.
 class SavedTensor {
  public:
   SavedTensor() = default;
@@ -82,51 +84,53 @@ void push_saved_hooks(PyObject* pack, PyObject* unpack);
 void pop_saved_hooks();
 PyObject* disable_saved_hooks(PyObject* message_or_none);  // the message before, a new reference
 
-// ---- Operations that the tape itself needs ----------------------------------------------------------
-// All of them have history in grad mode.
-TensorRef cast_to(Tensor& g, DType dtype);             // complex to real: the real part
+// ---- Operations that the tape itself needs
+// ---------------------------------------------------------- All of them have history in grad mode.
 TensorRef add(Tensor& a, Tensor& b);
-void add_into(Tensor& to, Tensor& g);                  // no history
+void add_into(Tensor& to, Tensor& g);  // no history
 TensorRef zeros(const Layout* layout, DType dtype, Device d);
 TensorRef ones_like(Tensor& t);
 
-// ---- Views (views.cpp) --------------------------------------------------------------------------------
-// How a view lies in the tensor that it is a view of: two layouts of one storage.
+// ---- Views (views.cpp)
+// -------------------------------------------------------------------------------- How a view lies
+// in the tensor that it is a view of: two layouts of one storage.
 struct Window {
   LayoutRef whole, part;
   DType whole_dtype, part_dtype;
 };
-TensorRef embed(Tensor& part, const Window& w);   // zeros of the whole's sizes around `part`
+TensorRef embed(Tensor& part, const Window& w);  // zeros of the whole's sizes around `part`
 TensorRef extract(Tensor& whole, const Window& w);
 // Hangs a node between base's old history and its new one, after a view of it was written.
 // `written` leads to what computed the view's new value.
 void rebase_view(Tensor& view, Edge written);
 
-// ---- Leaves (leaf.cpp) ----------------------------------------------------------------------------------
+// ---- Leaves (leaf.cpp)
+// ----------------------------------------------------------------------------------
 extern const NodeClass accumulate_class;
-NodeRef accumulator(Tensor& leaf);   // made on first use, lives as long as a graph that leads there
+NodeRef accumulator(Tensor& leaf);  // made on first use, lives as long as a graph that leads there
 Tensor& variable(Node& accumulator);
-void forget_accumulator(Node& n);    // at the start of its deletion
-bool unshared(const Tensor& t);      // nobody else sees this tensor or its memory
+void forget_accumulator(Node& n);  // at the start of its deletion
+bool unshared(const Tensor& t);    // nobody else sees this tensor or its memory
 
-// ---- Hooks (hooks.cpp) ------------------------------------------------------------------------------------
+// ---- Hooks (hooks.cpp)
+// ------------------------------------------------------------------------------------
 struct TensorHooks {
   uint32_t slot;
-  Object hooks;     // the tensor's dict
+  Object hooks;  // the tensor's dict
 };
 struct RetainedGrad {
   uint32_t slot;
-  Object tensor;    // a weak reference
+  Object tensor;  // a weak reference
 };
 struct NodeHooks {
   std::vector<TensorHooks> tensors;
   std::vector<RetainedGrad> retained;
-  Object pre, post;   // OrderedDicts by id
-  Object metadata;    // a dict
+  Object pre, post;  // OrderedDicts by id
+  Object metadata;   // a dict
 };
 NodeHooks& hooks_of(Node& n);  // made on first use
 int traverse_hooks(Node& n, visitproc visit, void* arg);
-PyObject* add_pre_hook(Node& n, PyObject* hook);   // the handle
+PyObject* add_pre_hook(Node& n, PyObject* hook);  // the handle
 PyObject* add_post_hook(Node& n, PyObject* hook);
 void attach_tensor_hooks(Node& n, uint32_t slot, Tensor& t);  // if `t` has any
 // `t` gets a new value, from `n`: its hooks stay with the old one, from `before`, but the `grad`
@@ -137,15 +141,16 @@ void run_retained(Node& n, TensorRef* grads);
 void run_pre_hooks(Node& n, TensorRef* grads);
 void run_post_hooks(Node& n, TensorRef* inputs, const TensorRef* grads);
 void run_accumulate_hooks(Tensor& leaf);
-PyObject* metadata_of(Node& n);  // borrowed
+PyObject* metadata_of(Node& n);                             // borrowed
 PyObject* grads_tuple(const TensorRef* grads, uint32_t n);  // None for absent ones
 
-// ---- Anomaly mode (anomaly.cpp) ---------------------------------------------------------------------------
+// ---- Anomaly mode (anomaly.cpp)
+// ---------------------------------------------------------------------------
 extern bool anomaly_checks_nan;
-void note_call(Node& n);                     // keeps the stack of the forward call
-void note_write(const Storage& s);           // keeps the stack of an in-place write
-std::string write_note(const Storage& s);    // of the last write; "" if not known
-void report_anomaly(Node& n);                // warns where the forward call was
+void note_call(Node& n);                   // keeps the stack of the forward call
+void note_write(const Storage& s);         // keeps the stack of an in-place write
+std::string write_note(const Storage& s);  // of the last write; "" if not known
+void report_anomaly(Node& n);              // warns where the forward call was
 void check_nan(Node& n, const TensorRef* inputs);
 struct AnomalyScope {  // `n` runs: nodes made meanwhile are its children
   Node* before;
@@ -153,19 +158,22 @@ struct AnomalyScope {  // `n` runs: nodes made meanwhile are its children
   ~AnomalyScope();
 };
 
-// ---- Engine (engine.cpp) ------------------------------------------------------------------------------------
+// ---- Engine (engine.cpp)
+// ------------------------------------------------------------------------------------
 void accumulate(TensorRef& sum, TensorRef g);
 void fit_gradient(TensorRef& g, Node& target, uint32_t slot, const Node& from, uint32_t index);
-void queue_callback(PyObject* f);   // to be called at the end of this thread's running pass
-uint64_t current_backward();        // a number for that pass; 0 outside of any
+void queue_callback(PyObject* f);  // to be called at the end of this thread's running pass
+uint64_t current_backward();       // a number for that pass; 0 outside of any
 
-// ---- autograd.Function (function.cpp) -----------------------------------------------------------------------
+// ---- autograd.Function (function.cpp)
+// -----------------------------------------------------------------------
 extern PyTypeObject* FunctionNodeType;
 int init_function(PyObject* module);
-extern PyMethodDef tape_tensor_methods[];   // hooks.cpp
+extern PyMethodDef tape_tensor_methods[];  // hooks.cpp
 extern PyGetSetDef tape_tensor_getters[];
 
-// ---- Inline -----------------------------------------------------------------------------------------
+// ---- Inline
+// -----------------------------------------------------------------------------------------
 
 inline void init_node(Node& n, const NodeClass* cls) {
   n.dict = nullptr;
@@ -185,7 +193,8 @@ inline void init_node(Node& n, const NodeClass* cls) {
 inline void set_shape(Node& n, uint32_t n_edges, uint32_t n_outputs) {
   constexpr uint32_t kInline = sizeof n.inline_edges / sizeof(Edge);
   if (n_edges > kInline) n.edges = static_cast<Edge*>(pool_take(n_edges * sizeof(Edge)));
-  if (n_outputs > 1) n.outputs = static_cast<NodeOutput*>(pool_take(n_outputs * sizeof(NodeOutput)));
+  if (n_outputs > 1)
+    n.outputs = static_cast<NodeOutput*>(pool_take(n_outputs * sizeof(NodeOutput)));
   for (uint32_t i = 0; i < n_edges; ++i) new (&n.edges[i]) Edge;
   for (uint32_t i = 0; i < n_outputs; ++i) new (&n.outputs[i]) NodeOutput;
   n.n_edges = n_edges;

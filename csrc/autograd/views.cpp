@@ -14,7 +14,8 @@
 namespace taimatsu {
 namespace {
 
-// ---- Windows ----------------------------------------------------------------------------------------
+// ---- Windows
+// ----------------------------------------------------------------------------------------
 
 // The coordinates in `l` of the element `delta` elements from its first, or false.
 bool coordinates(const Layout& l, Span<int> by_stride, int64_t delta, int64_t* out) {
@@ -76,10 +77,10 @@ Placement place(const Window& w) {
   auto a = reach(whole), b = reach(*w.part);
   int64_t first = std::min(a.first, b.first * part_item / whole_item);
   int64_t last = std::max(a.second, ((b.second + 1) * part_item + whole_item - 1) / whole_item - 1);
-  return {intern(whole.sizes(), whole.strides(), whole.offset - first),
-          intern(w.part->sizes(), w.part->strides(),
-                 w.part->offset - first * whole_item / part_item),
-          last - first + 1};
+  return {
+      intern(whole.sizes(), whole.strides(), whole.offset - first),
+      intern(w.part->sizes(), w.part->strides(), w.part->offset - first * whole_item / part_item),
+      last - first + 1};
 }
 
 // to += g, where elements of `to` may be the same memory: along dims that overlap, one by one.
@@ -107,7 +108,8 @@ Window window(const Tensor& whole, const Tensor& part) {
   return {LayoutRef(whole.layout), LayoutRef(part.layout), whole.dtype, part.dtype};
 }
 
-// ---- Nodes of windows -------------------------------------------------------------------------------
+// ---- Nodes of windows
+// -------------------------------------------------------------------------------
 
 Window& window_of(Node& n) { return *static_cast<Window*>(n.payload); }
 void destroy_window(Node& n) { delete static_cast<Window*>(std::exchange(n.payload, nullptr)); }
@@ -170,7 +172,8 @@ void apply_copy_slices(Node& n, TensorRef* grads, TensorRef* inputs) {
 }
 const NodeClass copy_slices_class = {apply_copy_slices, nullptr, nullptr, destroy_window};
 
-// ---- Nodes of view ops --------------------------------------------------------------------------------
+// ---- Nodes of view ops
+// --------------------------------------------------------------------------------
 
 struct View {
   Window window;
@@ -287,7 +290,8 @@ void apply_views(Node& n, TensorRef* grads, TensorRef* inputs) {
 }
 const NodeClass views_class = {apply_views, nullptr, nullptr, destroy_views};
 
-// ---- Refusals -------------------------------------------------------------------------------------------
+// ---- Refusals
+// -------------------------------------------------------------------------------------------
 
 // Throws if `t` is a view that in-place writes can't be differentiated through. `indirect`: not the
 // view is written, but its base was.
@@ -295,25 +299,29 @@ void check_origin(const Tensor& t, bool indirect) {
   if (t.view_origin == ViewOrigin::Usual) return;
   const char* what = indirect ? "its base or another view of its base has been" : "is being";
   if (t.view_origin == ViewOrigin::NoGrad) {
-    fail(Error::Runtime, "A view was created in no_grad mode and ", what, " modified inplace with "
+    fail(Error::Runtime, "A view was created in no_grad mode and ", what,
+         " modified inplace with "
          "grad mode enabled. Given that this use case is ambiguous and error-prone, it is "
          "forbidden. You can clarify your code by moving both the view and the inplace either both "
          "inside the no_grad block (if you don't want the inplace to be tracked) or both outside "
          "(if you want the inplace to be tracked).");
   }
   if (t.view_origin == ViewOrigin::Inference) {
-    fail(Error::Runtime, "A view was created in inference mode and ", what, " modified inplace in "
+    fail(Error::Runtime, "A view was created in inference mode and ", what,
+         " modified inplace in "
          "normal mode. Make the view outside of inference mode, or clone() it first.");
   }
   std::string head = t.node ? concat("Output ", t.output_index, " of ", name_of(*t.node),
                                      " is a view and ", what, " modified inplace. ")
                             : concat("A view ", what, " modified inplace. ");
   if (t.view_origin == ViewOrigin::OneOfSeveral) {
-    fail(Error::Runtime, head, "This view is the output of a function that returns multiple views. "
+    fail(Error::Runtime, head,
+         "This view is the output of a function that returns multiple views. "
          "Such functions do not allow the output views to be modified inplace. You should replace "
          "the inplace operation by an out-of-place one.");
   }
-  fail(Error::Runtime, head, "This view was created inside a custom Function (or because an input "
+  fail(Error::Runtime, head,
+       "This view was created inside a custom Function (or because an input "
        "was returned as-is) and the autograd logic to handle view+inplace would override the "
        "custom backward associated with the custom Function, leading to incorrect gradients. This "
        "behavior is forbidden. You can fix this by cloning the output of the custom Function.");
@@ -343,10 +351,11 @@ TensorRef extract(Tensor& t, const Window& w) {
   const bool in_place = t.strides() == at.whole->strides();
   TensorRef part, source(&t);
   if (in_place) {
-    const int64_t shift = (t.layout->offset - at.whole->offset) * itemsize(w.whole_dtype) /
-                          itemsize(w.part_dtype);
-    part = make_tensor(t.storage, intern(at.part->sizes(), at.part->strides(),
-                                         at.part->offset + shift).get(), w.part_dtype);
+    const int64_t shift =
+        (t.layout->offset - at.whole->offset) * itemsize(w.whole_dtype) / itemsize(w.part_dtype);
+    part = make_tensor(t.storage,
+                       intern(at.part->sizes(), at.part->strides(), at.part->offset + shift).get(),
+                       w.part_dtype);
   } else {
     source = placed(w, t.device(), part);
     copy_into(*source, t);
@@ -359,7 +368,8 @@ TensorRef extract(Tensor& t, const Window& w) {
   return part;
 }
 
-// ---- History --------------------------------------------------------------------------------------------
+// ---- History
+// --------------------------------------------------------------------------------------------
 
 void record_view(Op& op, const Value* args, Tensors& outs) {
   Tensor& self = args[0].t();
@@ -429,7 +439,8 @@ Edge gradient_edge(Tensor& t) {
 
 void check_inplace(const Op&, Tensor& t, uint64_t mask) {
   if (t.inference && !modes.inference) {
-    fail(Error::Runtime, "Inplace update to inference tensor outside InferenceMode is not allowed. "
+    fail(Error::Runtime,
+         "Inplace update to inference tensor outside InferenceMode is not allowed. "
          "You can make a clone to get a normal tensor before doing inplace update.");
   }
   if (!modes.grad || !is_differentiable(t.dtype)) return;
@@ -441,7 +452,8 @@ void check_inplace(const Op&, Tensor& t, uint64_t mask) {
     }
   }
   if (t.requires_grad) {
-    fail(Error::Runtime, "a leaf Variable that requires grad is being used in an in-place operation.");
+    fail(Error::Runtime,
+         "a leaf Variable that requires grad is being used in an in-place operation.");
   }
 }
 

@@ -8,6 +8,8 @@
 #include <complex>
 #include <vector>
 
+#include "cpu/openblas.h"
+
 namespace taimatsu {
 
 using complex64 = std::complex<float>;
@@ -17,16 +19,19 @@ inline int workspace_size(double asked) { return std::max(1, static_cast<int>(as
 inline int workspace_size(std::complex<double> asked) { return workspace_size(asked.real()); }
 
 // clang-format off
+#define TM_LAPACK(name, ...)                                                                      \
+  inline const LateFunction<void(__VA_ARGS__)> scipy_##name##_ {                                  \
+    openblas, "scipy_" #name "_"                                                                  \
+  }
+
 #define TM_ANY(p, T)                                                                              \
-  extern "C" {                                                                                    \
-  void scipy_##p##potrf_(const char*, const int*, T*, const int*, int*);                          \
-  void scipy_##p##getrf_(const int*, const int*, T*, const int*, int*, int*);                     \
-  void scipy_##p##getrs_(const char*, const int*, const int*, const T*, const int*, const int*,   \
+  TM_LAPACK(p##potrf, const char*, const int*, T*, const int*, int*);                             \
+  TM_LAPACK(p##getrf, const int*, const int*, T*, const int*, int*, int*);                        \
+  TM_LAPACK(p##getrs, const char*, const int*, const int*, const T*, const int*, const int*,      \
                          T*, const int*, int*);                                                   \
-  void scipy_##p##trtrs_(const char*, const char*, const char*, const int*, const int*, const T*, \
+  TM_LAPACK(p##trtrs, const char*, const char*, const char*, const int*, const int*, const T*,    \
                          const int*, T*, const int*, int*);                                       \
-  void scipy_##p##geqrf_(const int*, const int*, T*, const int*, T*, T*, const int*, int*);       \
-  }                                                                                               \
+  TM_LAPACK(p##geqrf, const int*, const int*, T*, const int*, T*, T*, const int*, int*);          \
   /* a = l l^H or u^H u: one triangle is replaced */                                              \
   inline int potrf(char uplo, int n, T* a) {                                                      \
     int info;                                                                                     \
@@ -69,7 +74,7 @@ TM_ANY(z, complex128)
 
 // The m by n matrix q from k reflections.
 #define TM_REFLECT(name, T)                                                                       \
-  extern "C" void scipy_##name##_(const int*, const int*, const int*, T*, const int*, const T*,   \
+  TM_LAPACK(name##, const int*, const int*, const int*, T*, const int*, const T*,                 \
                                   T*, const int*, int*);                                          \
   inline int make_q(int m, int n, int k, T* a, const T* tau) {                                    \
     int info, query = -1;                                                                         \
@@ -87,14 +92,12 @@ TM_REFLECT(zungqr, complex128)
 #undef TM_REFLECT
 
 #define TM_REAL(p, T)                                                                             \
-  extern "C" {                                                                                    \
-  void scipy_##p##gesdd_(const char*, const int*, const int*, T*, const int*, T*, T*, const int*, \
+  TM_LAPACK(p##gesdd, const char*, const int*, const int*, T*, const int*, T*, T*, const int*,    \
                          T*, const int*, T*, const int*, int*, int*);                             \
-  void scipy_##p##syevd_(const char*, const char*, const int*, T*, const int*, T*, T*, const int*,\
+  TM_LAPACK(p##syevd, const char*, const char*, const int*, T*, const int*, T*, T*, const int*,   \
                          int*, const int*, int*);                                                 \
-  void scipy_##p##geev_(const char*, const char*, const int*, T*, const int*, T*, T*, T*,         \
+  TM_LAPACK(p##geev, const char*, const char*, const int*, T*, const int*, T*, T*, T*,            \
                         const int*, T*, const int*, T*, const int*, int*);                        \
-  }                                                                                               \
   /* a = u diag(s) vh. job: A (all of u and vh), S (as many as s), N (s only) */                  \
   inline int gesdd(char job, int m, int n, T* a, T* s, T* u, T* vh, int ldvh) {                   \
     int info, query = -1;                                                                         \
@@ -148,14 +151,12 @@ TM_REAL(d, double)
 #undef TM_REAL
 
 #define TM_COMPLEX(p, T)                                                                          \
-  extern "C" {                                                                                    \
-  void scipy_##p##gesdd_(const char*, const int*, const int*, T*, const int*, T::value_type*, T*, \
+  TM_LAPACK(p##gesdd, const char*, const int*, const int*, T*, const int*, T::value_type*, T*,    \
                          const int*, T*, const int*, T*, const int*, T::value_type*, int*, int*); \
-  void scipy_##p##heevd_(const char*, const char*, const int*, T*, const int*, T::value_type*,    \
+  TM_LAPACK(p##heevd, const char*, const char*, const int*, T*, const int*, T::value_type*,       \
                          T*, const int*, T::value_type*, const int*, int*, const int*, int*);     \
-  void scipy_##p##geev_(const char*, const char*, const int*, T*, const int*, T*, T*, const int*, \
+  TM_LAPACK(p##geev, const char*, const char*, const int*, T*, const int*, T*, T*, const int*,    \
                         T*, const int*, T*, const int*, T::value_type*, int*);                    \
-  }                                                                                               \
   inline int gesdd(char job, int m, int n, T* a, T::value_type* s, T* u, T* vh, int ldvh) {       \
     int info, query = -1;                                                                         \
     const size_t least = std::min(m, n), most = std::max(m, n);                                   \
@@ -201,6 +202,7 @@ TM_REAL(d, double)
 TM_COMPLEX(c, complex64)
 TM_COMPLEX(z, complex128)
 #undef TM_COMPLEX
+#undef TM_LAPACK
 // clang-format on
 
 }  // namespace taimatsu

@@ -2,17 +2,11 @@
 // every dtype and layout, and does not depend on the number of threads.
 #pragma once
 
-#include <cstddef>
-#include <mutex>
-
-extern "C" {
-void scipy_openblas_set_num_threads(int n);
-void scipy_openblas_set_threads_callback_function(
-    void (*run)(int sync, void (*job)(int, void*, int), int count, size_t job_bytes, void* jobs,
-                int data));
-}
+#include "cpu/library.h"
 
 namespace taimatsu {
+
+extern Library openblas;
 
 // While it lives OpenBLAS runs on num_threads() threads of the pool, if the work is worth it; it
 // has one thread at all other times. The setting is global, so only one thread can hold it.

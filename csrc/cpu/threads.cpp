@@ -10,11 +10,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <thread>
-#include <vector>
-
-#include "cpu/openblas.h"
 
 namespace taimatsu {
 namespace {
@@ -36,26 +31,8 @@ void after_fork_in_child() {
   in_region = false;
 }
 
-// How OpenBLAS runs a job on `count` threads. Its jobs wait for each other, so each needs a thread
-// of its own: where OpenMP won't give one (inside a region), plain threads are started.
-void run_openblas_jobs(int, void (*job)(int, void*, int), int count, size_t job_bytes, void* jobs,
-                       int data) {
-  auto run = [&](int i) { job(i, static_cast<char*>(jobs) + i * job_bytes, data); };
-  if (in_region || forked_from_pool) {
-    std::vector<std::thread> others;
-    for (int i = 1; i < count; ++i) others.emplace_back(run, i);
-    run(0);
-    for (auto& t : others) t.join();
-    return;
-  }
-  parallel_chunks(
-      count, [](void* f, int i) { (*static_cast<decltype(run)*>(f))(i); }, &run);
-}
-
 const bool initialised = [] {
   pthread_atfork(nullptr, nullptr, after_fork_in_child);
-  scipy_openblas_set_num_threads(1);  // until a BlasThreads asks for more
-  scipy_openblas_set_threads_callback_function(run_openblas_jobs);
   return true;
 }();
 
@@ -71,6 +48,7 @@ int num_threads() {
 void set_num_threads(int n) { wanted = std::max(1, std::min(n, omp_get_thread_limit())); }
 
 bool in_parallel_region() { return in_region; }
+bool has_pool() { return !in_region && !forked_from_pool; }
 
 void parallel_chunks(int chunks, void (*body)(void* context, int chunk), void* context) {
   if (chunks <= 1 || in_region || forked_from_pool) {
@@ -85,25 +63,6 @@ void parallel_chunks(int chunks, void (*body)(void* context, int chunk), void* c
     for (int i = omp_get_thread_num(); i < chunks; i += omp_get_num_threads()) body(context, i);
     in_region = false;
   }
-}
-
-BlasThreads::BlasThreads(double flops) {
-  int n = flops < 1e7 ? 1 : num_threads();
-  if (n == 1) return;
-  mutex().lock();
-  raised_ = true;
-  scipy_openblas_set_num_threads(n);
-}
-
-BlasThreads::~BlasThreads() {
-  if (!raised_) return;
-  scipy_openblas_set_num_threads(1);
-  mutex().unlock();
-}
-
-std::mutex& BlasThreads::mutex() {
-  static std::mutex m;
-  return m;
 }
 
 }  // namespace taimatsu

@@ -9,6 +9,7 @@ namespace taimatsu {
 int num_threads();           // what set_num_threads said; 1 in a forked child and inside a region
 void set_num_threads(int n);
 bool in_parallel_region();
+bool has_pool();  // whether a parallel region would get threads, were there any
 
 // Runs body(begin, end) over [0, n) in at most num_threads() chunks of at least `grain`.
 // Chunk borders are multiples of `align`. Results must not depend on the borders.

@@ -384,8 +384,13 @@ bool Arguments::parse(const Schema& s, PyObject* self, PyObject* const* args, Py
     }
     return false;
   }
-  if (!kwnames && !varargs && by_position == count) {  // the common case: nothing to look up
+  if (!kwnames && !varargs) {  // the common case: no names to look up
     for (int i = 0; i < count; ++i) {
+      if (i >= by_position) {
+        if (!s.params[i].has_default) return fill(s, self, args, nargs, kwnames, -1, why);
+        values[i] = s.params[i].default_value;
+        continue;
+      }
       PyObject* o = arg(i);
       if (is_exact_tensor(o) && s.params[i].type <= Type::TensorOrNumber) {
         values[i] = Value(as_tensor(o));

@@ -302,6 +302,10 @@ void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
   }
 }
 
-int init_ops(PyObject* module) { return PyModule_AddFunctions(module, kMethods); }
+int init_apply(PyObject* module);  // apply.cpp
+
+int init_ops(PyObject* module) {
+  return PyModule_AddFunctions(module, kMethods) < 0 ? -1 : init_apply(module);
+}
 
 }  // namespace taimatsu

@@ -351,7 +351,7 @@ DType common_dtype(const Op& op, const Value* args) {
 }
 
 // The values of static attributes and the presence of optional scalars, as bytes.
-uint32_t statics_id(const Op& op, const Value* args) {
+uint32_t statics_id(Op& op, const Value* args) {
   std::string key;
   auto put = [&](const void* p, size_t n) { key.append(static_cast<const char*>(p), n); };
   for (uint8_t i : op.statics) {
@@ -369,8 +369,10 @@ uint32_t statics_id(const Op& op, const Value* args) {
   }
   for (uint8_t i : op.scalars) key.push_back(args[i].none() ? 0 : 1);
   if (op.counts_rows()) key.push_back(static_cast<char>(row_dims(op, args)));
-  auto& ids = const_cast<Op&>(op).static_ids;
-  return ids.emplace(std::move(key), static_cast<uint32_t>(ids.size() + 1)).first->second;
+  if (key == op.last_statics.first) return op.last_statics.second;  // as nearly always
+  uint32_t id = op.static_ids.emplace(key, static_cast<uint32_t>(op.static_ids.size() + 1)).first->second;
+  op.last_statics = {std::move(key), id};
+  return id;
 }
 
 std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {

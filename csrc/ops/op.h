@@ -183,6 +183,7 @@ struct Op {
   // Caches. Linear search with the last hit in front: an op sees few variants.
   std::vector<std::pair<VariantKey, std::unique_ptr<Variant>>> variants;
   std::unordered_map<std::string, uint32_t> static_ids;
+  std::pair<std::string, uint32_t> last_statics{"", 0};
   std::vector<std::pair<std::pair<uint64_t, uint64_t>, std::unique_ptr<Plan>>> plans;
 
   PyTypeObject* node_type = nullptr;  // of the tape's nodes for this op, made on first use

@@ -209,8 +209,9 @@ void run_row(Call& c) {
   }
   Iteration it;
   iterate_rows(it, {stride_rows, n}, shape.sizes(), shape.in_row);
-  TensorRef rewritten[kMaxOperands];
+  std::vector<TensorRef> rewritten;
   if (it.reduced > 2) {
+    rewritten.resize(n);
     for (int i = 0; i < n; ++i) {
       if (ops[i].role != Role::Row) continue;
       rewritten[i] = rows_innermost(*ops[i].tensor, shape, i >= c.outs.size());
@@ -297,7 +298,7 @@ void run_row(Call& c) {
     });
   }
   if (status) check_status(c.op, status);
-  for (int i = 0; i < c.outs.size(); ++i) {
+  for (int i = 0; i < c.outs.size() && !rewritten.empty(); ++i) {
     if (rewritten[i]) copy_into(*c.outs[i], *rewritten[i]);
   }
 }

@@ -143,8 +143,8 @@ int set_data(PyObject* self, PyObject* value, void*) {
 }
 
 // ---- Views --------------------------------------------------------------------------------------------
-CoreOp kPermute{"permute"}, kTranspose{"transpose"}, kConj{"conj"}, kReal{"real"}, kImag{"imag"},
-    kCopy{"copy_"};
+CoreOp kPermute{"permute"}, kTranspose{"transpose"}, kConj{"conj_physical"},
+    kViewAsReal{"view_as_real"}, kSelect{"select"};
 
 TensorRef reversed_dims(Tensor& t) {
   std::vector<int64_t> dims(t.ndim());
@@ -202,10 +202,15 @@ PyObject* get_H(PyObject* self, void*) {
   });
 }
 
+TensorRef part(Tensor& t, int64_t which) {
+  TensorRef pairs = call1(kViewAsReal.get(), {Value(&t)});
+  return call1(kSelect.get(), {Value(pairs), Value::of_int(-1), Value::of_int(which)});
+}
+
 PyObject* get_real(PyObject* self, void*) {
   return guard([&] {
     if (!is_complex(as_tensor(self)->dtype)) return new_ref(self);
-    return tensor_object(call1(kReal.get(), {Value(as_tensor(self))}));
+    return tensor_object(part(*as_tensor(self), 0));
   });
 }
 PyObject* get_imag(PyObject* self, void*) {
@@ -213,7 +218,7 @@ PyObject* get_imag(PyObject* self, void*) {
     if (!is_complex(as_tensor(self)->dtype)) {
       fail(Error::Runtime, "imag is not implemented for tensors with non-complex dtypes.");
     }
-    return tensor_object(call1(kImag.get(), {Value(as_tensor(self))}));
+    return tensor_object(part(*as_tensor(self), 1));
   });
 }
 

@@ -19,17 +19,20 @@ inline bool is_plain_tensor(PyObject* o) {
   return Py_TYPE(o) == TensorType || Py_TYPE(o) == ParameterType;
 }
 
+constexpr int kMaxOperatorArgs = 4;  // of the ops that stand behind operators and attributes
+
 // An op of the table that C++ calls by name, looked up on first use.
 struct CoreOp {
   const char* name;
   Op* op = nullptr;
   Op& get() {
-    if (!op) op = &core_op(name);
+    if (!op) {
+      op = &core_op(name);
+      if (op->schema.params.size() > kMaxOperatorArgs) fail(Error::Runtime, name, ": too many params");
+    }
     return *op;
   }
 };
-
-constexpr int kMaxOperatorArgs = 8;  // of the ops that stand behind operators and attributes
 
 inline void fill_defaults(Op& op, Value* v, size_t given) {
   for (size_t i = given; i < op.schema.params.size(); ++i) v[i] = op.schema.params[i].default_value;

@@ -1,4 +1,4 @@
-"""Minimax polynomials, constant term first. Made by tools/minimax.py; don't edit."""
+"""Minimax polynomials, constant term first. Made by tools/minimax.py."""
 
 POLYNOMIALS = {
     "exp_f32": (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 from . import elementary as real
-
 from .elementary import LN2, LOG2_E, LOG10_E, hypot, log1p
 from .floats import FORMATS, at_least, bits
 from .lang import Value, cast, copysign, fma, imag, make_complex, sqrt, where

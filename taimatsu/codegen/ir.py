@@ -196,11 +196,15 @@ class Expr:
         return (Expr, (self.op, self.src, self.arg, self.dtype))
 
     def __repr__(self) -> str:
+        return self._text(6)
+
+    def _text(self, depth: int) -> str:
+        """The expression down to some depth: written out, a graph can be exponentially long."""
         if self.op == "const":
             return repr(self.arg)
         if self.op in ("param", "axis"):
             return self.arg.name
-        args = ", ".join(map(repr, self.src))
+        args = ", ".join(s._text(depth - 1) for s in self.src) if depth else "..."
         if self.op in ("load", "pick"):
             return f"{self.arg}[{args}]" if self.op == "load" else f"pick({args})"
         if self.op in ("reduce", "scan"):

@@ -22,19 +22,17 @@ from . import complexes, elementary, special, trigonometric
 from .ir import F32, Expr, rebuild, topological
 from .lang import Value
 
+_EXPONENTIAL = """exp exp2 expm1 log log2 log10 log1p rsqrt pow sinh cosh tanh asinh acosh atanh
+                  hypot fmod nextafter"""
 _REAL: dict[str, Callable[..., Value]] = {
     name: getattr(module, name)
     for module, names in (
-        (
-            elementary,
-            "exp exp2 expm1 log log2 log10 log1p rsqrt pow sinh cosh tanh asinh acosh atanh hypot fmod nextafter",
-        ),
+        (elementary, _EXPONENTIAL),
         (trigonometric, "sin cos tan asin acos atan atan2"),
         (special, "erf erfc erfinv lgamma digamma trigamma"),
     )
     for name in names.split()
 }
-
 _COMPLEX = complexes.FORMULAS
 
 

@@ -10,6 +10,7 @@ it stands; `x[a1, a0]` is an element; `sum[r0](...)` a reduction along r0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import engine, llvm, promote, ptx
@@ -159,7 +160,7 @@ def default_statics(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
     """Values of the attributes that select a kernel: as given, else the schema's defaults."""
     from taimatsu.ops.schema import REQUIRED
 
-    plain = {"str": "", "bool": False, "int": 1, "float": 1.0}
+    plain = {"str": "", "bool": False, "int": 1, "float": 1.0, "ScalarType": "f32"}
     found = {}
     for p in op.parsed.attributes:
         if p.name in given:
@@ -182,7 +183,7 @@ def operand_types(op: Op, dtype: str) -> Iterator[tuple[tuple[str, str], ...]]:
 
 
 def variant(op: Op, dtype: str, statics: Mapping[str, Any]) -> Variant:
-    """The entry for contiguous tensors of `dtype`. Raises what the op would, if it isn't defined."""
+    """The entry for contiguous tensors of `dtype`. Raises as the op does if it isn't defined."""
     failure: Exception | None = None
     for operands in operand_types(op, dtype):
         try:
@@ -220,18 +221,22 @@ class Entry:
     def doc(self) -> str:
         return self.op.doc or "(none)"
 
+    def defined(self) -> dict[str, Variant]:
+        """The entry for operands of each dtype that it is defined for."""
+        found = {}
+        for name in DTYPES if self.op.is_formula else ():
+            with suppress(TypeError, RuntimeError, NotImplementedError):
+                found[name] = variant(self.op, name, self.statics)
+        return found
+
     def dtypes(self) -> str:
         """What the outputs are for operands of each dtype."""
-        lines, undefined = [], []
-        for name in DTYPES:
-            try:
-                v = variant(self.op, name, self.statics)
-            except (TypeError, RuntimeError, NotImplementedError):
-                undefined.append(name)
-                continue
+        defined = self.defined()
+        lines = []
+        for name, v in defined.items():
             outputs = ", ".join(t for t, _ in v.outputs)
             lines.append(f"{name:4} -> {outputs:10} computed in {v.compute}")
-        if undefined:
+        if undefined := [name for name in DTYPES if name not in defined]:
             lines.append(f"not defined for {', '.join(undefined)}")
         return "\n".join(lines)
 
@@ -252,7 +257,8 @@ class Entry:
         lines = []
         for n, (callee, sources, _) in enumerate(plan.steps):
             arguments = ", ".join(self._source(s) for s in sources)
-            lines.append(f"step {n}: {getattr(callee, 'name', None) or callee.__name__}({arguments})")
+            name = getattr(callee, "name", None) or callee.__name__
+            lines.append(f"step {n}: {name}({arguments})")
             formula = self._step_nest(callee, sources)
             if formula:
                 lines += [f"  {line}" for line in formula.splitlines()]
@@ -327,20 +333,17 @@ class Entry:
 
     def tests(self) -> str:
         """The rows of the test matrix that the entry gives rise to."""
-        op, lines = self.op, []
-        defined = []
-        for name in DTYPES:
-            try:
-                variant(op, name, self.statics)
-                defined.append(promote.LONG_NAMES.get(name, name))
-            except (TypeError, RuntimeError, NotImplementedError):
-                pass
-        for dtype in defined:
-            lines.append(f"{op.name}[{dtype}]: contiguous, transposed, stepped, expanded, empty")
-        for p in op.parsed.params:
-            if op.differentiable and op.takes_gradient(p):
-                lines.append(f"gradient of {op.name} by {p.name}: finite differences in float64, "
-                             "special values, second order")  # fmt: skip
+        op = self.op
+        lines = [
+            f"{op.name}[{promote.LONG_NAMES[name]}]: contiguous, transposed, stepped, expanded, empty"
+            for name in self.defined()
+        ]
+        checks = "finite differences in float64, special values, second order"
+        lines += [
+            f"gradient of {op.name} by {p.name}: {checks}"
+            for p in op.parsed.params
+            if op.differentiable and op.takes_gradient(p)
+        ]
         return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ from .floats import (
     two_product,
     two_sum,
 )
-from .ir import F32, F64, I64
+from .ir import F32, F64
 from .lang import Value, cast, copysign, fma, rint, sqrt, where
 
 PI = (3.141592653589793, 1.2246467991473532e-16, -2.9947698097183397e-33)

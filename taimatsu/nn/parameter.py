@@ -61,7 +61,7 @@ class Parameter(Tensor, metaclass=_Marked):
 
     def __deepcopy__(self, memo: dict) -> Parameter:
         if id(self) not in memo:
-            data = self.data.clone(memory_format=torch.preserve_format)
+            data = self.detach().clone(memory_format=torch.preserve_format)
             memo[id(self)] = type(self)(data, self.requires_grad)
         return memo[id(self)]
 
@@ -71,10 +71,13 @@ class Parameter(Tensor, metaclass=_Marked):
     def __reduce_ex__(self, protocol: int) -> tuple:
         from taimatsu import _utils
 
-        fields = (self.data, self.requires_grad, OrderedDict())
+        fields = (self.detach(), self.requires_grad, OrderedDict())
         if state := _utils.attributes(self):
             return _utils._rebuild_parameter_with_state, (*fields, state)
         return _utils._rebuild_parameter, fields
+
+
+torch._core._set_parameter_type(Parameter)  # ops take its instances for plain tensors
 
 
 class Buffer(Tensor, metaclass=_Marked):

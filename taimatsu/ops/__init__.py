@@ -30,10 +30,11 @@ def register(entries: list[Op]) -> None:
             if op.method:
                 methods.setdefault(name, []).append(op)
     for (module, name), ops in groups.items():
+        if module == "Tensor":
+            continue
         doc = ops[0].doc or ""
         public = namespaces.setdefault(module, {})
-        if not name.endswith("_"):
-            public[name] = _core.function(name, ops, "plain", doc)
+        public[name] = _core.function(name, ops, "plain", doc)
         inplace = [op for op in ops if op.inplace]
         if inplace and (not inplace[0].method or "," not in inplace[0].schema):
             public[name + "_"] = _core.function(name + "_", inplace, "inplace", doc)
@@ -51,6 +52,7 @@ from . import (  # noqa: E402  (the table's modules, in reading order)
     reduction,
     normalization,
     creation,
+    conversion,
     shape,
     indexing,
     linalg,
@@ -65,8 +67,4 @@ from . import (  # noqa: E402  (the table's modules, in reading order)
 
 register(table.ENTRIES)
 
-__all__ = [
-    "activation", "arithmetic", "comparison", "conv", "creation", "indexing", "linalg", "loss",
-    "namespaces", "normalization", "optim", "random", "reduction", "register", "shape", "sorting",
-    "table", "window",
-]  # fmt: skip
+__all__ = ["namespaces", "register", "table"]

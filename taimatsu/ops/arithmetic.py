@@ -513,36 +513,3 @@ def gcd(x, y):
     for _ in range(int(1.45 * x.dtype.bits) + 1):
         a, b = where(b == 0, a, b), where(b == 0, b, lang.fmod(a, where(b == 0, 1, b)))
     return a
-
-
-# ---- complex numbers -----------------------------------------------------------------------------
-
-
-@pointwise("conj_physical(Tensor self) -> Tensor")
-def conj_physical(x):
-    """The complex conjugate; real numbers are their own."""
-    return lang.conj(x)
-
-
-@pointwise("_complex(Tensor real, Tensor imag) -> Tensor", dtypes=FLOATING, method=False)
-def complex_(re, im):
-    """A complex number from its parts."""
-    return lang.make_complex(re, im)
-
-
-@pointwise("_real(Tensor self) -> Tensor")
-def real_copy(x):
-    return lang.real(x)
-
-
-@pointwise("_imag(Tensor self) -> Tensor")
-def imag_copy(x):
-    return lang.imag(x)
-
-
-@pointwise("angle(Tensor self) -> Tensor", promote="float", inplace=False)
-def angle(x):
-    """The argument of a complex number; 0 or pi of a real one."""
-    if x.dtype.kind == "c":
-        return lang.atan2(lang.imag(x), lang.real(x))
-    return where(isnan(x), x, where(x < 0, cast(pi, x.dtype), cast(0.0, x.dtype)))

@@ -84,8 +84,7 @@ def _new(name: str, params: str, make, doc: str):
         return make(*own, dtype=dtype or self.dtype, device=device or self.device,
                     requires_grad=bool(requires_grad))
 
-    op = composite(schema, doc=doc, out=False)(formula)
-    return op
+    return composite(schema, doc=doc, module="Tensor", out=False)(formula)
 
 
 new_empty = _new("empty", "int[] size, ", empty, "`empty` with the dtype and device of `self`.")
@@ -101,6 +100,7 @@ clone = native("clone(Tensor self, *, MemoryFormat? memory_format=None) -> Tenso
 clone.gradient(self=lambda g: g)
 
 copy_ = native("copy_(Tensor(a!) self, Tensor src, bool non_blocking=False) -> Tensor", out=False,
+               module="Tensor",
                doc="Writes `src` into `self`, broadcast and converted.")
 copy_.gradient(self=lambda g: None, src=lambda g: g)
 

@@ -11,7 +11,8 @@ def _view(schema: str, doc: str, **options):
 
 alias = _view("alias(Tensor(a) self) -> Tensor(a)", "The same tensor as a view.", method=False)
 view_ = _view("view(Tensor(a) self, int[] size) -> Tensor(a)",
-              "The same elements in other sizes, without a copy; one size may be -1.")
+              "The same elements in other sizes, without a copy; one size may be -1.",
+              module="Tensor")
 reshape = _view("reshape(Tensor(a) self, int[] shape) -> Tensor(a)",
                 "The same elements in other sizes, a view where strides allow, else a copy.")
 flatten = _view("flatten(Tensor(a) self, int start_dim=0, int end_dim=-1) -> Tensor(a)",
@@ -29,7 +30,7 @@ slice_ = _view("slice(Tensor(a) self, int dim=0, int? start=None, int? end=None,
 narrow = _view("narrow(Tensor(a) self, int dim, int start, int length) -> Tensor(a)",
                "`length` elements of `dim` from `start`.")
 expand = _view("expand(Tensor(a) self, int[] size) -> Tensor(a)",
-               "Dims of extent 1 repeated without a copy; -1 keeps an extent.")
+               "Dims of extent 1 repeated without a copy; -1 keeps an extent.", module="Tensor")
 squeeze = _view("squeeze(Tensor(a) self) -> Tensor(a)", "Without the dims of extent 1.")
 squeeze_dim = _view("squeeze.dim(Tensor(a) self, int dim) -> Tensor(a)",
                     "Without `dim`, if its extent is 1.")
@@ -41,7 +42,7 @@ as_strided = _view("as_strided(Tensor(a) self, int[] size, int[] stride, int? st
 diagonal = _view("diagonal(Tensor(a) self, int offset=0, int dim1=0, int dim2=1) -> Tensor(a)",
                  "The diagonal of two dims, as the last dim.")
 unfold = _view("unfold(Tensor(a) self, int dimension, int size, int step) -> Tensor(a)",
-               "Windows of `size` along a dim, `step` apart, as a new last dim.")
+               "Windows of `size` along a dim, `step` apart, as a new last dim.", module="Tensor")
 split = _view("split(Tensor(a) self, int split_size, int dim=0) -> Tensor(a)[]",
               "Pieces of `split_size` along `dim`; the last may be smaller.")
 split_sizes = _view("split.sizes(Tensor(a) self, int[] split_size, int dim=0) -> Tensor(a)[]",
@@ -68,19 +69,19 @@ def _wrap(dim: int, n: int) -> int:
     return dim % n if n else 0
 
 
-@composite("view_as(Tensor self, Tensor other) -> Tensor", out=False)
+@composite("view_as(Tensor self, Tensor other) -> Tensor", module="Tensor", out=False)
 def view_as(self, other):
     """`view` with the sizes of `other`."""
     return self.view(other.shape)
 
 
-@composite("reshape_as(Tensor self, Tensor other) -> Tensor", out=False)
+@composite("reshape_as(Tensor self, Tensor other) -> Tensor", module="Tensor", out=False)
 def reshape_as(self, other):
     """`reshape` with the sizes of `other`."""
     return self.reshape(other.shape)
 
 
-@composite("expand_as(Tensor self, Tensor other) -> Tensor", out=False)
+@composite("expand_as(Tensor self, Tensor other) -> Tensor", module="Tensor", out=False)
 def expand_as(self, other):
     """`expand` to the sizes of `other`."""
     return self.expand(other.shape)
@@ -186,7 +187,7 @@ def _(g, tensors, dim):
             continue
         pieces.append(g.narrow(dim, start, t.shape[dim]))
         start += t.shape[dim]
-    return [pieces]
+    return pieces
 
 
 @composite("stack(Tensor[] tensors, int dim=0) -> Tensor", method=False, out=True)
@@ -225,7 +226,7 @@ def vstack(tensors):
 # ---- repetition -----------------------------------------------------------------------------------
 
 
-@composite("repeat(Tensor self, int[] repeats) -> Tensor", out=False)
+@composite("repeat(Tensor self, int[] repeats) -> Tensor", module="Tensor", out=False)
 def repeat(self, repeats):
     """The tensor laid out again and again along each dim."""
     extra = len(repeats) - self.dim()
@@ -276,32 +277,7 @@ def roll(self, shifts, dims):
     return out
 
 
-# ---- conversion -------------------------------------------------------------------------------------
-
-
-@pointwise("_to(Tensor self, *, ScalarType dtype) -> Tensor", promote="none", method=False,
-           inplace=False)
-def to_dtype(x, dtype):
-    """The elements converted to `dtype`."""
-    return x
-
-
-@composite("contiguous(Tensor self, *, MemoryFormat memory_format=contiguous_format) -> Tensor",
-           out=False)
-def contiguous(self, memory_format):
-    """The tensor itself if its elements lie in that order, else a copy."""
-    if self.is_contiguous(memory_format=memory_format):
-        return self
-    return self.clone(memory_format=memory_format)
-
-
-@composite("type_as(Tensor self, Tensor other) -> Tensor", out=False)
-def type_as(self, other):
-    """Converted to the dtype of `other`."""
-    return self.to(other.dtype)
-
-
-@composite("sum_to_size(Tensor self, int[] size) -> Tensor", out=False)
+@composite("sum_to_size(Tensor self, int[] size) -> Tensor", module="Tensor", out=False)
 def sum_to_size(self, size):
     """Summed to sizes that broadcast to its own."""
     extra = self.dim() - len(size)

@@ -73,7 +73,7 @@ class Op:
         self.name = schema[: schema.index("(")].strip()
         takes_self = schema.partition("(")[2].partition(",")[0].partition(" ")[2][:4] == "self"
         self.module, self.names = module, tuple(names)
-        self.method = (module == "" and takes_self) if method is None else method
+        self.method = (module in ("", "Tensor") and takes_self) if method is None else method
         self.inplace = (kind == "pointwise" and self.method) if inplace is None else inplace
         self.out = kind in FORMULA_KINDS and module == "" if out is None else out
         self.promote, self.dtypes, self.keep = promote, dtypes, tuple(keep)
@@ -257,7 +257,8 @@ def pointwise(schema: str | Callable, **options: Any):
     """One element of the output from the elements of the inputs.
 
     Options of all formula kinds (defaults in brackets):
-    module    "nn.functional", "linalg", "special" ... [the top level and a method]
+    module    "nn.functional", "linalg", "special" ... [the top level and a method]; "Tensor" for
+              what is a method only
     method, inplace, out   whether these forms exist; names   aliases
     promote   "common" [operands meet in one dtype], "float" [as common, integers become floating],
               "none"; keep   operands outside of promotion: conditions, indices, targets

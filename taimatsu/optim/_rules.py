@@ -7,26 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import taimatsu as torch
-from taimatsu import Tensor
+from taimatsu import Tensor, _core
 
 from .optimizer import Optimizer, number
 
 __all__ = ["RuleOptimizer"]
-
-
-def apply_list(rule: Any, lists: dict[str, list[Tensor]], options: dict[str, Any]) -> None:
-    """Apply ``rule``, an op of `taimatsu.ops.optim`, to the i-th tensors of all lists, for all i.
-
-    What it gives is written to the tensors that its outputs are named after.
-    """
-    written = [output.name for output in rule.parsed.outputs]
-    for tensors in zip(*lists.values(), strict=True):
-        by_name = dict(zip(lists, tensors, strict=True))
-        results = rule(*tensors, **options)
-        for name, result in zip(
-            written, results if isinstance(results, tuple) else (results,), strict=True
-        ):
-            by_name[name].copy_(result)
 
 
 def _real(t: Tensor) -> Tensor:
@@ -83,12 +68,12 @@ class RuleOptimizer(Optimizer):
                 options["weight_decay"] = number(group["weight_decay"])
             if group.get("maximize"):
                 options["maximize"] = True
-            lists = {
-                "param": [_real(p) for p, _ in members],
-                "grad": [_real(p.grad) for p, _ in members],
-                **{name: [_real(state[name]) for _, state in members] for name in names},
-            }
-            apply_list(rule, lists, options)
+            lists = [
+                [_real(p) for p, _ in members],
+                [_real(p.grad) for p, _ in members],
+                *([_real(state[name]) for _, state in members] for name in names),
+            ]
+            _core.apply_list(rule, lists, options)
 
     def _by_step(self, group: dict[str, Any]) -> Iterator[tuple[Any, list]]:
         """(count, [(param, state), ...]): parameters with gradients, by their number of steps."""

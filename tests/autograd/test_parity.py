@@ -236,7 +236,8 @@ def hook_without_grad(t):
 
 
 ERRORS = [leaf_write, leaf_view_write, split_write, saved_write, twice, no_scalar, no_grad_root,
-          unused, no_grad_input, wrong_shape, inference_saved, inner_flag, hook_type, hook_without_grad]  # fmt: skip
+          unused, no_grad_input, wrong_shape, inference_saved, inner_flag, hook_type,
+          hook_without_grad]  # fmt: skip
 
 
 def words(text):

@@ -12,6 +12,7 @@ from functools import cache
 import machine
 import numpy as np
 import pytest
+
 from taimatsu.codegen.coefficients import ERRORS
 from taimatsu.codegen.ir import DTYPES, DType
 from taimatsu.codegen.simplify import node
@@ -61,7 +62,7 @@ def _erfinv(x):
 def _lgamma(x: float) -> float:
     try:
         return math.lgamma(x)
-    except ValueError:  # a pole
+    except (ValueError, OverflowError):  # a pole, or near the largest number
         return math.inf
 
 
@@ -357,9 +358,7 @@ def test_complex_zeros_infinities_and_cuts(op):
     z = np.array([complex(a, b) for a in parts for b in parts])
     if circular:  # an infinite angle makes nan of one part, and leaves the other's sign open
         z = z[np.isfinite(z.real) & np.isfinite(z.imag)]
-    elif op == "atanh":
-        z = z[np.isfinite(z.real) | np.isfinite(z.imag)]
-    elif op == "atan":
+    elif op in ("atan", "atanh"):
         z = z[np.isfinite(z.real) | np.isfinite(z.imag)]
     y, expected = evaluate(op, z), getattr(np, NAMES.get(op, op))(z)
     ok = agrees(y.real.copy(), expected.real) & agrees(y.imag.copy(), expected.imag)
@@ -369,8 +368,8 @@ def test_complex_zeros_infinities_and_cuts(op):
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
 def test_complex_arithmetic(dtype):
     rng = np.random.default_rng(8)
-    z, w = ((rng.normal(size=(2, 500)) * np.exp(rng.normal(size=(2, 500)) * 3)).view() for _ in "ab")
-    z, w = (z[0] + 1j * z[1]).astype(dtype), (w[0] + 1j * w[1]).astype(dtype)
+    a, b, c, d = rng.normal(size=(4, 500)) * np.exp(rng.normal(size=(4, 500)) * 3)
+    z, w = (a + 1j * b).astype(dtype), (c + 1j * d).astype(dtype)
     eps = np.finfo(dtype).eps
     wide = np.clongdouble
     for op, f in (("mul", np.multiply), ("div", np.divide)):

@@ -1,0 +1,204 @@
+"""Other dtypes, devices and memory orders; the parts of complex numbers."""
+
+from __future__ import annotations
+
+from taimatsu.codegen import lang
+from taimatsu.codegen.promote import COMPLEX, FLOATING
+
+from .table import composite, pointwise
+
+_METHOD = {"module": "Tensor", "out": False}
+
+
+@pointwise("_to(Tensor self, *, ScalarType dtype) -> Tensor", promote="none", method=False,
+           inplace=False)
+def to_dtype(x, dtype):
+    """The elements converted to `dtype`."""
+    return x
+
+
+def _converted(self, dtype, device, copy, memory_format):
+    """`self` as asked for; the tensor itself where nothing changes."""
+    from taimatsu import empty_like, preserve_format
+
+    if device is not None and device != self.device:
+        fresh = empty_like(self, dtype=dtype, device=device,
+                           memory_format=memory_format or preserve_format)
+        return fresh.copy_(self)
+    if dtype is not None and dtype != self.dtype:
+        self, copy = to_dtype(self, dtype=dtype), False
+    if memory_format not in (None, preserve_format) \
+            and not self.is_contiguous(memory_format=memory_format):
+        return self.clone(memory_format=memory_format)
+    return self.clone() if copy else self
+
+
+_HOW = "bool non_blocking=False, bool copy=False, *, MemoryFormat? memory_format=None"
+
+
+@composite(f"to.dtype(Tensor self, ScalarType dtype, {_HOW}) -> Tensor", **_METHOD)
+def to_by_dtype(self, dtype, non_blocking, copy, memory_format):
+    """Converted to `dtype`; the tensor itself if it is of that dtype, unless `copy`.
+
+    >>> taimatsu.tensor([1.5, -1.5]).to(taimatsu.int32)
+    tensor([ 1, -1], dtype=torch.int32)
+    """
+    return _converted(self, dtype, None, copy, memory_format)
+
+
+@composite(f"to.other(Tensor self, Tensor other, {_HOW}) -> Tensor", **_METHOD)
+def to_by_other(self, other, non_blocking, copy, memory_format):
+    """Converted to the dtype of `other`, on its device."""
+    return _converted(self, other.dtype, other.device, copy, memory_format)
+
+
+@composite(f"to(Tensor self, Device? device=None, ScalarType? dtype=None, {_HOW}) -> Tensor",
+           **_METHOD)
+def to(self, device, dtype, non_blocking, copy, memory_format):
+    """On `device` and of `dtype`; the tensor itself where nothing changes, unless `copy`."""
+    return _converted(self, dtype, device, copy, memory_format)
+
+
+def _as_type(name: str, dtype: str):
+    @composite(f"{name}(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor",
+               doc=f"`to({dtype})`.", **_METHOD)
+    def converted(self, memory_format):
+        import taimatsu
+
+        return _converted(self, getattr(taimatsu, dtype), None, False, memory_format)
+
+    return converted
+
+
+for _name, _dtype in (
+    ("half", "float16"), ("bfloat16", "bfloat16"), ("float", "float32"), ("double", "float64"),
+    ("cfloat", "complex64"), ("cdouble", "complex128"), ("bool", "bool"), ("byte", "uint8"),
+    ("char", "int8"), ("short", "int16"), ("int", "int32"), ("long", "int64"),
+):  # fmt: skip
+    _as_type(_name, _dtype)
+
+
+@composite("cpu(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor", **_METHOD)
+def cpu(self, memory_format):
+    """A copy in the CPU's memory, or the tensor itself if it is there."""
+    from taimatsu import device
+
+    return _converted(self, None, device("cpu"), False, memory_format)
+
+
+@composite("type_as(Tensor self, Tensor other) -> Tensor", **_METHOD)
+def type_as(self, other):
+    """Converted to the dtype of `other`."""
+    return _converted(self, other.dtype, other.device, False, None)
+
+
+@composite("contiguous(Tensor self, *, MemoryFormat memory_format=contiguous_format) -> Tensor",
+           **_METHOD)
+def contiguous(self, memory_format):
+    """The tensor itself if its elements lie in that order, else a copy."""
+    if self.is_contiguous(memory_format=memory_format):
+        return self
+    return self.clone(memory_format=memory_format)
+
+
+# ---- complex numbers ----------------------------------------------------------------------------
+
+
+@pointwise("conj_physical(Tensor self) -> Tensor")
+def conj_physical(x):
+    """The complex conjugate; real numbers are their own."""
+    return lang.conj(x)
+
+
+@composite("conj(Tensor self) -> Tensor", out=False)
+def conj(self):
+    """The complex conjugate, computed at once; a real tensor itself."""
+    return conj_physical(self) if self.is_complex() else self
+
+
+@composite("adjoint(Tensor self) -> Tensor", out=False)
+def adjoint(self):
+    """The conjugate transpose of the last two dims."""
+    return conj(self.transpose(-2, -1))
+
+
+@composite("real(Tensor self) -> Tensor", method=False, out=False)
+def real(self):
+    """The real part, a view; of a real tensor itself."""
+    return self.real
+
+
+@composite("imag(Tensor self) -> Tensor", method=False, out=False)
+def imag(self):
+    """The imaginary part, a view. RuntimeError of real tensors."""
+    return self.imag
+
+
+def _itself(name: str, doc: str) -> None:
+    composite(f"{name}(Tensor self) -> Tensor", doc=doc, out=False)(lambda self: self)
+
+
+_itself("resolve_conj", "The tensor itself: conjugates are computed when they are asked for.")
+_itself("resolve_neg", "The tensor itself: negatives are computed when they are asked for.")
+
+
+@pointwise("complex(Tensor real, Tensor imag) -> Tensor", dtypes=FLOATING, promote="none",
+           method=False, out=True)
+def complex_(re, im):
+    """Complex numbers from their parts, which have one floating dtype."""
+    if re.dtype is not im.dtype:
+        raise RuntimeError(f"complex: expected parts of one dtype, got {re.dtype} and {im.dtype}; "
+                           "convert one of them")
+    return lang.make_complex(re, im)
+
+
+@pointwise("polar(Tensor abs, Tensor angle) -> Tensor", dtypes=FLOATING, promote="none",
+           method=False, out=True)
+def polar(r, angle):
+    """Complex numbers from their magnitude and their angle in radians."""
+    if r.dtype is not angle.dtype:
+        raise RuntimeError(f"polar: expected magnitude and angle of one dtype, got {r.dtype} and "
+                           f"{angle.dtype}; convert one of them")
+    return lang.make_complex(r * lang.cos(angle), r * lang.sin(angle))
+
+
+@pointwise("angle(Tensor self) -> Tensor", promote="float", inplace=False)
+def angle(x):
+    """The argument of a complex number; 0 or pi of a real one."""
+    if x.dtype.kind == "c":
+        return lang.atan2(lang.imag(x), lang.real(x))
+    zero, pi = lang.cast(0.0, x.dtype), lang.cast(lang.pi, x.dtype)
+    return lang.where(lang.isnan(x), x, lang.where(x < 0, pi, zero))
+
+
+@angle.gradient
+def _(g, self):
+    if self.dtype.kind != "c":
+        return 0.0 * g
+    re, im = lang.real(self), lang.imag(self)
+    square = re * re + im * im
+    return lang.where(square == 0, 0, lang.make_complex(-g * im / square, g * re / square))
+
+
+@pointwise("isreal(Tensor self) -> Tensor", inplace=False, out=False)
+def isreal(x):
+    """Where the imaginary part is zero."""
+    return lang.imag(x) == 0 if x.dtype in COMPLEX else lang.logical_or(True, x == x)
+
+
+@pointwise("sgn(Tensor self) -> Tensor")
+def sgn(x):
+    """The sign; of a complex number the one of magnitude 1 at the same angle, 0 of 0."""
+    if x.dtype.kind != "c":
+        return lang.sign(x)
+    size = lang.abs(x)
+    return lang.where(size == 0, 0, x / size)
+
+
+@sgn.gradient
+def _(g, self, result):
+    if self.dtype.kind != "c":
+        return 0.0 * g
+    size = lang.abs(self)
+    turned = lang.real(g * lang.conj(result))
+    return lang.where(size == 0, 0, (g - turned * result) / size)

@@ -1,0 +1,172 @@
+"""Convolutions against their definition, in NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+from arrays import array, random_tensor, same, tensor
+
+import taimatsu as torch
+
+
+def patches(x, kernel, stride, padding, dilation):
+    """(batch, channels, *out, *kernel): what each output sees."""
+    x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    n = len(kernel)
+    windows = np.lib.stride_tricks.sliding_window_view(x, spans, tuple(range(2, 2 + n)))
+    steps = tuple(slice(None, None, s) for s in stride)
+    return windows[(slice(None), slice(None), *steps, *(slice(None, None, d) for d in dilation))]
+
+
+def conv(x, w, bias, stride, padding, dilation, groups):
+    n = x.ndim - 2
+    seen = patches(x, w.shape[2:], stride, padding, dilation)
+    out = []
+    for xs, ws in zip(np.split(seen, groups, 1), np.split(w, groups, 0), strict=True):
+        y = np.tensordot(xs, ws, ([1, *range(2 + n, 2 + 2 * n)], [1, *range(2, 2 + n)]))
+        out.append(np.moveaxis(y, -1, 1))
+    out = np.concatenate(out, 1)
+    return out if bias is None else out + bias.reshape(1, -1, *[1] * n)
+
+
+CASES = [
+    (dims, *rest)
+    for dims in (1, 2, 3)
+    for rest in itertools.product((1, 2), (1, 2), (0, 1, 2), (1, 2))
+    if dims < 3 or rest[2] == 1
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.int64])
+@pytest.mark.parametrize(("dims", "groups", "stride", "padding", "dilation"), CASES)
+def test_forward(dims, groups, stride, padding, dilation, dtype):
+    rng = np.random.default_rng(0)
+    x = random_tensor(rng, (2, 4, *(9, 8, 7)[:dims]), dtype)
+    w = random_tensor(rng, (6, 4 // groups, *(3, 2, 3)[:dims]), dtype)
+    bias = random_tensor(rng, (6,), dtype)
+    settings = [stride] * dims, [padding] * dims, [dilation] * dims
+    got = getattr(torch, f"conv{dims}d")(x, w, bias, *settings, groups)
+    same(got, conv(array(x), array(w), array(bias), *settings, groups), dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("dims", "groups", "stride", "padding", "dilation"), CASES)
+def test_gradients_are_the_transpose(dims, groups, stride, padding, dilation, dtype):
+    """<conv(x, w), g> is linear in x and in w, so it equals <x, grad x> and <w, grad w>."""
+    rng = np.random.default_rng(1)
+    x = random_tensor(rng, (2, 4, *(9, 8, 7)[:dims]), dtype).requires_grad_()
+    w = random_tensor(rng, (6, 4 // groups, *(3, 2, 3)[:dims]), dtype).requires_grad_()
+    bias = random_tensor(rng, (6,), dtype).requires_grad_()
+    settings = [stride] * dims, [padding] * dims, [dilation] * dims
+    function = getattr(torch, f"conv{dims}d")
+    y = function(x, w, bias, *settings, groups)
+    g = random_tensor(rng, tuple(y.shape), dtype)
+    y.backward(g)
+    product = (array(function(x, w, None, *settings, groups)) * array(g)).sum()
+    scale = 1e-4 if dtype == torch.float32 else 1e-10
+    for v in (x, w):
+        assert abs((array(v) * array(v.grad)).sum() - product) < scale * max(1, abs(product))
+    same(bias.grad, array(g).sum(tuple(d for d in range(dims + 2) if d != 1)), dtype)
+    # One element of each, by its definition: the output for a unit input.
+    unit = torch.zeros_like(x.detach())
+    unit[1, 3, *(s // 2 for s in x.shape[2:])] = 1
+    expected = (conv(array(unit), array(w), None, *settings, groups) * array(g)).sum()
+    got = x.grad[1, 3, *(s // 2 for s in x.shape[2:])].item()
+    assert abs(got - expected) < 10 * scale
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_transposed(dtype):
+    """The transpose as a linear map: <conv(x), y> = <x, conv_transpose(y)>."""
+    rng = np.random.default_rng(2)
+    for dims, groups, stride in itertools.product((1, 2, 3), (1, 2), (1, 2)):
+        w = random_tensor(rng, (6, 4 // groups, *[3] * dims), dtype)
+        x = random_tensor(rng, (2, 4, *[9] * dims), dtype)
+        y = conv(array(x), array(w), None, [stride] * dims, [1] * dims, [1] * dims, groups)
+        z = random_tensor(rng, y.shape, dtype)
+        got = getattr(torch, f"conv_transpose{dims}d")(z, w, None, stride, 1, 0, groups)
+        assert got.shape == x.shape
+        left, right = (y * array(z)).sum(), (array(x) * array(got)).sum()
+        assert abs(left - right) < (1e-3 if dtype == torch.float32 else 1e-9) * max(1, abs(left))
+
+
+def test_output_padding_and_bias_of_a_transposed_one():
+    x, w = torch.ones(1, 1, 2), torch.ones(1, 1, 3)
+    y = torch.conv_transpose1d(x, w, torch.tensor([10.0]), stride=2, padding=1, output_padding=1)
+    assert y.tolist() == [[[11, 12, 11, 11]]]
+
+
+def test_second_derivatives():
+    rng = np.random.default_rng(3)
+    x = random_tensor(rng, (1, 2, 6, 5), torch.float64).requires_grad_()
+    w = random_tensor(rng, (3, 2, 3, 2), torch.float64).requires_grad_()
+
+    def energy(x, w):
+        return (torch.conv2d(x, w, stride=2, padding=1) ** 3).sum()
+
+    first = torch.autograd.grad(energy(x, w), (x, w), create_graph=True)
+    u = [random_tensor(rng, tuple(v.shape), torch.float64) for v in (x, w)]
+    along = sum((a * b).sum() for a, b in zip(first, u, strict=True))
+    second = torch.autograd.grad(along, (x, w))
+    h = 1e-5
+    moved = []
+    for sign in (1, -1):
+        p, q = (v.detach() + sign * h * d for v, d in zip((x, w), u, strict=True))
+        p.requires_grad_(), q.requires_grad_()
+        moved.append(torch.autograd.grad(energy(p, q), (p, q)))
+    for got, plus, minus in zip(second, *moved, strict=True):
+        np.testing.assert_allclose(array(got), (array(plus) - array(minus)) / (2 * h), atol=1e-4)
+
+
+def test_channels_last_is_kept():
+    rng = np.random.default_rng(4)
+    x = tensor(rng.standard_normal((2, 8, 9, 4)), torch.float32).permute(0, 3, 1, 2)
+    w = random_tensor(rng, (6, 4, 3, 3), torch.float32)
+    y = torch.conv2d(x, w)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    same(y, conv(array(x), array(w), None, [1, 1], [0, 0], [1, 1], 1))
+
+
+def test_same_and_valid():
+    rng = np.random.default_rng(5)
+    x = random_tensor(rng, (1, 2, 9), torch.float64)
+    for k in (3, 4):
+        w = random_tensor(rng, (1, 2, k), torch.float64)
+        total = k - 1
+        padded = np.pad(array(x), [(0, 0), (0, 0), (total // 2, total - total // 2)])
+        same(torch.conv1d(x, w, padding="same"), conv(padded, array(w), None, [1], [0], [1], 1))
+        same(torch.conv1d(x, w, padding="valid"), conv(array(x), array(w), None, [1], [0], [1], 1))
+
+
+def test_unbatched_and_empty():
+    w = torch.ones(2, 3, 3, 3)
+    assert torch.conv2d(torch.ones(3, 5, 5), w).shape == (2, 3, 3)
+    assert torch.conv2d(torch.ones(0, 3, 5, 5), w).shape == (0, 2, 3, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves(dtype):
+    rng = np.random.default_rng(6)
+    x, w = random_tensor(rng, (2, 3, 8, 8), dtype), random_tensor(rng, (4, 3, 3, 3), dtype)
+    same(torch.conv2d(x, w), conv(array(x), array(w), None, [1, 1], [0, 0], [1, 1], 1), dtype)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: torch.conv2d(x, torch.ones(6, 3, 3, 3)), "to have 3 channels, but got 4"),
+        (lambda x: torch.conv2d(x, torch.ones(6, 4, 30, 3)), "Kernel size can't be greater"),
+        (lambda x: torch.conv2d(x[0, 0], torch.ones(6, 4, 3, 3)), "Expected 3D"),
+        (lambda x: torch.conv2d(x, torch.ones(6, 4, 3, 3), torch.ones(5)), "6 elements"),
+        (lambda x: torch.conv2d(x, torch.ones(6, 4, 3, 3).double()), "must be the same"),
+        (lambda x: torch.conv2d(x, torch.ones(5, 2, 3, 3), groups=2), "divisible by groups"),
+        (lambda x: torch.conv2d(x, torch.ones(6, 4, 3, 3), stride=0), "stride must be positive"),
+        (lambda x: torch.conv2d(x, torch.ones(6, 4, 3, 3), padding=-1), "must not be negative"),
+        (lambda x: torch.conv2d(x, torch.ones(6, 4, 3, 3), None, 2, "same"), "strided"),
+        (lambda x: torch.conv_transpose2d(x, torch.ones(4, 2, 3, 3), output_padding=1), "smaller"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(RuntimeError, match=message):
+        call(torch.ones(2, 4, 9, 9))

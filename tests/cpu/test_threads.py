@@ -1,0 +1,145 @@
+"""The same bits for any number of threads, and life after a fork."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from arrays import array, random_tensor
+
+import taimatsu as torch
+from taimatsu import _core
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def bits(x):
+    if isinstance(x, (tuple, list)):
+        return [bits(v) for v in x]
+    return array(x).tobytes()
+
+
+def invariant(threads, call):
+    results = []
+    for n in (1, 2, 3, 4):
+        threads(n)
+        results.append(bits(call()))
+    assert all(r == results[0] for r in results[1:])
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.complex64, torch.bfloat16, torch.int64]
+)
+@pytest.mark.parametrize(("m", "k", "n"), [(128, 128, 128), (1, 2000, 1000), (1000, 2000, 1),
+                                           (8, 20_000, 40), (333, 257, 129)])  # fmt: skip
+def test_products(threads, m, k, n, dtype):
+    rng = np.random.default_rng(0)
+    a, b = random_tensor(rng, (m, k), dtype), random_tensor(rng, (k, n), dtype)
+    turned = b.t().contiguous().t()
+    invariant(threads, lambda: (a @ b, a @ turned, a.expand(9, m, k) @ b.expand(9, k, n)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_convolution(threads, dtype):
+    rng = np.random.default_rng(1)
+    for c in (1, 8, 64):
+        x = random_tensor(rng, (8, c, 28, 28), dtype)
+        w = random_tensor(rng, (16, c, 3, 3), dtype)
+        invariant(threads, lambda x=x, w=w: torch.conv2d(x, w, padding=1))
+        g = random_tensor(rng, (8, 16, 28, 28), dtype)
+        invariant(threads, lambda w=w, g=g: torch.conv_transpose2d(g, w, padding=1))
+
+
+@pytest.fixture
+def deterministic():
+    _core._set_deterministic_algorithms(True)
+    yield
+    _core._set_deterministic_algorithms(False)
+
+
+def test_gradient_of_a_convolution_if_asked_for(threads, deterministic):
+    rng = np.random.default_rng(2)
+    x = random_tensor(rng, (32, 1, 28, 28), torch.float32)
+    w = random_tensor(rng, (16, 1, 3, 3), torch.float32).requires_grad_()
+
+    def gradient():
+        y = torch.conv2d(x, w)
+        return torch.autograd.grad(y, w, y.detach())
+
+    invariant(threads, gradient)
+
+
+def test_factorisations_if_asked_for(threads, deterministic):
+    rng = np.random.default_rng(3)
+    a = random_tensor(rng, (400, 400), torch.float32)
+    s = a @ a.t() + 400 * torch.eye(400)
+    invariant(threads, lambda: (torch.linalg.solve(a, s), torch.linalg.cholesky(s),
+                                torch.linalg.qr(a), torch.linalg.eigvalsh(s)))
+
+
+def test_random_numbers_and_sorting(threads):
+    def call():
+        g = torch.Generator().manual_seed(0)
+        x = torch.randn(100_000, generator=g)
+        return x, torch.sort(x.view(100, 1000))[1], torch.nonzero(x > 1)
+
+    invariant(threads, call)
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_bad_number_of_threads(n):
+    with pytest.raises(RuntimeError):
+        torch.set_num_threads(n)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_works():
+    """The parent's threads don't exist in the child: it must not wait for them."""
+    program = """
+        import os, sys
+        import taimatsu as torch
+        torch.set_num_threads(4)
+        a, x, w = torch.rand(400, 400), torch.rand(8, 16, 28, 28), torch.rand(16, 16, 3, 3)
+        def work():
+            torch.linalg.solve(a, a)
+            return (a @ a).sum().item() + torch.conv2d(x, w).sum().item()
+        expected = work()
+        pid = os.fork()
+        if pid == 0:
+            ok = torch.get_num_threads() == 1 and abs(work() / expected - 1) < 1e-4
+            torch.set_num_threads(4)
+            os._exit(0 if ok and abs(work() / expected - 1) < 1e-4 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        work()
+        print("done")
+    """
+    child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        out, err = child.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        pytest.fail("the child hangs")
+    assert out == "done\n", err
+
+
+def test_python_threads_side_by_side(threads):
+    """Library calls leave the interpreter's lock; results don't mix."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    threads(2)
+    rng = np.random.default_rng(4)
+    a = [random_tensor(rng, (200, 200), torch.float64) for _ in range(4)]
+    expected = [array(torch.linalg.solve(x, x @ x)) for x in a]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda x: array(torch.linalg.solve(x, x @ x)), a * 8))
+    for i, g in enumerate(got):
+        np.testing.assert_allclose(g, expected[i % 4], atol=1e-6)
