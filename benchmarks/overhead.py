@@ -22,7 +22,7 @@ def recorded(torch):
 
 SMALL = workloads(
     add="a + b",
-    add_a_scalar="a + 2.0",
+    add_scalar="a + 2.0",
     mul="a * b",
     relu="a.relu()",
     sum="a.sum()",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -35,12 +35,12 @@ class Group:
     mean: float | None = None
     floor: float | None = None
 
+    def only(self, wanted: Callable[[str], bool]) -> Group:
+        """The group with the workloads whose "group: workload" is wanted."""
+        left = tuple(w for w in self.workloads if wanted(f"{self.name}: {w.name}"))
+        return replace(self, workloads=left)
+
 
 def workloads(**statements: str) -> tuple[Workload, ...]:
-    """Workloads without a setup of their own, `_` in names read as a blank, trailing ones kept."""
-    return tuple(Workload(spelled(name), text) for name, text in statements.items())
-
-
-def spelled(name: str) -> str:
-    stem = name.rstrip("_")
-    return stem.replace("_", " ") + name[len(stem) :]
+    """Workloads that need no setup of their own, by name."""
+    return tuple(Workload(name, text) for name, text in statements.items())

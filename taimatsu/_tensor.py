@@ -36,7 +36,7 @@ def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:
 
 @_method
 def __format__(self: Tensor, spec: str) -> str:
-    if self.dim() == 0 and not self.is_meta and type(self) is Tensor:
+    if self.dim() == 0 and not self.is_meta and self.__class__ is Tensor:
         return format(self.item(), spec)
     return object.__format__(self, spec)
 
@@ -59,8 +59,8 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
         fresh = _core.tensor_from_storage(
             storage, self.dtype, self.storage_offset(), self.size(), self.stride()
         )
-    if type(self) is not Tensor:
-        fresh = fresh.as_subclass(type(self))
+    if self.__class__ is not Tensor:
+        fresh = fresh.as_subclass(self.__class__)
     memo[id(self)] = fresh  # before the attributes, which may lead back here
     if self.grad is not None:
         fresh.grad = copy.deepcopy(self.grad, memo)
@@ -86,7 +86,7 @@ def __reversed__(self: Tensor) -> Tensor:
 
 @_method
 def __dir__(self: Tensor) -> list[str]:
-    return sorted({*dir(type(self)), *self.__dict__})
+    return sorted({*dir(self.__class__), *self.__dict__})
 
 
 # ---- Types ---------------------------------------------------------------------------------------

@@ -93,6 +93,38 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return bool((input == other).all())
 
 
+def _atleast(dims: int, tensors: tuple) -> Any:
+    many = len(tensors) != 1 or isinstance(tensors[0], (list, tuple))
+    if len(tensors) == 1 and many:
+        tensors = tuple(tensors[0])
+
+    def raised(x: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"atleast_{dims}d(): expected tensors, got {type(x).__name__}")
+        if x.dim() >= dims:
+            return x
+        if dims == 3:
+            return x.reshape(1, -1, 1) if x.dim() < 2 else x.unsqueeze(2)
+        return x.reshape((1,) * (dims - x.dim()) + tuple(x.shape))
+
+    return tuple(map(raised, tensors)) if many else raised(tensors[0])
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """The tensor (or each of several, as a tuple) as a vector if it is 0-dim."""
+    return _atleast(1, tensors)
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """The tensor (or each of several) with two dims at least; a vector becomes a row."""
+    return _atleast(2, tensors)
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """The tensor (or each of several) with three dims at least: (n, m) becomes (n, m, 1)."""
+    return _atleast(3, tensors)
+
+
 def is_tensor(obj: Any) -> bool:
     """Whether `obj` is a Tensor."""
     return isinstance(obj, Tensor)
@@ -151,6 +183,6 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 
 __all__ = [
-    "allclose", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod", "equal",
+    "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors", "cartesian_prod", "equal",
     "is_complex", "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "meshgrid", "numel",
 ]  # fmt: skip

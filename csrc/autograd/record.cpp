@@ -1,6 +1,7 @@
 // From an op call to a node, and from a node to the gradients of the call's inputs: a node of an op
 // executes the op's Plan.
-#include <algorithm>
+#include <cctype>
+#include <deque>
 #include <memory>
 
 #include "autograd/tape.h"
@@ -21,64 +22,21 @@ void each_bit(uint64_t bits, F&& body) {
   for (; bits; bits &= bits - 1) body(__builtin_ctzll(bits));
 }
 
-// ---- What a node of an op keeps
-// --------------------------------------------------------------------- In one block: this head,
-// the saved tensors (of arguments in order, lists flattened, then of outputs), the other saved
-// arguments (of a list its length).
-struct OpRecord {
-  Op* op;
-  const Plan* plan;
-  uint64_t tensors = 0, lists = 0;  // which of the saved arguments are tensors, or lists of them
-  uint64_t list_params = 0;         // which of the mask's params are lists
-  uint16_t n_saved, n_values;
-
-  SavedTensor* saved() { return reinterpret_cast<SavedTensor*>(this + 1); }
-  OwnedValue* values() { return reinterpret_cast<OwnedValue*>(saved() + n_saved); }
-  size_t bytes() const {
-    return sizeof *this + n_saved * sizeof(SavedTensor) + n_values * sizeof(OwnedValue);
-  }
+// Where a value of a plan is while the plan runs.
+struct Place {
+  enum Kind : uint8_t { Nothing, Gradient, Saved, Kept, List, Result, Constant } kind = Nothing;
+  uint8_t sub = 0;     // of a Result: which output of the step
+  uint16_t index = 0;  // gradient, saved tensor, kept value, list, step, constant
 };
 
-OpRecord& record_of(Node& n) { return *static_cast<OpRecord*>(n.payload); }
-
-void release_op(Node& n) {
-  if (!n.payload) return;
-  OpRecord& r = record_of(n);
-  for (int i = 0; i < r.n_saved; ++i) r.saved()[i].clear();
-  for (int i = 0; i < r.n_values; ++i) r.values()[i].clear();
-}
-
-int traverse_op(Node& n, visitproc visit, void* arg) {
-  if (!n.payload) return 0;
-  OpRecord& r = record_of(n);
-  for (int i = 0; i < r.n_saved; ++i) {
-    if (int status = r.saved()[i].traverse(visit, arg)) return status;
-  }
-  for (int i = 0; i < r.n_values; ++i) {
-    if (r.values()[i].get().tag == Value::Object) Py_VISIT(r.values()[i].get().object);
-  }
-  return 0;
-}
-
-void destroy_op(Node& n) {
-  if (!n.payload) return;
-  if (!n.released) release_op(n);
-  OpRecord* r = static_cast<OpRecord*>(std::exchange(n.payload, nullptr));
-  pool_give(r, r->bytes());
-}
-
-// ---- Executing a plan
-// ---------------------------------------------------------------------------------
-
-// A constant of a plan as an argument of an op.
-Value constant_value(const Param& p, PyObject* o, std::vector<std::vector<int64_t>>& lists) {
-  Value v;
+// A constant of a plan as an argument of an op; lists of ints are put into `lists`.
+Value constant_value(const Param& p, PyObject* o, std::deque<std::vector<int64_t>>& lists) {
   DType dtype;
-  if (o == Py_None) return v;
+  if (o == Py_None) return Value();
   if (is_tensor(o)) return Value(as_tensor(o));
   if (PyBool_Check(o)) return Value::of_bool(o == Py_True);
-  if (PyLong_Check(o) && p.type == Type::Ints) {
-    lists.push_back({to_index(o)});
+  if (PyTuple_Check(o) || PyList_Check(o) || (PyLong_Check(o) && p.type == Type::Ints)) {
+    lists.push_back(to_ints(o, p.name.c_str()));
     return Value(Ints(lists.back()));
   }
   if (PyLong_Check(o)) return Value::of_int(to_index(o));
@@ -87,98 +45,204 @@ Value constant_value(const Param& p, PyObject* o, std::vector<std::vector<int64_
     return Value(Number::complex(PyComplex_RealAsDouble(o), PyComplex_ImagAsDouble(o)));
   }
   if (PyUnicode_Check(o)) return Value::of_string(PyUnicode_AsUTF8AndSize(o, nullptr));
-  if (PyTuple_Check(o) || PyList_Check(o)) {
-    lists.push_back(to_ints(o, p.name.c_str()));
-    return Value(Ints(lists.back()));
-  }
   if (dtype_of(o, dtype)) return Value(dtype);
   return Value::of_object(o);
 }
+
+}  // namespace
+
+// What a node keeps for a plan, in order, and where each step finds its arguments. It depends on
+// the plan only: which arguments are tensors, numbers or absent is part of what a plan is for.
+struct Recipe {
+  struct Keep {
+    enum Kind : uint8_t { Input, Like, Inputs, Likes, Value, Output } kind;
+    uint8_t index;  // of the argument or output
+  };
+  std::vector<Keep> keeps;
+  uint16_t n_saved = 0, n_values = 0, n_lists = 0;
+  std::vector<std::vector<Place>> steps;  // for each param of the step's op
+  std::vector<Place> grads;               // for each param in the mask
+  uint64_t list_params = 0;               // those of them that are lists
+  std::vector<Value> constants;
+  std::deque<std::vector<int64_t>> lists;  // of the constants
+
+  Recipe(const Plan& plan, const Value* args);
+
+ private:
+  Place places_[2][kMaxArgs];  // of arguments and of outputs
+  Place place(const Source& s, const Param* p);
+};
+
+Recipe::Recipe(const Plan& plan, const Value* args) {
+  each_bit(plan.saved_args | plan.saved_likes, [&](int i) {
+    const bool whole = plan.saved_args & bit(i);
+    const auto index = static_cast<uint8_t>(i);
+    if (args[i].is_tensor()) {
+      places_[0][i] = {Place::Saved, 0, n_saved++};
+      keeps.push_back({whole ? Keep::Input : Keep::Like, index});
+    } else if (args[i].tag == Value::Tensors) {
+      places_[0][i] = {Place::List, 0, n_lists++};
+      keeps.push_back({whole ? Keep::Inputs : Keep::Likes, index});
+    } else {
+      places_[0][i] = {Place::Kept, 0, n_values++};
+      keeps.push_back({Keep::Value, index});
+    }
+  });
+  each_bit(plan.saved_outs, [&](int i) {
+    places_[1][i] = {Place::Saved, 0, n_saved++};
+    keeps.push_back({Keep::Output, static_cast<uint8_t>(i)});
+  });
+  for (const Step& s : plan.steps) {
+    std::vector<Place> from;
+    const size_t given = s.sources.size();
+    for (size_t i = 0; i < given; ++i) {
+      from.push_back(place(s.sources[i], s.op ? &s.op->schema.params[i] : nullptr));
+    }
+    for (size_t i = given; s.op && i < s.op->schema.params.size(); ++i) {
+      from.push_back({Place::Constant, 0, static_cast<uint16_t>(constants.size())});
+      constants.push_back(s.op->schema.params[i].default_value);
+    }
+    steps.push_back(std::move(from));
+  }
+  for (const Source& s : plan.grads) grads.push_back(place(s, nullptr));
+  each_bit(plan.mask, [&](int i) {
+    if (args[i].tag == Value::Tensors) list_params |= bit(i);
+  });
+}
+
+Place Recipe::place(const Source& s, const Param* p) {
+  const auto index = static_cast<uint16_t>(s.index);
+  switch (s.kind) {
+    case Source::Gradient: return {Place::Gradient, 0, index};
+    case Source::Argument:
+    case Source::Like: return places_[0][index];
+    case Source::Output: return places_[1][index];
+    case Source::Step: return {Place::Result, static_cast<uint8_t>(s.sub), index};
+    case Source::Constant:
+      constants.push_back(p ? constant_value(*p, s.constant.get(), lists)
+                            : Value::of_object(s.constant.get()));
+      return {Place::Constant, 0, static_cast<uint16_t>(constants.size() - 1)};
+    case Source::Zero: break;
+  }
+  return {};
+}
+
+namespace {
+
+// ---- What a node of an op keeps
+// ---------------------------------------------------------------------
+
+using SavedList = std::vector<SavedTensor>;
+
+// In one block: this head, saved tensors, other saved arguments, saved lists of tensors.
+struct OpRecord {
+  Op* op;
+  const Plan* plan;
+  const Recipe* recipe;
+
+  SavedTensor* saved() { return reinterpret_cast<SavedTensor*>(this + 1); }
+  OwnedValue* values() { return reinterpret_cast<OwnedValue*>(saved() + recipe->n_saved); }
+  SavedList* lists() { return reinterpret_cast<SavedList*>(values() + recipe->n_values); }
+  static size_t bytes(const Recipe& r) {
+    return sizeof(OpRecord) + r.n_saved * sizeof(SavedTensor) + r.n_values * sizeof(OwnedValue) +
+           r.n_lists * sizeof(SavedList);
+  }
+};
+
+OpRecord& record_of(Node& n) { return *static_cast<OpRecord*>(n.payload); }
+
+void release_op(Node& n) {
+  if (!n.payload) return;
+  OpRecord& r = record_of(n);
+  for (int i = 0; i < r.recipe->n_saved; ++i) r.saved()[i].clear();
+  for (int i = 0; i < r.recipe->n_values; ++i) r.values()[i].clear();
+  for (int i = 0; i < r.recipe->n_lists; ++i) r.lists()[i].clear();
+}
+
+int traverse_op(Node& n, visitproc visit, void* arg) {
+  if (!n.payload) return 0;
+  OpRecord& r = record_of(n);
+  for (int i = 0; i < r.recipe->n_saved; ++i) {
+    if (int status = r.saved()[i].traverse(visit, arg)) return status;
+  }
+  for (int i = 0; i < r.recipe->n_values; ++i) {
+    if (r.values()[i].get().tag == Value::Object) Py_VISIT(r.values()[i].get().object);
+  }
+  for (int i = 0; i < r.recipe->n_lists; ++i) {
+    for (SavedTensor& s : r.lists()[i]) {
+      if (int status = s.traverse(visit, arg)) return status;
+    }
+  }
+  return 0;
+}
+
+void destroy_op(Node& n) {
+  if (!n.payload) return;
+  if (!n.released) release_op(n);
+  OpRecord* r = static_cast<OpRecord*>(std::exchange(n.payload, nullptr));
+  for (int i = 0; i < r->recipe->n_lists; ++i) r->lists()[i].~SavedList();
+  pool_give(r, OpRecord::bytes(*r->recipe));
+}
+
+// ---- Executing a plan
+// ---------------------------------------------------------------------------------
 
 // A run of a plan: what it has unpacked and computed so far.
 class Execution {
  public:
   Execution(Node& n, TensorRef* grads)
-      : n_(n), r_(record_of(n)), grads_(grads), n_steps_(r_.plan->steps.size()) {
-    if (n.released && r_.n_saved + r_.n_values > 0) fail_released();
-    const size_t bytes = n_steps_ * sizeof(Tensors) + r_.n_saved * sizeof(TensorRef);
-    char* memory = bytes <= sizeof few_ ? few_ : static_cast<char*>(pool_take(bytes));
-    steps_ = reinterpret_cast<Tensors*>(memory);
-    held_ = reinterpret_cast<TensorRef*>(memory + n_steps_ * sizeof(Tensors));
-    for (size_t i = 0; i < n_steps_; ++i) new (&steps_[i]) Tensors;
-    for (int i = 0; i < r_.n_saved; ++i) new (&held_[i]) TensorRef;
-    n_held_ = r_.n_saved;
+      : n_(n), r_(record_of(n)), recipe_(*r_.recipe), grads_(grads) {
+    if (n.released && !recipe_.keeps.empty()) fail_released();
+    char* memory = bytes() <= sizeof few_ ? few_ : static_cast<char*>(pool_take(bytes()));
+    results_ = reinterpret_cast<Tensors*>(memory);
+    held_ = reinterpret_cast<TensorRef*>(results_ + recipe_.steps.size());
+    for (size_t i = 0; i < recipe_.steps.size(); ++i) new (&results_[i]) Tensors;
+    for (int i = 0; i < recipe_.n_saved; ++i) new (&held_[i]) TensorRef;
   }
   ~Execution() {
-    for (size_t i = 0; i < n_steps_; ++i) steps_[i].~Tensors();
-    for (int i = 0; i < n_held_; ++i) held_[i].~TensorRef();
-    if (reinterpret_cast<char*>(steps_) != few_) {
-      pool_give(steps_, n_steps_ * sizeof(Tensors) + n_held_ * sizeof(TensorRef));
-    }
+    for (size_t i = 0; i < recipe_.steps.size(); ++i) results_[i].~Tensors();
+    for (int i = 0; i < recipe_.n_saved; ++i) held_[i].~TensorRef();
+    if (reinterpret_cast<char*>(results_) != few_) pool_give(results_, bytes());
   }
   Execution(const Execution&) = delete;
 
   void run(TensorRef* inputs) {
-    unpack();
-    const Plan& plan = *r_.plan;
-    for (size_t i = 0; i < n_steps_; ++i) {
-      const Step& s = plan.steps[i];
-      s.op ? call_op(s, steps_[i]) : call_function(s, steps_[i]);
+    const bool history = modes.grad;
+    for (int i = 0; i < recipe_.n_saved; ++i) r_.saved()[i].unpack(n_, history, held_[i]);
+    for (int i = 0; i < recipe_.n_lists; ++i) unpack_list(r_.lists()[i], history);
+    for (size_t i = 0; i < recipe_.steps.size(); ++i) {
+      const Step& s = r_.plan->steps[i];
+      s.op ? call_op(*s.op, i) : call_function(s.function.get(), i);
     }
-    size_t k = 0, at = 0;
-    each_bit(plan.mask, [&](int param) {
-      const Source& s = plan.grads[k++];
-      if (r_.list_params & bit(param)) {
-        at += list_gradients(s, inputs + at, n_.n_edges - at);
-      } else {
-        inputs[at++] = gradient(s);
-      }
-    });
+    if (recipe_.list_params) return gradients_with_list(inputs);
+    for (size_t i = 0; i < recipe_.grads.size(); ++i) inputs[i] = gradient(recipe_.grads[i]);
   }
 
  private:
   Node& n_;
   OpRecord& r_;
+  const Recipe& recipe_;
   TensorRef* grads_;
-  const size_t n_steps_;
-  int n_held_;
-  Tensors* steps_;   // results
-  TensorRef* held_;  // what was unpacked
-  std::vector<Tensor*> list_items_;
-  std::vector<std::vector<int64_t>> lists_;
-  // Only what the plan saved is filled in; nothing else is read.
-  alignas(Value) char args_[kMaxArgs * sizeof(Value)];
+  Tensors* results_;  // of the steps
+  TensorRef* held_;   // saved tensors
+  struct UnpackedList {
+    std::vector<TensorRef> held;
+    std::vector<Tensor*> pointers;
+  };
+  std::vector<UnpackedList> lists_;
   alignas(Tensors) char few_[2 * sizeof(Tensors) + 6 * sizeof(TensorRef)];
 
-  Value& arg(size_t i) { return reinterpret_cast<Value*>(args_)[i]; }
-
-  void unpack() {
-    const bool history = modes.grad;
-    int tensor = 0, value = 0;
-    auto next = [&] {
-      TensorRef& kept = held_[tensor];
-      return r_.saved()[tensor++].unpack(n_, history, kept);
-    };
-    if (r_.lists) list_items_.reserve(r_.n_saved);  // pointers into it must stay
-    each_bit(r_.plan->saved_args | r_.plan->saved_likes, [&](int i) {
-      if (r_.tensors & bit(i)) {
-        new (&arg(i)) Value(next());
-      } else if (r_.lists & bit(i)) {
-        const int64_t size = r_.values()[value++].get().to_int();
-        const size_t first = list_items_.size();
-        for (int64_t k = 0; k < size; ++k) list_items_.push_back(next());
-        new (&arg(i)) Value(Value::of_tensors(list_items_.data() + first, size));
-      } else {
-        new (&arg(i)) Value(r_.values()[value++].get());
-      }
-    });
-    each_bit(r_.plan->saved_outs, [&](int) { next(); });
+  size_t bytes() const {
+    return recipe_.steps.size() * sizeof(Tensors) + recipe_.n_saved * sizeof(TensorRef);
   }
 
-  Tensor* output(int i) {
-    const int outs = __builtin_popcountll(r_.plan->saved_outs);
-    const int before = __builtin_popcountll(r_.plan->saved_outs & (bit(i) - 1));
-    return held_[r_.n_saved - outs + before].get();
+  void unpack_list(const SavedList& saved, bool history) {
+    UnpackedList list;
+    list.held.resize(saved.size());
+    for (size_t i = 0; i < saved.size(); ++i) {
+      list.pointers.push_back(saved[i].unpack(n_, history, list.held[i]));
+    }
+    lists_.push_back(std::move(list));
   }
 
   TensorRef& incoming(int i) {
@@ -189,43 +253,44 @@ class Execution {
     return grads_[i];
   }
 
-  Value value(const Source& s, const Param* p) {
-    switch (s.kind) {
-      case Source::Gradient: return Value(incoming(s.index));
-      case Source::Argument:
-      case Source::Like: return arg(s.index);
-      case Source::Output: return Value(output(s.index));
-      case Source::Step: {
-        Tensors& outs = steps_[s.index];
-        if (s.sub < outs.size()) return Value(outs[s.sub]);
+  Value value(Place p) {
+    switch (p.kind) {
+      case Place::Gradient: return Value(incoming(p.index));
+      case Place::Saved: return Value(held_[p.index]);
+      case Place::Kept: return r_.values()[p.index].get();
+      case Place::List: {
+        auto& pointers = lists_[p.index].pointers;
+        return Value::of_tensors(pointers.data(), static_cast<int64_t>(pointers.size()));
+      }
+      case Place::Result: {
+        Tensors& outs = results_[p.index];
+        if (p.sub < outs.size()) return Value(outs[p.sub]);
         return outs.other ? Value::of_object(outs.other.get()) : Value();
       }
-      case Source::Constant:
-        return p ? constant_value(*p, s.constant.get(), lists_)
-                 : Value::of_object(s.constant.get());
-      case Source::Zero: break;
+      case Place::Constant: return recipe_.constants[p.index];
+      case Place::Nothing: break;
     }
     return Value();
   }
 
-  void call_op(const Step& s, Tensors& outs) {
-    const auto& params = s.op->schema.params;
+  void call_op(Op& op, size_t step) {
+    const std::vector<Place>& from = recipe_.steps[step];
     alignas(Value) char raw[kMaxArgs * sizeof(Value)];
     Value* args = reinterpret_cast<Value*>(raw);
-    const size_t given = s.sources.size();
-    for (size_t i = 0; i < params.size(); ++i) {
-      new (&args[i]) Value(i < given ? value(s.sources[i], &params[i]) : params[i].default_value);
-    }
-    call(*s.op, args, outs);
-    if (outs.size() == 0 && outs.other) unwrap_outputs(*s.op, outs);
+    for (size_t i = 0; i < from.size(); ++i) new (&args[i]) Value(value(from[i]));
+    Tensors& outs = results_[step];
+    call(op, args, outs);
+    if (outs.size() == 0 && outs.other) unwrap_outputs(op, outs);
   }
 
-  void call_function(const Step& s, Tensors& outs) {
-    Object args = Object::steal(checked(PyTuple_New(s.sources.size())));
-    for (size_t i = 0; i < s.sources.size(); ++i) {
-      checked(PyTuple_SetItem(args.get(), i, to_python(value(s.sources[i], nullptr))));
+  void call_function(PyObject* function, size_t step) {
+    const std::vector<Place>& from = recipe_.steps[step];
+    Object args = Object::steal(checked(PyTuple_New(from.size())));
+    for (size_t i = 0; i < from.size(); ++i) {
+      checked(PyTuple_SetItem(args.get(), i, to_python(value(from[i]))));
     }
-    Object got = Object::steal(checked(PyObject_Call(s.function.get(), args.get(), nullptr)));
+    Object got = Object::steal(checked(PyObject_Call(function, args.get(), nullptr)));
+    Tensors& outs = results_[step];
     if (got.get() == Py_None || is_tensor(got.get())) {
       outs.push(got.get() == Py_None ? TensorRef() : TensorRef(as_tensor(got.get())));
       return;
@@ -246,38 +311,39 @@ class Execution {
     }
   }
 
-  TensorRef gradient(const Source& s) {
-    if (s.kind == Source::Gradient) return grads_[s.index];
-    Value v = value(s, nullptr);
+  TensorRef gradient(Place p) {
+    if (p.kind == Place::Gradient) return grads_[p.index];
+    Value v = value(p);
+    if (v.is_tensor()) return TensorRef(v.tensor);
+    if (v.none()) return nullptr;
     if (v.tag == Value::Object && is_tensor(v.object)) return TensorRef(as_tensor(v.object));
-    if (!v.none() && !v.is_tensor()) {
-      fail(Error::Type, name_of(n_), ": the derivative of '", r_.op->name,
-           "' gave something else than a tensor or None");
-    }
-    return v.is_tensor() ? TensorRef(v.tensor) : TensorRef();
+    fail(Error::Type, name_of(n_), ": the derivative of '", r_.op->name,
+         "' gave something else than a tensor or None");
   }
 
-  // The gradients of a list's elements; how many there are.
-  size_t list_gradients(const Source& s, TensorRef* inputs, size_t room) {
-    const size_t size = std::min<size_t>(room, list_size_);
-    if (s.kind != Source::Step) return size;
-    Tensors& outs = steps_[s.index];
-    for (size_t i = 0; i < size && static_cast<int>(i) < outs.size(); ++i) inputs[i] = outs[i];
-    return size;
+  // One param is a list of tensors: an edge for each of its elements.
+  void gradients_with_list(TensorRef* inputs) {
+    const int others = static_cast<int>(recipe_.grads.size()) - 1;
+    const int size = static_cast<int>(n_.n_edges) - others;
+    size_t k = 0;
+    each_bit(r_.plan->mask, [&](int param) {
+      const Place p = recipe_.grads[k++];
+      if (!(recipe_.list_params & bit(param))) {
+        *inputs++ = gradient(p);
+        return;
+      }
+      for (int i = 0; p.kind == Place::Result && i < size && i < results_[p.index].size(); ++i) {
+        inputs[i] = results_[p.index][i];
+      }
+      inputs += size;
+    });
   }
-
- public:
-  size_t list_size_ = 0;
 };
 
 void apply_op(Node& n, TensorRef* grads, TensorRef* inputs) {
-  if (std::none_of(grads, grads + n.n_outputs, [](const TensorRef& g) { return bool(g); })) return;
-  Execution e(n, grads);
-  const OpRecord& r = record_of(n);
-  if (r.list_params) {  // an op has at most one list that is differentiated
-    e.list_size_ = n.n_edges - (__builtin_popcountll(r.plan->mask) - 1);
-  }
-  e.run(inputs);
+  bool any = false;
+  for (uint32_t i = 0; i < n.n_outputs; ++i) any |= static_cast<bool>(grads[i]);
+  if (any) Execution(n, grads).run(inputs);
 }
 
 const NodeClass op_class = {apply_op, release_op, traverse_op, destroy_op};
@@ -286,78 +352,63 @@ const NodeClass op_class = {apply_op, release_op, traverse_op, destroy_op};
 // --------------------------------------------------------------------------------------
 
 // The node with its edges. The edge of the in-place target, `target`, was taken before the write.
-NodeRef connect(Op& op, uint64_t mask, const Value* args, uint32_t n_outputs, Edge* target) {
-  uint32_t n_edges = 0;
-  each_bit(mask, [&](int i) {
-    n_edges += args[i].tag == Value::Tensors ? static_cast<uint32_t>(args[i].tensors.size) : 1;
-  });
+NodeRef connect(Op& op, uint64_t mask, const Recipe& recipe, const Value* args, uint32_t n_outputs,
+                Edge* target) {
+  auto n_edges = static_cast<uint32_t>(recipe.grads.size());
+  each_bit(recipe.list_params,
+           [&](int i) { n_edges += static_cast<uint32_t>(args[i].tensors.size) - 1; });
   NodeRef n = new_node(node_type_of(op), &op_class, n_edges, n_outputs);
-  uint32_t e = 0;
+  Edge* edge = n->edges;
   each_bit(mask, [&](int i) {
     if (target && i == 0) {
-      n->edges[e++] = std::move(*target);
+      *edge++ = std::move(*target);
     } else if (args[i].tag == Value::Tensors) {
-      for (int64_t k = 0; k < args[i].tensors.size; ++k, ++e) {
-        if (Tensor* t = args[i].tensors.data[k]) n->edges[e] = gradient_edge(*t);
+      for (int64_t k = 0; k < args[i].tensors.size; ++k, ++edge) {
+        if (Tensor* t = args[i].tensors.data[k]) *edge = gradient_edge(*t);
       }
     } else {
-      n->edges[e++] = gradient_edge(args[i].t());
+      *edge++ = gradient_edge(args[i].t());
     }
   });
   stamp(*n);
   return n;
 }
 
+const Recipe& recipe_of(const Plan& plan, const Value* args) {
+  if (!plan.recipe) plan.recipe = std::make_shared<Recipe>(plan, args);
+  return *plan.recipe;
+}
+
 // `out(i)` is the i-th output.
 template <class Out>
-void save(Node& n, Op& op, const Plan& plan, const Value* args, Out&& out) {
-  const uint64_t kept = plan.saved_args | plan.saved_likes;
-  uint64_t tensors = 0, lists = 0;
-  int n_saved = __builtin_popcountll(plan.saved_outs), n_values = 0;
-  each_bit(kept, [&](int i) {
-    if (args[i].is_tensor()) {
-      tensors |= bit(i);
-      ++n_saved;
-      return;
-    }
-    ++n_values;
-    if (args[i].tag == Value::Tensors) {
-      lists |= bit(i);
-      n_saved += static_cast<int>(args[i].tensors.size);
-    }
-  });
-  const size_t bytes =
-      sizeof(OpRecord) + n_saved * sizeof(SavedTensor) + n_values * sizeof(OwnedValue);
-  auto* r = new (pool_take(bytes)) OpRecord;
+void save(Node& n, Op& op, const Plan& plan, const Recipe& recipe, const Value* args, Out&& out) {
+  auto* r = static_cast<OpRecord*>(pool_take(OpRecord::bytes(recipe)));
   r->op = &op;
   r->plan = &plan;
-  r->tensors = tensors;
-  r->lists = lists;
-  r->n_saved = static_cast<uint16_t>(n_saved);
-  r->n_values = static_cast<uint16_t>(n_values);
-  for (int i = 0; i < n_saved; ++i) new (&r->saved()[i]) SavedTensor;
-  for (int i = 0; i < n_values; ++i) new (&r->values()[i]) OwnedValue;
-  each_bit(plan.mask, [&](int i) {
-    if (args[i].tag == Value::Tensors) r->list_params |= bit(i);
-  });
-  n.payload = r;
+  r->recipe = &recipe;
   SavedTensor* saved = r->saved();
   OwnedValue* value = r->values();
-  auto save_tensor = [&](int i, Tensor* t) {
-    plan.saved_args& bit(i) ? saved->save_input(t) : saved->save_like(t);
-    ++saved;
-  };
-  each_bit(kept, [&](int i) {
-    if (args[i].is_tensor()) {
-      save_tensor(i, args[i].tensor);
-    } else if (args[i].tag == Value::Tensors) {
-      *value++ = OwnedValue(Value::of_int(args[i].tensors.size));
-      for (int64_t k = 0; k < args[i].tensors.size; ++k) save_tensor(i, args[i].tensors.data[k]);
-    } else {
-      *value++ = OwnedValue(args[i]);
+  SavedList* list = r->lists();
+  for (int i = 0; i < recipe.n_saved; ++i) new (&saved[i]) SavedTensor;
+  for (int i = 0; i < recipe.n_values; ++i) new (&value[i]) OwnedValue;
+  for (int i = 0; i < recipe.n_lists; ++i) new (&list[i]) SavedList;
+  n.payload = r;
+  for (const Recipe::Keep& k : recipe.keeps) {
+    switch (k.kind) {
+      case Recipe::Keep::Input: (saved++)->save_input(args[k.index].tensor); break;
+      case Recipe::Keep::Like: (saved++)->save_like(args[k.index].tensor); break;
+      case Recipe::Keep::Output: (saved++)->save_output(out(k.index), k.index); break;
+      case Recipe::Keep::Value: *value++ = OwnedValue(args[k.index]); break;
+      case Recipe::Keep::Inputs:
+      case Recipe::Keep::Likes:
+        list->resize(args[k.index].tensors.size);
+        for (size_t i = 0; i < list->size(); ++i) {
+          Tensor* t = args[k.index].tensors.data[i];
+          k.kind == Recipe::Keep::Inputs ? (*list)[i].save_input(t) : (*list)[i].save_like(t);
+        }
+        ++list;
     }
-  });
-  each_bit(plan.saved_outs, [&](int i) { (saved++)->save_output(out(i), i); });
+  }
 }
 
 }  // namespace
@@ -397,11 +448,12 @@ void record(Op& op, uint64_t mask, const Value* args, Tensors& outs) {
   while (first < n_outs && !differentiable(first)) ++first;
   if (first == n_outs) return;
   const Plan& plan = op.plan(mask, args);
-  NodeRef n = connect(op, mask, args, n_outs, nullptr);
+  const Recipe& recipe = recipe_of(plan, args);
+  NodeRef n = connect(op, mask, recipe, args, n_outs, nullptr);
   for (int i = 0; i < n_outs; ++i) {
     if (outs[i]) n->outputs[i].describe(*outs[i]);
   }
-  save(*n, op, plan, args, [&](int i) -> Tensor& { return *outs[i]; });
+  save(*n, op, plan, recipe, args, [&](int i) -> Tensor& { return *outs[i]; });
   for (int i = first; i < n_outs; ++i) {
     if (differentiable(i)) set_history(*outs[i], n.get(), i);
   }
@@ -423,9 +475,10 @@ void written(Op& op, uint64_t mask, const Value* args, Tensor& t) {
     // The value from before the write is a copy; it has the history that `t` had.
     set_history(args[0].t(), before.node.get(), before.slot);
   }
-  NodeRef n = connect(op, mask, args, 1, &before);
+  const Recipe& recipe = recipe_of(plan, args);
+  NodeRef n = connect(op, mask, recipe, args, 1, mask & 1 ? &before : nullptr);
   n->outputs[0].describe(t);
-  save(*n, op, plan, args, [&](int) -> Tensor& { return t; });
+  save(*n, op, plan, recipe, args, [&](int) -> Tensor& { return t; });
   if (t.base) {
     rebase_view(t, {std::move(n), 0});
   } else {

@@ -13,8 +13,9 @@ std::string by(Ints s) {  // "2x3"
 
 void check_dtypes(const Tensor& a, const Tensor& b) {
   if (a.dtype != b.dtype) {
-    fail(Error::Runtime, "expected both operands to have the same dtype, but got: ",
-         info(a.dtype).name, " != ", info(b.dtype).name, "; convert one of them with .to()");
+    fail(Error::Runtime,
+         "expected both operands to have the same dtype, but got: ", info(a.dtype).name,
+         " != ", info(b.dtype).name, "; convert one of them with .to()");
   }
   if (a.dtype == DType::Bool) {
     fail(Error::Runtime, "not implemented for 'Bool'; convert to a number type first");
@@ -23,7 +24,10 @@ void check_dtypes(const Tensor& a, const Tensor& b) {
 
 void check_ndim(const Tensor& t, int ndim, const char* name) {
   if (t.ndim() != ndim) {
-    fail(Error::Runtime, name, " must be a ", ndim == 1 ? "vector" : ndim == 2 ? "matrix" : "3D tensor",
+    fail(Error::Runtime, name, " must be a ",
+         ndim == 1   ? "vector"
+         : ndim == 2 ? "matrix"
+                     : "3D tensor",
          "; got ", t.ndim(), "-D with sizes ", format(t.sizes()));
   }
 }
@@ -74,7 +78,8 @@ Product product(const Tensor& out, int64_t m, int64_t n, int64_t k, Matrix a, Ma
 void scale(Product& p, const Value& beta, const Value& alpha) {
   if (!is_differentiable(p.dtype) &&
       (beta.number.tag > Number::Int || alpha.number.tag > Number::Int)) {
-    fail(Error::Runtime, "For integral input tensors, argument alpha and beta must not be a floating "
+    fail(Error::Runtime,
+         "For integral input tensors, argument alpha and beta must not be a floating "
          "point number");
   }
   p.alpha = alpha.number;
@@ -83,8 +88,8 @@ void scale(Product& p, const Value& beta, const Value& alpha) {
 }
 
 void push(Call& c, std::initializer_list<int64_t> sizes, const Tensor& like) {
-  c.outs.push(empty(Ints(sizes.begin(), static_cast<int64_t>(sizes.size())), like.dtype,
-                    like.device()));
+  c.outs.push(
+      empty(Ints(sizes.begin(), static_cast<int64_t>(sizes.size())), like.dtype, like.device()));
 }
 
 // ---- mm, mv, dot ----------------------------------------------------------------------------
@@ -97,7 +102,8 @@ void infer_mm(Call& c) {
   push(c, {a.layout->size(0), b.layout->size(1)}, a);
 }
 void multiply_2d(const Tensor& a, const Tensor& b, const Tensor& out) {
-  Product p = product(out, a.layout->size(0), b.layout->size(1), a.layout->size(1), matrix(a), matrix(b));
+  Product p =
+      product(out, a.layout->size(0), b.layout->size(1), a.layout->size(1), matrix(a), matrix(b));
   run(p);
 }
 void run_mm(Call& c) { multiply_2d(c.args[0].t(), c.args[1].t(), *c.outs[0]); }
@@ -123,12 +129,13 @@ void run_mv(Call& c) {
 void infer_dot(Call& c) {
   const Tensor &a = c.args[0].t(), &b = c.args[1].t();
   if (a.ndim() != 1 || b.ndim() != 1) {
-    fail(Error::Runtime, "1D tensors expected, but got ", a.ndim(), "D and ", b.ndim(), "D tensors");
+    fail(Error::Runtime, "1D tensors expected, but got ", a.ndim(), "D and ", b.ndim(),
+         "D tensors");
   }
   if (a.layout->size(0) != b.layout->size(0)) {
-    fail(Error::Runtime, "inconsistent tensor size, expected tensor ", format(a.sizes()), " and src ",
-         format(b.sizes()), " to have the same number of elements, but got ", a.numel(), " and ",
-         b.numel(), " elements respectively");
+    fail(Error::Runtime, "inconsistent tensor size, expected tensor ", format(a.sizes()),
+         " and src ", format(b.sizes()), " to have the same number of elements, but got ",
+         a.numel(), " and ", b.numel(), " elements respectively");
   }
   check_dtypes(a, b);
   push(c, {}, a);
@@ -153,15 +160,17 @@ void infer_addmm(Call& c) {
   check_dtypes(add, a);
   int64_t sizes[2] = {a.layout->size(0), b.layout->size(1)};
   if (!is_expandable(add.sizes(), {sizes, 2})) {
-    fail(Error::Runtime, "self with sizes ", format(add.sizes()), " can't be expanded to those of the "
-         "product, ", format({sizes, 2}));
+    fail(Error::Runtime, "self with sizes ", format(add.sizes()),
+         " can't be expanded to those of the "
+         "product, ",
+         format({sizes, 2}));
   }
   push(c, {sizes[0], sizes[1]}, a);
 }
 void run_addmm(Call& c) {
   const Tensor &a = c.args[1].t(), &b = c.args[2].t();
-  Product p = product(*c.outs[0], a.layout->size(0), b.layout->size(1), a.layout->size(1), matrix(a),
-                      matrix(b));
+  Product p = product(*c.outs[0], a.layout->size(0), b.layout->size(1), a.layout->size(1),
+                      matrix(a), matrix(b));
   p.add = broadcast(c.args[0].t(), p.m, p.n);
   scale(p, c.args[3], c.args[4]);
   run(p);
@@ -207,8 +216,8 @@ void check_bmm(const Tensor& a, const Tensor& b) {
   check_ndim(b, 3, "batch2");
   const Layout &la = *a.layout, &lb = *b.layout;
   if (la.size(0) != lb.size(0) || la.size(2) != lb.size(1)) {
-    fail(Error::Runtime, "Expected size for first two dimensions of batch2 tensor to be: [", la.size(0),
-         ", ", la.size(2), "] but got: [", lb.size(0), ", ", lb.size(1), "].");
+    fail(Error::Runtime, "Expected size for first two dimensions of batch2 tensor to be: [",
+         la.size(0), ", ", la.size(2), "] but got: [", lb.size(0), ", ", lb.size(1), "].");
   }
   check_dtypes(a, b);
 }
@@ -218,7 +227,8 @@ void infer_bmm(Call& c) {
   push(c, {a.layout->size(0), a.layout->size(1), b.layout->size(2)}, a);
 }
 Product bmm(const Tensor& a, const Tensor& b, const Tensor& out) {
-  Product p = product(out, a.layout->size(1), b.layout->size(2), a.layout->size(2), matrix(a), matrix(b));
+  Product p =
+      product(out, a.layout->size(1), b.layout->size(2), a.layout->size(2), matrix(a), matrix(b));
   set_batch(p, {out.layout->size_data(), 1}, a, 2, b, 2);
   return p;
 }
@@ -232,8 +242,10 @@ void infer_baddbmm(Call& c) {
   check_dtypes(add, a);
   int64_t sizes[3] = {a.layout->size(0), a.layout->size(1), b.layout->size(2)};
   if (!is_expandable(add.sizes(), {sizes, 3})) {
-    fail(Error::Runtime, "self with sizes ", format(add.sizes()), " can't be expanded to those of the "
-         "product, ", format({sizes, 3}));
+    fail(Error::Runtime, "self with sizes ", format(add.sizes()),
+         " can't be expanded to those of the "
+         "product, ",
+         format({sizes, 3}));
   }
   push(c, {sizes[0], sizes[1], sizes[2]}, a);
 }
@@ -299,8 +311,10 @@ void infer_linear(Call& c) {
     const Tensor& bias = c.args[2].t();
     check_dtypes(bias, x);
     if (bias.ndim() > 1 || !is_expandable(bias.sizes(), {sizes, ndim})) {
-      fail(Error::Runtime, "a bias with sizes ", format(bias.sizes()), " can't be added to a result "
-           "with sizes ", format({sizes, ndim}));
+      fail(Error::Runtime, "a bias with sizes ", format(bias.sizes()),
+           " can't be added to a result "
+           "with sizes ",
+           format({sizes, ndim}));
     }
   }
   c.outs.push(empty({sizes, ndim}, x.dtype, x.device()));
@@ -353,7 +367,8 @@ void run_matmul(Call& c) {
     return run(p);
   }
   const bool is_row = la.ndim == 1;
-  Product p = product(out, is_row ? 1 : la.size(la.ndim - 2), n, k, is_row ? row(a) : matrix(a), right);
+  Product p =
+      product(out, is_row ? 1 : la.size(la.ndim - 2), n, k, is_row ? row(a) : matrix(a), right);
   set_batch(p, {out.layout->size_data(), out.ndim() - (is_row ? 1 : 2)}, a, is_row ? 1 : 2, b, 2);
   run(p);
 }

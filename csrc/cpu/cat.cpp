@@ -58,8 +58,8 @@ void check_index_range(const Tensor& index, int64_t lo, int64_t hi, int64_t dim)
            info(index.dtype).name);
   }
   if (least < lo || greatest >= hi) {
-    fail(Error::Index, "index ", least < lo ? least : greatest, " is out of bounds for dimension ", dim,
-         " with size ", hi);
+    fail(Error::Index, "index ", least < lo ? least : greatest, " is out of bounds for dimension ",
+         dim, " with size ", hi);
   }
 }
 
@@ -84,7 +84,8 @@ void infer_cat(Call& c) {
   for (int64_t i = 0; i < list.tensors.size; ++i) {
     const Tensor& t = *list.tensors.data[i];
     if (t.ndim() == 0) {
-      fail(Error::Runtime, "zero-dimensional tensor (at position ", i, ") cannot be concatenated; "
+      fail(Error::Runtime, "zero-dimensional tensor (at position ", i,
+           ") cannot be concatenated; "
            "unsqueeze(0) it, or use stack");
     }
     promotion.tensor(t.dtype, false);
@@ -97,14 +98,14 @@ void infer_cat(Call& c) {
     const Tensor& t = *list.tensors.data[i];
     if (skipped(t)) continue;
     if (t.ndim() != first.ndim()) {
-      fail(Error::Runtime, "Tensors must have same number of dimensions: got ", first.ndim(), " and ",
-           t.ndim());
+      fail(Error::Runtime, "Tensors must have same number of dimensions: got ", first.ndim(),
+           " and ", t.ndim());
     }
     for (int d = 0; d < t.ndim(); ++d) {
       if (d != dim && t.layout->size(d) != sizes[d]) {
         fail(Error::Runtime, "Sizes of tensors must match except in dimension ", dim,
-             ". Expected size ", sizes[d], " but got size ", t.layout->size(d), " for tensor number ",
-             i, " in the list.");
+             ". Expected size ", sizes[d], " but got size ", t.layout->size(d),
+             " for tensor number ", i, " in the list.");
       }
     }
     sizes[dim] += t.layout->size(dim);
@@ -133,9 +134,11 @@ void run_cat(Call& c) {
       char* to = out.data() + start * inner;
       const char* from = t.data();
       if (bytes) {
-        parallel_for(outer, std::max<int64_t>(1, (1 << 20) / bytes), 1, [&](int64_t begin, int64_t end) {
-          for (int64_t k = begin; k < end; ++k) std::memcpy(to + k * line, from + k * bytes, bytes);
-        });
+        parallel_for(outer, std::max<int64_t>(1, (1 << 20) / bytes), 1,
+                     [&](int64_t begin, int64_t end) {
+                       for (int64_t k = begin; k < end; ++k)
+                         std::memcpy(to + k * line, from + k * bytes, bytes);
+                     });
       }
     } else if (t.numel()) {
       std::vector<int64_t> sizes = to_vector(l.sizes());

@@ -20,7 +20,8 @@ void each_run(const ConvShape& s, int64_t channels, const F& body) {
   const int64_t kernels = s.kernel_size();
   for (int64_t row = 0; row < channels * kernels; ++row) {
     const int64_t channel = row / kernels, k = row % kernels;
-    const int64_t k2 = k % s.kernel[2], k1 = k / s.kernel[2] % s.kernel[1], k0 = k / s.kernel[2] / s.kernel[1];
+    const int64_t k2 = k % s.kernel[2], k1 = k / s.kernel[2] % s.kernel[1],
+                  k0 = k / s.kernel[2] / s.kernel[1];
     const int64_t shift = k2 * s.dilation[2] - s.padding[2];
     // Outputs [lo, hi) have inputs o * stride + shift in [0, in).
     const int64_t lo = shift < 0 ? (-shift + s.stride[2] - 1) / s.stride[2] : 0;
@@ -34,8 +35,8 @@ void each_run(const ConvShape& s, int64_t channels, const F& body) {
         const int64_t i1 = o1 * s.stride[1] - s.padding[1] + k1 * s.dilation[1];
         if (i1 < 0 || i1 >= s.in[1]) continue;
         body(row, (o0 * s.out[1] + o1) * s.out[2] + lo,
-             ((channel * s.in[0] + i0) * s.in[1] + i1) * s.in[2] + lo * s.stride[2] + shift, hi - lo,
-             s.stride[2]);
+             ((channel * s.in[0] + i0) * s.in[1] + i1) * s.in[2] + lo * s.stride[2] + shift,
+             hi - lo, s.stride[2]);
       }
     }
   }
@@ -106,11 +107,13 @@ void by_columns(ConvKind kind, const ConvShape& s, DType dtype, T* x, T* w, T* y
 // A kernel of one element at every position: the input itself is the columns.
 bool is_product(const ConvShape& s) {
   for (int d = 0; d < 3; ++d) {
-    if (s.kernel[d] != 1 || s.stride[d] != 1 || s.padding[d] != 0 || s.in[d] != s.out[d]) return false;
+    if (s.kernel[d] != 1 || s.stride[d] != 1 || s.padding[d] != 0 || s.in[d] != s.out[d])
+      return false;
   }
   return s.groups == 1;
 }
-void as_product(ConvKind kind, const ConvShape& s, DType dtype, void* x, void* w, const Tensor* bias, void* y) {
+void as_product(ConvKind kind, const ConvShape& s, DType dtype, void* x, void* w,
+                const Tensor* bias, void* y) {
   const int64_t in = s.in_channels, out = s.out_channels, width = s.out_size();
   const Matrix images{x, width, 1}, results{y, width, 1};
   Product p;
@@ -159,7 +162,8 @@ void with_conv_type(DType t, const F& body) {
 }
 
 // `result` (one of x, w, y, by kind) from the other two.
-void convolve(ConvKind kind, const ConvShape& s, int dims, Tensor& x, Tensor& w, Tensor* bias, Tensor& y) {
+void convolve(ConvKind kind, const ConvShape& s, int dims, Tensor& x, Tensor& w, Tensor* bias,
+              Tensor& y) {
   Tensor& result = kind == ConvKind::Forward ? y : kind == ConvKind::Data ? x : w;
   if (result.numel() == 0) return;
   if (s.work() == 0) return fill(result, Number::integer(0));
@@ -234,7 +238,8 @@ ConvShape shape_of(Ints x, Ints w, const Settings& s) {
     const int64_t span = shape.dilation[d] * (shape.kernel[d] - 1) + 1;
     if (s.transposed) {
       shape.out[d] = size;
-      shape.in[d] = (size - 1) * shape.stride[d] - 2 * shape.padding[d] + span + (i < 0 ? 0 : s.output_padding[i]);
+      shape.in[d] = (size - 1) * shape.stride[d] - 2 * shape.padding[d] + span +
+                    (i < 0 ? 0 : s.output_padding[i]);
     } else {
       shape.in[d] = size;
       const int64_t room = size + 2 * shape.padding[d] - span;
@@ -246,19 +251,22 @@ ConvShape shape_of(Ints x, Ints w, const Settings& s) {
 
 void check_list(Ints v, int dims, int64_t least, const char* name) {
   if (v.size != dims) {
-    fail(Error::Runtime, "expected ", name, " to have ", dims, " elements, one for each dimension; got ",
-         format(v));
+    fail(Error::Runtime, "expected ", name, " to have ", dims,
+         " elements, one for each dimension; got ", format(v));
   }
   for (int64_t i : v) {
-    if (i < least) fail(Error::Runtime, name, least ? " must be positive" : " must not be negative", "; got ", format(v));
+    if (i < least)
+      fail(Error::Runtime, name, least ? " must be positive" : " must not be negative", "; got ",
+           format(v));
   }
 }
 
 void check(const Tensor& x, const Tensor& w, const Value& bias, const Settings& s) {
   const int dims = w.ndim() - 2;
   if (dims < 1 || dims > 3 || x.ndim() != w.ndim()) {
-    fail(Error::Runtime, "Expected ", w.ndim() - 1, "D (unbatched) or ", w.ndim(), "D (batched) input to conv",
-         std::max(1, dims), "d, but got input of size: ", format(x.sizes()), " for a weight of size ",
+    fail(Error::Runtime, "Expected ", w.ndim() - 1, "D (unbatched) or ", w.ndim(),
+         "D (batched) input to conv", std::max(1, dims),
+         "d, but got input of size: ", format(x.sizes()), " for a weight of size ",
          format(w.sizes()));
   }
   check_list(s.stride, dims, 1, "stride");
@@ -268,7 +276,8 @@ void check(const Tensor& x, const Tensor& w, const Value& bias, const Settings& 
   if (s.groups <= 0) fail(Error::Runtime, "groups must be positive; got ", s.groups);
   if (x.dtype != w.dtype || (!bias.none() && bias.t().dtype != x.dtype)) {
     fail(Error::Runtime, "Input type (", info(x.dtype).name, "), weight type (", info(w.dtype).name,
-         ") and bias type must be the same", bias.none() ? "" : concat("; the bias is ", info(bias.t().dtype).name));
+         ") and bias type must be the same",
+         bias.none() ? "" : concat("; the bias is ", info(bias.t().dtype).name));
   }
   const int64_t out_channels = s.transposed ? w.layout->size(1) * s.groups : w.layout->size(0);
   const int64_t in_channels = s.transposed ? w.layout->size(0) : w.layout->size(1) * s.groups;
@@ -278,35 +287,45 @@ void check(const Tensor& x, const Tensor& w, const Value& bias, const Settings& 
          x.layout->size(1), " channels instead");
   }
   if (w.layout->size(0) % s.groups != 0 || w.layout->size(0) < s.groups) {
-    fail(Error::Runtime, "Given groups=", s.groups, ", expected weight to be divisible by groups at "
-         "dimension 0, but got weight of size ", format(w.sizes()), " instead");
+    fail(Error::Runtime, "Given groups=", s.groups,
+         ", expected weight to be divisible by groups at "
+         "dimension 0, but got weight of size ",
+         format(w.sizes()), " instead");
   }
   if (!bias.none() && (bias.t().ndim() != 1 || bias.t().layout->size(0) != out_channels)) {
-    fail(Error::Runtime, "Given weight of size ", format(w.sizes()), ", expected bias to be 1-dimensional "
-         "with ", out_channels, " elements, but got bias of size ", format(bias.t().sizes()), " instead");
+    fail(Error::Runtime, "Given weight of size ", format(w.sizes()),
+         ", expected bias to be 1-dimensional "
+         "with ",
+         out_channels, " elements, but got bias of size ", format(bias.t().sizes()), " instead");
   }
   int64_t padded[3], spans[3];
   for (int d = 0; d < dims; ++d) {
     if (s.transposed && s.output_padding[d] >= std::max(s.stride[d], s.dilation[d])) {
-      fail(Error::Runtime, "output padding must be smaller than either stride or dilation, but got "
-           "output_padding ", format(s.output_padding), " stride ", format(s.stride), " dilation ",
+      fail(Error::Runtime,
+           "output padding must be smaller than either stride or dilation, but got "
+           "output_padding ",
+           format(s.output_padding), " stride ", format(s.stride), " dilation ",
            format(s.dilation));
     }
     padded[d] = x.layout->size(d + 2) + 2 * s.padding[d];
     spans[d] = s.dilation[d] * (w.layout->size(d + 2) - 1) + 1;
     if (w.layout->size(d + 2) <= 0) {
-      fail(Error::Runtime, "kernel size should be greater than zero, but got shape ", format(w.sizes()));
+      fail(Error::Runtime, "kernel size should be greater than zero, but got shape ",
+           format(w.sizes()));
     }
   }
   for (int d = 0; d < dims && !s.transposed; ++d) {
     if (padded[d] < spans[d]) {
       fail(Error::Runtime, "Calculated padded input size per channel: (", times(padded, dims),
-           "). Kernel size: (", times(spans, dims), "). Kernel size can't be greater than actual input size");
+           "). Kernel size: (", times(spans, dims),
+           "). Kernel size can't be greater than actual input size");
     }
   }
 }
 
-bool wants_channels_last(const Tensor& t) { return t.layout->channels_last && !t.layout->contiguous; }
+bool wants_channels_last(const Tensor& t) {
+  return t.layout->channels_last && !t.layout->contiguous;
+}
 
 // convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups)
 void infer_convolution(Call& c) {
@@ -315,15 +334,19 @@ void infer_convolution(Call& c) {
   check(x, w, c.args[2], s);
   const ConvShape shape = shape_of(x.sizes(), w.sizes(), s);
   const int64_t* spatial = s.transposed ? shape.in : shape.out;
-  std::vector<int64_t> sizes{x.layout->size(0), s.transposed ? shape.in_channels : shape.out_channels};
+  std::vector<int64_t> sizes{x.layout->size(0),
+                             s.transposed ? shape.in_channels : shape.out_channels};
   for (int d = 5 - x.ndim(); d < 3; ++d) {
     if (spatial[d] <= 0) {
-      fail(Error::Runtime, "Given input size per channel: ", format(x.sizes()), ". Calculated output size is too "
-           "small: ", spatial[d]);
+      fail(Error::Runtime, "Given input size per channel: ", format(x.sizes()),
+           ". Calculated output size is too "
+           "small: ",
+           spatial[d]);
     }
     sizes.push_back(spatial[d]);
   }
-  const bool last = (x.ndim() == 4 || x.ndim() == 5) && (wants_channels_last(x) || wants_channels_last(w));
+  const bool last =
+      (x.ndim() == 4 || x.ndim() == 5) && (wants_channels_last(x) || wants_channels_last(w));
   LayoutRef layout = last ? channels_last_layout(sizes) : contiguous_layout(sizes);
   c.outs.push(empty(layout.get(), x.dtype, x.device()));
 }

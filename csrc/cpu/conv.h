@@ -13,7 +13,8 @@ struct ConvShape {
   int64_t out_size() const { return out[0] * out[1] * out[2]; }
   int64_t kernel_size() const { return kernel[0] * kernel[1] * kernel[2]; }
   double work() const {
-    return static_cast<double>(batch) * out_channels * out_size() * (in_channels / groups) * kernel_size();
+    return static_cast<double>(batch) * out_channels * out_size() * (in_channels / groups) *
+           kernel_size();
   }
 };
 
@@ -23,8 +24,8 @@ enum class ConvKind { Forward, Data, Weight };
 // f32 by oneDNN. x, w, y have batch and channels first, then the shape's dims without those of
 // extent 1 that were added: `dims` of them. Any strides. False if oneDNN can't.
 #if TM_USE_MKLDNN
-bool onednn_convolution(ConvKind kind, const ConvShape& shape, int dims, const Tensor& x, const Tensor& w,
-                        const Tensor* bias, const Tensor& y);
+bool onednn_convolution(ConvKind kind, const ConvShape& shape, int dims, const Tensor& x,
+                        const Tensor& w, const Tensor* bias, const Tensor& y);
 #endif
 
 }  // namespace taimatsu

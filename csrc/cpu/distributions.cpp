@@ -94,7 +94,8 @@ void uniform_floats(Generator& g, float* out, int64_t n, float from, float width
     const int64_t count = std::min<int64_t>(1024, n - done);
     g.engine.draw(bits, count);
     for (int64_t i = 0; i < count; ++i) {
-      out[done + i] = static_cast<float>(static_cast<int32_t>(bits[i] & 0xffffff)) * 0x1p-24f * width + from;
+      out[done + i] =
+          static_cast<float>(static_cast<int32_t>(bits[i] & 0xffffff)) * 0x1p-24f * width + from;
     }
   }
 }
@@ -139,7 +140,8 @@ inline float fast_log(float x) {
   std::memcpy(&m, &bits, 4);
   const float e = static_cast<float>(shift >> 23);
   const float f = m - 1, s = f / (2 + f), z = s * s;
-  const float r = z * (0.66666662693f + z * (0.40000972152f + z * (0.28498786688f + z * 0.24279078841f)));
+  const float r =
+      z * (0.66666662693f + z * (0.40000972152f + z * (0.28498786688f + z * 0.24279078841f)));
   const float half = 0.5f * f * f;
   return e * 0.693138123f + (f - (half - (s * (half + r) + e * 9.0580006145e-6f)));
 }
@@ -147,13 +149,15 @@ inline void fast_sincos_turn(float u, float& sine, float& cosine) {
   const float quarter = static_cast<float>(static_cast<int32_t>(4 * u + 0.5f));
   const float x = (u - 0.25f * quarter) * 6.28318531f, z = x * x;
   const int32_t q = static_cast<int32_t>(quarter);
-  const float s = x + x * z * (-0.16666667f + z * (8.3333310e-3f + z * (-1.9840874e-4f + z * 2.7525562e-6f)));
+  const float s =
+      x + x * z * (-0.16666667f + z * (8.3333310e-3f + z * (-1.9840874e-4f + z * 2.7525562e-6f)));
   const float c = 1 + z * (-0.5f + z * (4.1666623e-2f + z * (-1.3886763e-3f + z * 2.4390449e-5f)));
   const float a = q & 1 ? c : s, b = q & 1 ? s : c;
   sine = q & 2 ? -a : a;
   cosine = (q + 1) & 2 ? -b : b;
 }
-inline void normals_of(const float* u1, const float* u2, float* a, float* b, float mean, float std) {
+inline void normals_of(const float* u1, const float* u2, float* a, float* b, float mean,
+                       float std) {
   for (int j = 0; j < 8; ++j) {
     const float radius = std::sqrt(-2 * fast_log(1 - u1[j]));
     float sine, cosine;
@@ -162,7 +166,8 @@ inline void normals_of(const float* u1, const float* u2, float* a, float* b, flo
     b[j] = radius * sine * std + mean;
   }
 }
-inline void normals_of(const double* u1, const double* u2, double* a, double* b, double mean, double std) {
+inline void normals_of(const double* u1, const double* u2, double* a, double* b, double mean,
+                       double std) {
   for (int j = 0; j < 8; ++j) {
     const double radius = std::sqrt(-2 * std::log(1 - u1[j])), theta = 2 * M_PI * u2[j];
     a[j] = radius * std::cos(theta) * std + mean;
@@ -248,7 +253,8 @@ void run_normal(Call& c) {
 }
 TM_NATIVE("normal_", infer_normal, run_normal);
 
-// ---- Numbers made from one uniform or normal double -----------------------------------------------
+// ---- Numbers made from one uniform or normal double
+// -----------------------------------------------
 
 template <class F>
 void fill_from(Call& c, int generator, const F& sample) {
@@ -270,7 +276,8 @@ void fill_from(Call& c, int generator, const F& sample) {
 void infer_exponential(Call& c) {
   check_floating(c.args[0].t());
   if (!(c.args[1].to_double() > 0)) {
-    fail(Error::Runtime, "exponential_ expects lambda > 0.0, but found lambda=", c.args[1].to_double());
+    fail(Error::Runtime,
+         "exponential_ expects lambda > 0.0, but found lambda=", c.args[1].to_double());
   }
 }
 void run_exponential(Call& c) {
@@ -281,7 +288,8 @@ TM_NATIVE("exponential_", infer_exponential, run_exponential);
 
 void infer_geometric(Call& c) {
   const double p = c.args[1].to_double();
-  if (!(p > 0 && p < 1)) fail(Error::Runtime, "geometric_ expects p to be in (0, 1), but got p=", p);
+  if (!(p > 0 && p < 1))
+    fail(Error::Runtime, "geometric_ expects p to be in (0, 1), but got p=", p);
 }
 void run_geometric(Call& c) {
   const double p = c.args[1].to_double();
@@ -297,7 +305,8 @@ void infer_cauchy(Call& c) {
 }
 void run_cauchy(Call& c) {
   const double median = c.args[1].to_double(), sigma = c.args[2].to_double();
-  fill_from(c, 3, [=](Generator& g) { return median + sigma * std::tan(M_PI * (g.uniform() - 0.5)); });
+  fill_from(c, 3,
+            [=](Generator& g) { return median + sigma * std::tan(M_PI * (g.uniform() - 0.5)); });
 }
 TM_NATIVE("cauchy_", infer_cauchy, run_cauchy);
 
@@ -325,7 +334,10 @@ void integer_limits(DType t, double& lowest, double& highest) {
     highest = std::ldexp(1.0, info(t).is_signed ? bits - 1 : bits) - 1;
   } else {
     const int digits = t == DType::F64 ? 53 : t == DType::F32 ? 24 : t == DType::F16 ? 11 : 8;
-    highest = t == DType::F16 ? 65504 : t == DType::BF16 ? 3.3895e38 : t == DType::F32 ? 3.4028e38 : 1.7e308;
+    highest = t == DType::F16    ? 65504
+              : t == DType::BF16 ? 3.3895e38
+              : t == DType::F32  ? 3.4028e38
+                                 : 1.7e308;
     lowest = -highest;
     (void)digits;
   }
@@ -349,8 +361,8 @@ void infer_random_range(Call& c) {
     fail(Error::Runtime, "from is out of bounds for ", info(t.dtype).name, "; got ", from);
   }
   if (to - 1 < lowest || to - 1 > highest) {
-    fail(Error::Runtime, "to - 1 is out of bounds for ", info(t.dtype).name, "; got to=",
-         end.none() ? int64_t{0} : end.to_int());
+    fail(Error::Runtime, "to - 1 is out of bounds for ", info(t.dtype).name,
+         "; got to=", end.none() ? int64_t{0} : end.to_int());
   }
 }
 
@@ -378,12 +390,12 @@ void fill_range(Call& c, int64_t from, const Value& end, const Value& generator)
   if (end.none()) {
     double lowest, highest;
     integer_limits(t.dtype, lowest, highest);
-    const int64_t last = t.dtype == DType::I64   ? std::numeric_limits<int64_t>::max()
+    const int64_t last = t.dtype == DType::I64        ? std::numeric_limits<int64_t>::max()
                          : is_integral(t.dtype, true) ? static_cast<int64_t>(highest)
-                                                 : int64_t{1} << (t.dtype == DType::F64   ? 53
-                                                                  : t.dtype == DType::F32 ? 24
-                                                                  : t.dtype == DType::F16 ? 11
-                                                                                          : 8);
+                                                      : int64_t{1} << (t.dtype == DType::F64   ? 53
+                                                                       : t.dtype == DType::F32 ? 24
+                                                                       : t.dtype == DType::F16 ? 11
+                                                                                               : 8);
     range = static_cast<uint64_t>(last) - static_cast<uint64_t>(from) + 1;
   } else {
     range = static_cast<uint64_t>(end.to_int()) - static_cast<uint64_t>(from);
@@ -420,7 +432,8 @@ void run_random(Call& c) {
       return fill_integers(t, generator,
                            [](Generator& g) { return g.bits64() % ((uint64_t{1} << 53) + 1); });
     case DType::I64:
-      return fill_integers(t, generator, [](Generator& g) { return g.bits64() & (~uint64_t{0} >> 1); });
+      return fill_integers(t, generator,
+                           [](Generator& g) { return g.bits64() & (~uint64_t{0} >> 1); });
     case DType::U64: return fill_integers(t, generator, [](Generator& g) { return g.bits64(); });
     default: {
       const int bits = static_cast<int>(itemsize(t.dtype)) * 8 - (info(t.dtype).is_signed ? 1 : 0);
@@ -436,7 +449,8 @@ TM_NATIVE("random_", infer_random, run_random);
 
 void infer_bernoulli(Call& c) {
   const double p = c.args[1].to_double();
-  if (!(p >= 0 && p <= 1)) fail(Error::Runtime, "bernoulli_ expects p to be in [0, 1], but got p=", p);
+  if (!(p >= 0 && p <= 1))
+    fail(Error::Runtime, "bernoulli_ expects p to be in [0, 1], but got p=", p);
 }
 template <class T>
 T zero_or_one(bool b) {
@@ -480,7 +494,9 @@ void run_bernoulli_tensor(Call& c) {
     using T = typename decltype(tag)::type;
     with_generator(t, c.args[2], [&](Generator& g) {
       auto fill = [&](const auto* probability, auto draw) {
-        for_outer(it, 0, [&](const int64_t* at) { valid &= probability[at[1]] >= 0 && probability[at[1]] <= 1; });
+        for_outer(it, 0, [&](const int64_t* at) {
+          valid &= probability[at[1]] >= 0 && probability[at[1]] <= 1;
+        });
         if (!valid) return;
         for_outer(it, 0, [&](const int64_t* at) {
           t.as<T>()[at[0]] = zero_or_one<T>(draw() < probability[at[1]]);
@@ -493,7 +509,8 @@ void run_bernoulli_tensor(Call& c) {
       }
     });
   });
-  if (!valid) fail(Error::Runtime, "Expected p_in >= 0 && p_in <= 1 to be true, but some element is not");
+  if (!valid)
+    fail(Error::Runtime, "Expected p_in >= 0 && p_in <= 1 to be true, but some element is not");
 }
 TM_NATIVE("bernoulli_.Tensor", infer_bernoulli_tensor, run_bernoulli_tensor);
 
@@ -537,14 +554,16 @@ void infer_multinomial(Call& c) {
     fail(Error::Runtime, "prob_dist must be 1 or 2 dim; got ", p.ndim());
   }
   if (!is_floating(p.dtype)) {
-    fail(Error::Runtime, "multinomial only supports floating-point dtypes for input, got: ",
-         info(p.dtype).name);
+    fail(Error::Runtime,
+         "multinomial only supports floating-point dtypes for input, got: ", info(p.dtype).name);
   }
   const int64_t n = p.layout->size(p.ndim() - 1);
   if (samples <= 0) fail(Error::Runtime, "cannot sample n_sample <= 0 samples; got ", samples);
   if (!c.args[2].to_bool() && samples > n) {
-    fail(Error::Runtime, "cannot sample n_sample > prob_dist.size(-1) samples without replacement; "
-         "got ", samples, " of ", n);
+    fail(Error::Runtime,
+         "cannot sample n_sample > prob_dist.size(-1) samples without replacement; "
+         "got ",
+         samples, " of ", n);
   }
   int64_t sizes[2] = {p.layout->size(0), samples};
   c.outs.push(empty(p.ndim() == 1 ? Ints(sizes + 1, 1) : Ints(sizes, 2), DType::I64, p.device()));
@@ -576,9 +595,9 @@ void sample_rows(Generator& g, const T* p, int64_t rows, int64_t n, int64_t samp
   for (int64_t r = 0; r < rows; ++r) {
     const T* row = score.data() + r * n;
     for (int64_t i = 0; i < n; ++i) order[i] = i;
-    std::partial_sort(order.begin(), order.begin() + samples, order.end(), [&](int64_t a, int64_t b) {
-      return row[a] > row[b] || (row[a] == row[b] && a < b);
-    });
+    std::partial_sort(
+        order.begin(), order.begin() + samples, order.end(),
+        [&](int64_t a, int64_t b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
     std::copy(order.begin(), order.begin() + samples, out + r * samples);
   }
 }

@@ -1,146 +1,64 @@
-// Which kernel, and how the threads share the result. The kernels are in gemm_kernel.inc.
+// Which kernel, and how the threads share the result. The kernels are in gemm_kernel.inc, compiled
+// once for each instruction set by gemm_baseline.cpp, gemm_avx2.cpp and gemm_avx512.cpp.
 #include "cpu/gemm.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
-#include <type_traits>
 
-#include "cpu/elements.h"
+#include "cpu/gemm_routine.h"
 #include "cpu/threads.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
 
 namespace taimatsu {
 namespace {
 
-template <class Stored_, class Computed_>
-struct Real {
-  using Stored = Stored_;
-  using Computed = Computed_;
-  static constexpr bool complex = false;
-};
-template <class R>
-struct Complex {
-  using Stored = std::complex<R>;
-  using Computed = R;
-  static constexpr bool complex = true;
-};
-
-// alpha and beta in the dtype of the sums.
-template <class Element>
-struct Scale {
-  using T = typename Element::Stored;
-  using A = typename Element::Computed;
-  using F = std::conditional_t<Element::complex, T, A>;
-  F alpha, beta;
-  bool plain;  // both are 1
-  explicit Scale(const Product& p) : alpha(as(p.alpha)), beta(as(p.beta)) {
-    plain = alpha == F(1) && (!p.add.data || beta == F(1));
-  }
-  static F as(const Number& n) {
-    if constexpr (Element::complex) {
-      return F(n.as_complex());
-    } else if constexpr (std::is_integral<A>::value) {
-      return static_cast<A>(n.as_int());
-    } else {
-      return static_cast<A>(n.as_double());
-    }
-  }
-  // `sum`: of complex numbers the imaginary part lies `width` further.
-  auto product(const A* sum, int width) const {
-    if constexpr (Element::complex) {
-      return plain ? T(sum[0], sum[width]) : alpha * T(sum[0], sum[width]);
-    } else {
-      return static_cast<T>(plain ? *sum : alpha * *sum);
-    }
-  }
-  T sum(T value, T add) const { return static_cast<T>(static_cast<F>(value) + beta * static_cast<F>(add)); }
-};
-
-// Scratch memory of a thread, kept for its next product.
-template <class A>
-A* workspace(int64_t count) {
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  thread_local std::unique_ptr<void, Free> memory;
-  thread_local size_t size = 0;
-  size_t bytes = (count * sizeof(A) + 4095) / 4096 * 4096;
-  if (bytes > size) {
-    memory.reset();
-    size = 0;
-    memory.reset(std::aligned_alloc(64, bytes));
-    if (!memory) throw std::bad_alloc();
-    size = bytes;
-  }
-  return static_cast<A*>(memory.get());
-}
-
-constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-struct Routine {
-  void (*run)(const Product& p, int64_t index, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
-  int rows, cols;  // of a tile
-};
-
-#pragma GCC push_options
-#pragma GCC optimize("O3")
-namespace baseline {
-#define TM_VECTOR_BYTES 16
-#define TM_TILE_ROWS 6
-#include "cpu/gemm_kernel.inc"
-#undef TM_VECTOR_BYTES
-#undef TM_TILE_ROWS
-}  // namespace baseline
-#if defined(__x86_64__)
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC target("avx2,fma")
-#endif
-namespace avx2 {
-#define TM_VECTOR_BYTES 32
-#define TM_TILE_ROWS 6
-#include "cpu/gemm_kernel.inc"
-#undef TM_VECTOR_BYTES
-#undef TM_TILE_ROWS
-}  // namespace avx2
-#if defined(__clang__)
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx512f,fma"))), apply_to = function)
-#else
-#pragma GCC target("avx512f,fma")
-#endif
-namespace avx512 {
-#define TM_VECTOR_BYTES 64
-#define TM_TILE_ROWS 12
-#include "cpu/gemm_kernel.inc"
-#undef TM_VECTOR_BYTES
-#undef TM_TILE_ROWS
-}  // namespace avx512
-#if defined(__clang__)
-#pragma clang attribute pop
-#endif
-#endif
-#pragma GCC pop_options
-
-using RoutineFor = const Routine& (*)(DType);
 RoutineFor best_for_this_machine() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f")) return avx512::routine_for;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::routine_for;
+  if (__builtin_cpu_supports("avx512f")) return gemm_avx512::routine_for;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return gemm_avx2::routine_for;
 #endif
-  return baseline::routine_for;
+  return gemm_baseline::routine_for;
 }
 const RoutineFor routine_for = best_for_this_machine();
 
 constexpr double kWorkPerThread = 1 << 19;  // multiplications that are worth waking a thread
+
+// A few numbers: setting up tiles would take longer than the product. N columns.
+template <class T, int N>
+void few(const Product& p) {
+  const T *a = static_cast<const T*>(p.a.data), *b = static_cast<const T*>(p.b.data);
+  const T* add = static_cast<const T*>(p.add.data);
+  T* out = static_cast<T*>(p.out.data);
+  for (int64_t i = 0; i < p.m; ++i) {
+    T sums[N] = {};
+    for (int64_t q = 0; q < p.k; ++q) {
+      const T x = a[i * p.a.row + q * p.a.col];
+      for (int j = 0; j < N; ++j) sums[j] += x * b[q * p.b.row + j * p.b.col];
+    }
+    for (int j = 0; j < N; ++j) {
+      if (add) sums[j] += add[i * p.add.row + j * p.add.col];
+      out[i * p.out.row + j * p.out.col] = sums[j];
+    }
+  }
+}
+bool only_few(const Product& p) {
+  if (p.n > 4 || p.batch != 1 || p.m * p.n * p.k > 128) return false;
+  if (p.alpha.as_double() != 1 || (p.add.data && p.beta.as_double() != 1)) return false;
+  if (!p.a_at.empty() || !p.b_at.empty()) return false;
+  if (p.dtype == DType::F32) {
+    constexpr void (*by_columns[])(const Product&) = {few<float, 1>, few<float, 2>, few<float, 3>,
+                                                      few<float, 4>};
+    by_columns[p.n - 1](p);
+    return true;
+  }
+  if (p.dtype == DType::F64) {
+    constexpr void (*by_columns[])(const Product&) = {few<double, 1>, few<double, 2>,
+                                                      few<double, 3>, few<double, 4>};
+    by_columns[p.n - 1](p);
+    return true;
+  }
+  return false;
+}
 
 // k = 0: there is nothing to sum.
 void only_add(Product p) {
@@ -157,6 +75,7 @@ void only_add(Product p) {
 void multiply(const Product& p) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   if (p.k == 0) return only_add(p);
+  if (only_few(p)) return;
   if (p.n == 1 && p.m > 1) {  // a matrix times a column: the transposed problem is one row
     Product t = p;
     std::swap(t.m, t.n);
@@ -170,9 +89,10 @@ void multiply(const Product& p) {
   }
   const Routine& routine = routine_for(p.dtype);
   const double work = static_cast<double>(p.m) * p.n * p.k * p.batch;
-  const int threads = work < 2 * kWorkPerThread
-                          ? 1
-                          : static_cast<int>(std::min<double>(num_threads(), work / kWorkPerThread));
+  const int threads =
+      work < 2 * kWorkPerThread
+          ? 1
+          : static_cast<int>(std::min<double>(num_threads(), work / kWorkPerThread));
   if (threads == 1) {
     for (int64_t i = 0; i < p.batch; ++i) routine.run(p, i, 0, p.m, 0, p.n);
     return;

@@ -22,7 +22,8 @@ void with_lapack_type(DType t, const F& body) {
     case DType::C64: return body(TypeTag<complex64>{});
     case DType::C128: return body(TypeTag<complex128>{});
     default:
-      fail(Error::Runtime, "Expected a floating point or complex tensor as input. Got ", info(t).legacy);
+      fail(Error::Runtime, "Expected a floating point or complex tensor as input. Got ",
+           info(t).legacy);
   }
 }
 
@@ -34,21 +35,22 @@ void check_matrix(const Tensor& t, bool square, const char* name = "A") {
     fail(Error::Runtime, "The input tensor ", name, " must have at least 2 dimensions.");
   }
   if (square && rows(t) != cols(t)) {
-    fail(Error::Runtime, name, " must be batches of square matrices, but they are ", rows(t), " by ",
-         cols(t), " matrices");
+    fail(Error::Runtime, name, " must be batches of square matrices, but they are ", rows(t),
+         " by ", cols(t), " matrices");
   }
   with_lapack_type(t.dtype, [](auto) {});
-  if (rows(t) > 46340 || cols(t) > 46340) fail(Error::Runtime, "matrices of more than 46340 rows or columns");
+  if (rows(t) > 46340 || cols(t) > 46340)
+    fail(Error::Runtime, "matrices of more than 46340 rows or columns");
 }
 void check_pair(const Tensor& a, const Tensor& b) {
   if (a.dtype != b.dtype) {
-    fail(Error::Runtime, "expected both matrices to have the same dtype, but got ", info(a.dtype).name, " and ",
-         info(b.dtype).name);
+    fail(Error::Runtime, "expected both matrices to have the same dtype, but got ",
+         info(a.dtype).name, " and ", info(b.dtype).name);
   }
   if (a.ndim() != b.ndim() || rows(a) != rows(b) ||
       !std::equal(a.sizes().begin(), a.sizes().end() - 2, b.sizes().begin())) {
-    fail(Error::Runtime, "Incompatible shapes of A and B for the equation AX = B (", format(a.sizes()), " and ",
-         format(b.sizes()), ")");
+    fail(Error::Runtime, "Incompatible shapes of A and B for the equation AX = B (",
+         format(a.sizes()), " and ", format(b.sizes()), ")");
   }
 }
 
@@ -118,8 +120,9 @@ void each_matrix(int64_t count, double work, const F& body) {
 constexpr int kNotFinite = -4;
 template <class T>
 bool all_finite(const std::vector<T>& v) {
-  return std::all_of(v.begin(), v.end(),
-                     [](const T& x) { return std::isfinite(std::real(x)) && std::isfinite(std::imag(x)); });
+  return std::all_of(v.begin(), v.end(), [](const T& x) {
+    return std::isfinite(std::real(x)) && std::isfinite(std::imag(x));
+  });
 }
 
 double cube(const Tensor& t) {
@@ -190,8 +193,8 @@ void infer_lu_solve(Call& c) {
   check_pair(lu, b);
   if (pivots.dtype != DType::I32 || pivots.ndim() != lu.ndim() - 1 ||
       !std::equal(pivots.sizes().begin(), pivots.sizes().end(), lu.sizes().begin())) {
-    fail(Error::Runtime, "pivots should be int32, one for each row of LU; got ", info(pivots.dtype).name,
-         " with sizes ", format(pivots.sizes()));
+    fail(Error::Runtime, "pivots should be int32, one for each row of LU; got ",
+         info(pivots.dtype).name, " with sizes ", format(pivots.sizes()));
   }
   push(c, {rows(b), cols(b)}, b.dtype);
 }
@@ -304,7 +307,8 @@ void run_qr(Call& c) {
       std::vector<T> q = in.read(b), tau(std::max(1, k)), r(static_cast<size_t>(width) * n);
       if (k) geqrf(m, n, q.data(), tau.data());
       for (int64_t j = 0; j < n; ++j) {
-        for (int64_t i = 0; i <= std::min<int64_t>(j, width - 1); ++i) r[j * width + i] = q[j * m + i];
+        for (int64_t i = 0; i <= std::min<int64_t>(j, width - 1); ++i)
+          r[j * width + i] = q[j * m + i];
       }
       r_out.write(b, r.data(), width);
       q.resize(static_cast<size_t>(m) * std::max(width, n));
@@ -319,9 +323,11 @@ void run_qr(Call& c) {
 }
 TM_NATIVE("_qr", infer_qr, run_qr);
 
-// ---- Singular values and eigenvalues --------------------------------------------------------------
+// ---- Singular values and eigenvalues
+// --------------------------------------------------------------
 
-// _svd(Tensor A, bool full_matrices, bool compute_uv) -> (Tensor U, Tensor S, Tensor Vh, Tensor info)
+// _svd(Tensor A, bool full_matrices, bool compute_uv) -> (Tensor U, Tensor S, Tensor Vh, Tensor
+// info)
 void infer_svd(Call& c) {
   const Tensor& a = c.args[0].t();
   check_matrix(a, false);
@@ -345,13 +351,15 @@ void run_svd(Call& c) {
     const Batch<T> in(a), u_out(*c.outs[0]), vh_out(*c.outs[2]);
     R* values = c.outs[1]->as<R>();
     each_matrix(in.size(), 10 * cube(a), [&](int64_t b) {
-      std::vector<T> x = in.read(b), u(static_cast<size_t>(m) * u_cols + 1), vh(static_cast<size_t>(vh_rows) * n + 1);
+      std::vector<T> x = in.read(b), u(static_cast<size_t>(m) * u_cols + 1),
+                     vh(static_cast<size_t>(vh_rows) * n + 1);
       if (k == 0) {
         infos[b] = 0;
         for (int64_t i = 0; i < std::min(m, u_cols); ++i) u[i * m + i] = T(1);
         for (int64_t i = 0; vectors && i < std::min(n, vh_rows); ++i) vh[i * vh_rows + i] = T(1);
       } else {
-        infos[b] = all_finite(x) ? gesdd(job, m, n, x.data(), values + b * k, u.data(), vh.data(), std::max(1, vh_rows))
+        infos[b] = all_finite(x) ? gesdd(job, m, n, x.data(), values + b * k, u.data(), vh.data(),
+                                         std::max(1, vh_rows))
                                  : kNotFinite;
       }
       if (vectors) {
@@ -384,9 +392,10 @@ void run_eigh(Call& c) {
     R* values = c.outs[0]->as<R>();
     each_matrix(in.size(), 4 * cube(a), [&](int64_t b) {
       std::vector<T> m = in.read(b);
-      infos[b] = n == 0           ? 0
-                 : all_finite(m) ? syevd(vectors ? 'V' : 'N', upper ? 'U' : 'L', n, m.data(), values + b * n)
-                                 : kNotFinite;
+      infos[b] = n == 0 ? 0
+                 : all_finite(m)
+                     ? syevd(vectors ? 'V' : 'N', upper ? 'U' : 'L', n, m.data(), values + b * n)
+                     : kNotFinite;
       if (vectors) out.write(b, m.data(), n);
     });
   });
@@ -414,7 +423,9 @@ void run_eig(Call& c) {
     each_matrix(in.size(), 10 * cube(a), [&](int64_t b) {
       std::vector<T> m = in.read(b);
       std::vector<C> v(static_cast<size_t>(n) * n);
-      infos[b] = n == 0 ? 0 : all_finite(m) ? geev(n, m.data(), values + b * n, v.data()) : kNotFinite;
+      infos[b] = n == 0          ? 0
+                 : all_finite(m) ? geev(n, m.data(), values + b * n, v.data())
+                                 : kNotFinite;
       out.write(b, v.data(), n);
     });
   });

@@ -28,9 +28,9 @@ inline int workspace_size(std::complex<double> asked) { return workspace_size(as
   TM_LAPACK(p##potrf, const char*, const int*, T*, const int*, int*);                             \
   TM_LAPACK(p##getrf, const int*, const int*, T*, const int*, int*, int*);                        \
   TM_LAPACK(p##getrs, const char*, const int*, const int*, const T*, const int*, const int*,      \
-                         T*, const int*, int*);                                                   \
+            T*, const int*, int*);                                                                \
   TM_LAPACK(p##trtrs, const char*, const char*, const char*, const int*, const int*, const T*,    \
-                         const int*, T*, const int*, int*);                                       \
+            const int*, T*, const int*, int*);                                                    \
   TM_LAPACK(p##geqrf, const int*, const int*, T*, const int*, T*, T*, const int*, int*);          \
   /* a = l l^H or u^H u: one triangle is replaced */                                              \
   inline int potrf(char uplo, int n, T* a) {                                                      \
@@ -74,8 +74,8 @@ TM_ANY(z, complex128)
 
 // The m by n matrix q from k reflections.
 #define TM_REFLECT(name, T)                                                                       \
-  TM_LAPACK(name##, const int*, const int*, const int*, T*, const int*, const T*,                 \
-                                  T*, const int*, int*);                                          \
+  TM_LAPACK(name, const int*, const int*, const int*, T*, const int*, const T*,                   \
+            T*, const int*, int*);                                                                \
   inline int make_q(int m, int n, int k, T* a, const T* tau) {                                    \
     int info, query = -1;                                                                         \
     T size;                                                                                       \
@@ -93,11 +93,11 @@ TM_REFLECT(zungqr, complex128)
 
 #define TM_REAL(p, T)                                                                             \
   TM_LAPACK(p##gesdd, const char*, const int*, const int*, T*, const int*, T*, T*, const int*,    \
-                         T*, const int*, T*, const int*, int*, int*);                             \
+            T*, const int*, T*, const int*, int*, int*);                                          \
   TM_LAPACK(p##syevd, const char*, const char*, const int*, T*, const int*, T*, T*, const int*,   \
-                         int*, const int*, int*);                                                 \
+            int*, const int*, int*);                                                              \
   TM_LAPACK(p##geev, const char*, const char*, const int*, T*, const int*, T*, T*, T*,            \
-                        const int*, T*, const int*, T*, const int*, int*);                        \
+            const int*, T*, const int*, T*, const int*, int*);                                    \
   /* a = u diag(s) vh. job: A (all of u and vh), S (as many as s), N (s only) */                  \
   inline int gesdd(char job, int m, int n, T* a, T* s, T* u, T* vh, int ldvh) {                   \
     int info, query = -1;                                                                         \
@@ -152,11 +152,11 @@ TM_REAL(d, double)
 
 #define TM_COMPLEX(p, T)                                                                          \
   TM_LAPACK(p##gesdd, const char*, const int*, const int*, T*, const int*, T::value_type*, T*,    \
-                         const int*, T*, const int*, T*, const int*, T::value_type*, int*, int*); \
+            const int*, T*, const int*, T*, const int*, T::value_type*, int*, int*);              \
   TM_LAPACK(p##heevd, const char*, const char*, const int*, T*, const int*, T::value_type*,       \
-                         T*, const int*, T::value_type*, const int*, int*, const int*, int*);     \
+            T*, const int*, T::value_type*, const int*, int*, const int*, int*);                  \
   TM_LAPACK(p##geev, const char*, const char*, const int*, T*, const int*, T*, T*, const int*,    \
-                        T*, const int*, T*, const int*, T::value_type*, int*);                    \
+            T*, const int*, T*, const int*, T::value_type*, int*);                                \
   inline int gesdd(char job, int m, int n, T* a, T::value_type* s, T* u, T* vh, int ldvh) {       \
     int info, query = -1;                                                                         \
     const size_t least = std::min(m, n), most = std::max(m, n);                                   \

@@ -3,32 +3,59 @@
 // oneDNN chooses blocked layouts; what the caller has in another layout is reordered on the way.
 // Setting the data of a memory object changes it, so each thread has a cache of its own.
 #if TM_USE_MKLDNN
-#include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
 
 #include <memory>
 #include <unordered_map>
 
 #include "cpu/conv.h"
 #include "cpu/deterministic.h"
+#include "cpu/library.h"
 #include "cpu/native.h"
 #include "cpu/threads.h"
 
 namespace taimatsu {
 namespace {
 
+// The functions of oneDNN under their own names, but the library is loaded with the first call.
+Library onednn(TM_ONEDNN);
+#define TM_LATE(name) const LateFunction<decltype(::name)> name(onednn, #name)
+TM_LATE(dnnl_convolution_backward_data_primitive_desc_create);
+TM_LATE(dnnl_convolution_backward_weights_primitive_desc_create);
+TM_LATE(dnnl_convolution_forward_primitive_desc_create);
+TM_LATE(dnnl_engine_create);
+TM_LATE(dnnl_memory_create);
+TM_LATE(dnnl_memory_desc_create_with_strides);
+TM_LATE(dnnl_memory_desc_create_with_tag);
+TM_LATE(dnnl_memory_desc_destroy);
+TM_LATE(dnnl_memory_desc_equal);
+TM_LATE(dnnl_memory_desc_get_size);
+TM_LATE(dnnl_memory_destroy);
+TM_LATE(dnnl_memory_set_data_handle);
+TM_LATE(dnnl_primitive_create);
+TM_LATE(dnnl_primitive_desc_destroy);
+TM_LATE(dnnl_primitive_desc_query_md);
+TM_LATE(dnnl_primitive_destroy);
+TM_LATE(dnnl_primitive_execute);
+TM_LATE(dnnl_reorder_primitive_desc_create);
+TM_LATE(dnnl_set_primitive_cache_capacity);
+TM_LATE(dnnl_stream_create);
+#undef TM_LATE
+
 void require(dnnl_status_t status) {
   if (status == dnnl_out_of_memory) fail(Error::OutOfMemory, "oneDNN ran out of memory");
-  if (status != dnnl_success) fail(Error::Runtime, "oneDNN failed with status ", static_cast<int>(status));
+  if (status != dnnl_success)
+    fail(Error::Runtime, "oneDNN failed with status ", static_cast<int>(status));
 }
 
 // Handles of oneDNN are plain pointers, each with a function that destroys it.
-template <class T, dnnl_status_t (*destroy)(T)>
+template <class T, const auto& destroy>
 struct Destroy {
   using pointer = T;
   void operator()(T handle) const { destroy(handle); }
 };
-template <class T, dnnl_status_t (*destroy)(T)>
+template <class T, const auto& destroy>
 using Handle = std::unique_ptr<std::remove_pointer_t<T>, Destroy<T, destroy>>;
 using Desc = Handle<dnnl_memory_desc_t, dnnl_memory_desc_destroy>;
 using Memory = Handle<dnnl_memory_t, dnnl_memory_destroy>;
@@ -55,14 +82,14 @@ dnnl_stream_t stream() {
 
 Desc strided(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides) {
   dnnl_memory_desc_t d;
-  require(dnnl_memory_desc_create_with_strides(&d, static_cast<int>(sizes.size()), sizes.data(), dnnl_f32,
-                                               strides.data()));
+  require(dnnl_memory_desc_create_with_strides(&d, static_cast<int>(sizes.size()), sizes.data(),
+                                               dnnl_f32, strides.data()));
   return Desc(d);
 }
 Desc any_layout(const std::vector<int64_t>& sizes) {
   dnnl_memory_desc_t d;
-  require(dnnl_memory_desc_create_with_tag(&d, static_cast<int>(sizes.size()), sizes.data(), dnnl_f32,
-                                           dnnl_format_tag_any));
+  require(dnnl_memory_desc_create_with_tag(&d, static_cast<int>(sizes.size()), sizes.data(),
+                                           dnnl_f32, dnnl_format_tag_any));
   return Desc(d);
 }
 
@@ -76,7 +103,7 @@ Memory memory(const_dnnl_memory_desc_t d) {
 struct Operand {
   Memory user, inner;  // no inner: the primitive works on the caller's memory
   Primitive reorder;
-  size_t bytes = 0;    // of the inner copy
+  size_t bytes = 0;  // of the inner copy
 
   void make(const_dnnl_memory_desc_t given, const_dnnl_memory_desc_t wanted, bool output) {
     user = memory(given);
@@ -132,7 +159,8 @@ Operands operands(const ConvShape& s, const Tensor& x, const Tensor& w, const Te
 }
 
 // Null if oneDNN has no implementation.
-std::unique_ptr<Convolution> make(ConvKind kind, const ConvShape& s, int dims, const Operands& o, bool has_bias) {
+std::unique_ptr<Convolution> make(ConvKind kind, const ConvShape& s, int dims, const Operands& o,
+                                  bool has_bias) {
   Desc x = strided(o.x, o.x_strides), w = strided(o.w, o.w_strides), y = strided(o.y, o.y_strides);
   Desc any_x = any_layout(o.x), any_w = any_layout(o.w), any_y = any_layout(o.y);
   Desc bias = has_bias ? strided({s.out_channels}, {1}) : Desc();
@@ -142,12 +170,14 @@ std::unique_ptr<Convolution> make(ConvKind kind, const ConvShape& s, int dims, c
     stride[d] = s.stride[i];
     padding[d] = s.padding[i];
     dilation[d] = s.dilation[i] - 1;
-    padding_end[d] = (s.out[i] - 1) * s.stride[i] + s.dilation[i] * (s.kernel[i] - 1) + 1 - s.in[i] - s.padding[i];
+    padding_end[d] = (s.out[i] - 1) * s.stride[i] + s.dilation[i] * (s.kernel[i] - 1) + 1 -
+                     s.in[i] - s.padding[i];
   }
   const dnnl_alg_kind_t algorithm = dnnl_convolution_direct;
   dnnl_primitive_desc_t forward, pd;
   if (dnnl_convolution_forward_primitive_desc_create(
-          &forward, engine(), kind == ConvKind::Forward ? dnnl_forward_inference : dnnl_forward_training, algorithm,
+          &forward, engine(),
+          kind == ConvKind::Forward ? dnnl_forward_inference : dnnl_forward_training, algorithm,
           any_x.get(), any_w.get(), bias.get(), any_y.get(), stride, dilation, padding, padding_end,
           nullptr) != dnnl_success) {
     return nullptr;
@@ -155,16 +185,16 @@ std::unique_ptr<Convolution> make(ConvKind kind, const ConvShape& s, int dims, c
   PrimitiveDesc hint(forward), owner;
   pd = forward;
   if (kind == ConvKind::Data) {
-    if (dnnl_convolution_backward_data_primitive_desc_create(&pd, engine(), algorithm, any_x.get(), any_w.get(),
-                                                             any_y.get(), stride, dilation, padding, padding_end,
-                                                             forward, nullptr) != dnnl_success) {
+    if (dnnl_convolution_backward_data_primitive_desc_create(
+            &pd, engine(), algorithm, any_x.get(), any_w.get(), any_y.get(), stride, dilation,
+            padding, padding_end, forward, nullptr) != dnnl_success) {
       return nullptr;
     }
     owner.reset(pd);
   } else if (kind == ConvKind::Weight) {
     if (dnnl_convolution_backward_weights_primitive_desc_create(
-            &pd, engine(), algorithm, any_x.get(), any_w.get(), nullptr, any_y.get(), stride, dilation, padding,
-            padding_end, forward, nullptr) != dnnl_success) {
+            &pd, engine(), algorithm, any_x.get(), any_w.get(), nullptr, any_y.get(), stride,
+            dilation, padding, padding_end, forward, nullptr) != dnnl_success) {
       return nullptr;
     }
     owner.reset(pd);
@@ -173,8 +203,10 @@ std::unique_ptr<Convolution> make(ConvKind kind, const ConvShape& s, int dims, c
     return dnnl_primitive_desc_query_md(pd, is_gradient ? gradient : plain, 0);
   };
   auto c = std::make_unique<Convolution>();
-  c->x.make(x.get(), wanted(dnnl_query_src_md, dnnl_query_diff_src_md, kind == ConvKind::Data), kind == ConvKind::Data);
-  c->w.make(w.get(), wanted(dnnl_query_weights_md, dnnl_query_diff_weights_md, kind == ConvKind::Weight),
+  c->x.make(x.get(), wanted(dnnl_query_src_md, dnnl_query_diff_src_md, kind == ConvKind::Data),
+            kind == ConvKind::Data);
+  c->w.make(w.get(),
+            wanted(dnnl_query_weights_md, dnnl_query_diff_weights_md, kind == ConvKind::Weight),
             kind == ConvKind::Weight);
   c->y.make(y.get(), wanted(dnnl_query_dst_md, dnnl_query_diff_dst_md, kind != ConvKind::Forward),
             kind == ConvKind::Forward);
@@ -185,7 +217,8 @@ std::unique_ptr<Convolution> make(ConvKind kind, const ConvShape& s, int dims, c
   return c;
 }
 
-Convolution* find(ConvKind kind, const ConvShape& s, int dims, const Operands& o, bool has_bias, int threads) {
+Convolution* find(ConvKind kind, const ConvShape& s, int dims, const Operands& o, bool has_bias,
+                  int threads) {
   thread_local std::unordered_map<std::string, std::unique_ptr<Convolution>> cache;
   std::string key;
   auto put = [&](const std::vector<int64_t>& v) {
@@ -211,15 +244,16 @@ Convolution* find(ConvKind kind, const ConvShape& s, int dims, const Operands& o
 
 }  // namespace
 
-bool onednn_convolution(ConvKind kind, const ConvShape& s, int dims, const Tensor& x, const Tensor& w,
-                        const Tensor* bias, const Tensor& y) {
+bool onednn_convolution(ConvKind kind, const ConvShape& s, int dims, const Tensor& x,
+                        const Tensor& w, const Tensor* bias, const Tensor& y) {
   // The sum over a batch is split among threads in the weight's gradient, and there only.
   const bool alone = kind == ConvKind::Weight && deterministic_algorithms();
   const int threads = alone ? 1 : num_threads();
   omp_set_num_threads(threads);  // for this thread: a primitive is made for a number of threads
   Convolution* c = find(kind, s, dims, operands(s, x, w, y), bias != nullptr, threads);
   if (!c) return false;
-  const bool outputs[3] = {kind == ConvKind::Data, kind == ConvKind::Weight, kind == ConvKind::Forward};
+  const bool outputs[3] = {kind == ConvKind::Data, kind == ConvKind::Weight,
+                           kind == ConvKind::Forward};
   Operand* all[3] = {&c->x, &c->w, &c->y};
   const Tensor* tensors[3] = {&x, &w, &y};
   Ref<Storage> copies[3];
@@ -236,8 +270,10 @@ bool onednn_convolution(ConvKind kind, const ConvShape& s, int dims, const Tenso
                            {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},
                            {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST}};
   const int* name = names[static_cast<int>(kind)];
-  dnnl_exec_arg_t args[4] = {
-      {name[0], c->x.used()}, {name[1], c->w.used()}, {name[2], c->y.used()}, {DNNL_ARG_BIAS, c->bias.get()}};
+  dnnl_exec_arg_t args[4] = {{name[0], c->x.used()},
+                             {name[1], c->w.used()},
+                             {name[2], c->y.used()},
+                             {DNNL_ARG_BIAS, c->bias.get()}};
   WithoutGil without(s.work() > kLongWork);
   for (int i = 0; i < 3; ++i) {
     if (!outputs[i]) all[i]->run_reorder(false);

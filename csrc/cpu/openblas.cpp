@@ -21,8 +21,7 @@ void run_jobs(int, void (*job)(int, void*, int), int count, size_t job_bytes, vo
     for (auto& t : others) t.join();
     return;
   }
-  parallel_chunks(
-      count, [](void* f, int i) { (*static_cast<decltype(run)*>(f))(i); }, &run);
+  parallel_chunks(count, [](void* f, int i) { (*static_cast<decltype(run)*>(f))(i); }, &run);
 }
 
 const LateFunction<void(int)> set_num_threads_{openblas, "scipy_openblas_set_num_threads"};

@@ -74,7 +74,8 @@ void radix_sort(std::vector<Item<Key>>& items, std::vector<Item<Key>>& other) {
   std::vector<uint32_t> counts(static_cast<size_t>(digits) << bits, 0);
   for (const auto& item : items) {
     const uint64_t key = item.key();
-    for (int d = 0; d < digits; ++d) ++counts[(static_cast<size_t>(d) << bits) + (key >> (d * bits) & mask)];
+    for (int d = 0; d < digits; ++d)
+      ++counts[(static_cast<size_t>(d) << bits) + (key >> (d * bits) & mask)];
   }
   other.resize(n);
   for (int d = 0; d < digits; ++d) {

@@ -178,8 +178,10 @@ uint64_t seed_from(PyObject* o) {
   unsigned long long high = overflow > 0 ? PyLong_AsUnsignedLongLong(index.get()) : 0;
   if (overflow < 0 || PyErr_Occurred()) {
     PyErr_Clear();
-    fail(Error::Runtime, "manual_seed: Overflow when unpacking long; a seed is in "
-         "[-0x8000_0000_0000_0000, 0xffff_ffff_ffff_ffff], got ", to_string(index.get()));
+    fail(Error::Runtime,
+         "manual_seed: Overflow when unpacking long; a seed is in "
+         "[-0x8000_0000_0000_0000, 0xffff_ffff_ffff_ffff], got ",
+         to_string(index.get()));
   }
   return high;
 }

@@ -38,7 +38,8 @@ void run_nonzero(Call& c) {
     parallel_for(blocks, 1, 1, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) {
         int64_t count = 0;
-        for (int64_t i = b * kBlock; i < std::min(n, (b + 1) * kBlock); ++i) count += is_nonzero(x[i]);
+        for (int64_t i = b * kBlock; i < std::min(n, (b + 1) * kBlock); ++i)
+          count += is_nonzero(x[i]);
         first[b + 1] = count;
       }
     });
@@ -123,7 +124,8 @@ TM_NATIVE("_unique_consecutive", nullptr, run_unique<false>);
 void run_unique_rows(Call& c) {
   TensorRef kept = contiguous(c.args[0].t());
   const Tensor& t = *kept;
-  if (t.ndim() != 2 || is_complex(t.dtype)) fail(Error::Runtime, "expects a matrix of real numbers");
+  if (t.ndim() != 2 || is_complex(t.dtype))
+    fail(Error::Runtime, "expects a matrix of real numbers");
   const int64_t rows = t.layout->size(0), width = t.layout->size(1);
   TensorRef inverse = empty({&rows, 1}, DType::I64, t.device());
   std::vector<int64_t> order(rows);
@@ -140,7 +142,8 @@ void run_unique_rows(Call& c) {
       return 0;
     };
     if (c.args[1].to_bool()) {
-      std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return compare(a, b) < 0; });
+      std::stable_sort(order.begin(), order.end(),
+                       [&](int64_t a, int64_t b) { return compare(a, b) < 0; });
     }
     for (int64_t i = 0; i < rows; ++i) {
       if (i == 0 || compare(order[i - 1], order[i]) != 0) {
@@ -165,8 +168,8 @@ void run_bincount(Call& c) {
   const bool weighted = !c.args[1].none();
   const int64_t at_least = c.args[2].to_int();
   if (self.ndim() != 1 || !is_integral(self.dtype)) {
-    fail(Error::Runtime, "only supports 1-d non-negative integral inputs; got ", info(self.dtype).name,
-         " with sizes ", format(self.sizes()));
+    fail(Error::Runtime, "only supports 1-d non-negative integral inputs; got ",
+         info(self.dtype).name, " with sizes ", format(self.sizes()));
   }
   if (at_least < 0) fail(Error::Runtime, "minlength should be >= 0; got ", at_least);
   if (weighted && c.args[1].t().sizes() != self.sizes()) {

@@ -42,7 +42,8 @@ auto items_of(const T* line, int64_t n, int64_t stride, bool descending) {
 struct Target {
   Lines values, indices;
   int64_t* index_data;
-  Target(Tensor& v, Tensor& i, int dim) : values(v, dim), indices(i, dim), index_data(i.as<int64_t>()) {}
+  Target(Tensor& v, Tensor& i, int dim)
+      : values(v, dim), indices(i, dim), index_data(i.as<int64_t>()) {}
 };
 
 // ---- sort -----------------------------------------------------------------------------------
@@ -165,7 +166,8 @@ void infer_kthvalue(Call& c) {
   const int dim = dim_of(t, c.args[2]);
   const int64_t n = t.ndim() ? t.layout->size(dim) : 1;
   if (k < 1 || k > n) {
-    fail(Error::Runtime, "selected number k out of range for dimension ", dim, "; got ", k, " of ", n);
+    fail(Error::Runtime, "selected number k out of range for dimension ", dim, "; got ", k, " of ",
+         n);
   }
   std::vector<int64_t> sizes = to_vector(t.sizes());
   if (t.ndim()) {
@@ -205,17 +207,21 @@ TM_NATIVE("kthvalue", infer_kthvalue, run_kthvalue);
 void infer_searchsorted(Call& c) {
   const Tensor &sequence = c.args[0].t(), &t = c.args[1].t();
   check_ordered(t);
-  if (sequence.ndim() == 0) fail(Error::Runtime, "the sorted sequence must have a dimension; got 0-D");
+  if (sequence.ndim() == 0)
+    fail(Error::Runtime, "the sorted sequence must have a dimension; got 0-D");
   if (sequence.dtype != t.dtype) {
     fail(Error::Runtime, "the boundary tensor and the input must have the same dtype, but got ",
          info(sequence.dtype).name, " and ", info(t.dtype).name);
   }
   if (sequence.ndim() > 1) {
     bool same = sequence.ndim() == t.ndim();
-    for (int d = 0; same && d < t.ndim() - 1; ++d) same = sequence.layout->size(d) == t.layout->size(d);
+    for (int d = 0; same && d < t.ndim() - 1; ++d)
+      same = sequence.layout->size(d) == t.layout->size(d);
     if (!same) {
-      fail(Error::Runtime, "boundaries must be 1-D, or the first N-1 dimensions of boundaries and input "
-           "must match; got ", format(sequence.sizes()), " and ", format(t.sizes()));
+      fail(Error::Runtime,
+           "boundaries must be 1-D, or the first N-1 dimensions of boundaries and input "
+           "must match; got ",
+           format(sequence.sizes()), " and ", format(t.sizes()));
     }
   }
   c.outs.push(empty(t.sizes(), c.args[2].to_bool() ? DType::I32 : DType::I64, t.device()));
@@ -226,7 +232,8 @@ void run_searchsorted(Call& c) {
   const bool right = c.args[3].to_bool();
   const int64_t n = sequence->layout->size(sequence->ndim() - 1);
   const bool shared = sequence->ndim() == 1;
-  const int64_t width = shared ? std::max<int64_t>(1, input->numel()) : input->layout->size(input->ndim() - 1);
+  const int64_t width =
+      shared ? std::max<int64_t>(1, input->numel()) : input->layout->size(input->ndim() - 1);
   with_real_type(input->dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T *line = sequence->as<T>(), *values = input->as<T>();

@@ -14,9 +14,9 @@
 namespace taimatsu {
 namespace {
 
-std::atomic<int> wanted{0};         // 0: not yet decided
+std::atomic<int> wanted{0};          // 0: not yet decided
 std::atomic<bool> pool_used{false};  // this process has started threads
-bool forked_from_pool = false;      // this is a child of such a process: its pool is gone
+bool forked_from_pool = false;       // this is a child of such a process: its pool is gone
 thread_local bool in_region = false;
 
 int default_threads() {

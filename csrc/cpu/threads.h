@@ -6,7 +6,7 @@
 
 namespace taimatsu {
 
-int num_threads();           // what set_num_threads said; 1 in a forked child and inside a region
+int num_threads();  // what set_num_threads said; 1 in a forked child and inside a region
 void set_num_threads(int n);
 bool in_parallel_region();
 bool has_pool();  // whether a parallel region would get threads, were there any

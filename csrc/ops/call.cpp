@@ -58,9 +58,34 @@ void infer(Call& c, Tensor* const* into) {
   }
 }
 
+// An operand that isn't the target shares memory with it.
+bool aliased(const Call& c, const Tensor& target) {
+  for (uint8_t i : c.op.operands) {
+    if (!c.args[i].is_tensor() || c.args[i].tensor == &target) continue;
+    if (&c.args[i].tensor->storage->root() == &target.storage->root()) return true;
+  }
+  return false;
+}
+
+void check_elements_apart(const Tensor& target) {
+  if (!overlaps_itself(*target.layout)) return;
+  fail(Error::Runtime,
+       "unsupported operation: more than one element of the written-to tensor refers to a single "
+       "memory location; clone() the tensor before writing to it");
+}
+
 // The in-place and out= forms: results go into `into`, in the kernel where dtype and memory allow,
 // by a copy otherwise. The targets are checked before anything is written.
 void run_into(Call& c, Tensor* const* into, bool resize) {
+  // One target that is an operand, and all operands laid out alike: nothing to check or to copy.
+  if (c.scanned && c.shared && c.on_cpu && c.op.kind == Kind::Pointwise && into[0]->layout == c.shared &&
+      c.args[0].is_tensor() && into[0] == c.args[0].tensor) {
+    const Variant& v = find_variant(c);
+    if (v.outputs.size() == 1 && v.outputs[0].dtype == into[0]->dtype && !aliased(c, *into[0])) {
+      c.outs.push(TensorRef(into[0]));
+      return emit(c);
+    }
+  }
   infer(c, nullptr);
   const bool known = c.outs.size() > 0;
   if (!known) emit(c);  // sizes depend on data
@@ -79,10 +104,7 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
       fail(Error::Runtime, "result type ", info(fresh.dtype).legacy,
            " can't be cast to the desired output type ", info(target.dtype).legacy);
     }
-    if (overlaps_itself(*target.layout)) {
-      fail(Error::Runtime, "unsupported operation: more than one element of the written-to tensor "
-           "refers to a single memory location; clone() the tensor before writing to it");
-    }
+    check_elements_apart(target);
   }
   bool direct[8] = {false};
   Tensors fresh;
@@ -132,13 +154,32 @@ void call_native_inplace(Call& c) {
   uint64_t mask = grad_mask(c.op, c.args);
   Tensors targets;
   written_params(c.op, c.args, targets);
-  for (int i = 0; i < targets.size(); ++i) check_inplace(c.op, *targets[i], mask);
+  for (int i = 0; i < targets.size(); ++i) {
+    check_inplace(c.op, *targets[i], mask);
+    if (!c.op.native->one_value) check_elements_apart(*targets[i]);
+  }
   if (c.op.native->infer) c.op.native->infer(c);  // refuses before anything is written
   emit(c);
   for (int i = 0; i < targets.size(); ++i) written(c.op, mask, c.args, *targets[i]);
   if (c.outs.size() == 0) {
     for (int i = 0; i < targets.size(); ++i) c.outs.push(targets[i]);
   }
+}
+
+// In place, with history: what the derivative needs of the target is its value before.
+void run_recorded(Call& c, uint64_t mask, Tensor& target) {
+  const Plan& plan = c.op.plan(mask, c.args);
+  Value kept[kMaxArgs];
+  TensorRef before;
+  for (size_t i = 0; i < c.op.schema.params.size(); ++i) {
+    kept[i] = c.args[i];
+    if (!kept[i].is_tensor() || kept[i].tensor != &target || !(plan.saved_args >> i & 1)) continue;
+    if (!before) before = clone(target);
+    kept[i] = Value(before);
+  }
+  Tensor* into = &target;
+  run_into(c, &into, false);
+  written(c.op, mask, kept, target);
 }
 
 void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
@@ -162,7 +203,13 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
   }
   if (!op.pure) return call_native_inplace(c);
 
-  const uint64_t mask = grad_mask(op, args);
+  uint64_t mask;
+  if (op.kind <= Kind::Indexed) {
+    scan(c);
+    mask = c.mask;
+  } else {
+    mask = grad_mask(op, args);
+  }
   if (!into) {
     infer(c, nullptr);
     emit(c);
@@ -182,21 +229,9 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
   }
   Tensor& target = *into[0];
   check_inplace(op, target, mask);
-  Value kept[kMaxArgs];
-  TensorRef before;
-  const Value* recorded = args;
-  if (mask) {  // what the derivative needs of the target is its value before
-    const Plan& plan = op.plan(mask, args);
-    for (size_t i = 0; i < op.schema.params.size(); ++i) {
-      kept[i] = args[i];
-      if (!args[i].is_tensor() || args[i].tensor != &target || !(plan.saved_args >> i & 1)) continue;
-      if (!before) before = clone(target);
-      kept[i] = Value(before);
-    }
-    recorded = kept;
-  }
+  if (mask) return run_recorded(c, mask, target);
   run_into(c, into, false);
-  written(op, mask, recorded, target);
+  written(op, mask, args, target);
 }
 
 PyObject* interpreter = nullptr;  // the Python function that an interposed call goes to
@@ -240,7 +275,8 @@ TensorRef call1(Op& op, std::initializer_list<Value> args) {
 }
 
 void emit(Call& c) {
-  if (common_device(c.op, c.args).type == DeviceType::Meta) return;
+  const bool anywhere = c.op.kind == Kind::Native && c.op.native->any_devices;
+  if (!anywhere && common_device(c.op, c.args).type == DeviceType::Meta) return;
   for (int i = 0; i < c.outs.size(); ++i) {
     if (c.outs[i]->device().type == DeviceType::Meta) return;
   }

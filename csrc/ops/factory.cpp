@@ -77,7 +77,8 @@ void infer_full(Call& c) {
        Options(c, n.tag == Number::Int ? DType::I64 : n.dtype()));
 }
 void infer_strided(Call& c) {
-  make(c, intern(c.args[0].ints(), c.args[1].ints()).get(), Options(c, default_dtype()));
+  LayoutRef layout = checked_layout(c.args[0].ints(), c.args[1].ints(), 0, "empty_strided");
+  make(c, layout.get(), Options(c, default_dtype()));
 }
 void infer_like(Call& c) {
   Tensor& like = c.args[0].t();
@@ -127,8 +128,11 @@ void infer_arange(Call& c) {
   Options o(c, r.integral() ? DType::I64 : default_dtype());
   int64_t n;
   if (r.integral()) {
-    const int64_t s = r.step.i, span = r.end.i - r.start.i;
-    n = (span + s + (s > 0 ? -1 : 1)) / s;
+    // 128 bits: from -2^63 to 2^63 - 1 is more than an int64 holds.
+    const __int128 s = r.step.i, span = static_cast<__int128>(r.end.i) - r.start.i;
+    const __int128 exact = (span + s + (s > 0 ? -1 : 1)) / s;
+    if (exact > INT64_MAX) fail(Error::Runtime, "invalid size: the range has over 2^63 elements");
+    n = static_cast<int64_t>(exact);
   } else {
     const double exact = std::ceil((end - start) / step);
     if (exact > 9e18) fail(Error::Runtime, "the range has too many elements: ", exact);
@@ -221,13 +225,16 @@ void infer_copy_(Call& c) {
     fail(Error::Runtime, "output with shape ", format(to.sizes()),
          " doesn't match the broadcast shape ", format(from.sizes()));
   }
+  if (from.device().type == DeviceType::Meta && to.device().type != DeviceType::Meta) {
+    fail(Error::NotImplemented, "Cannot copy out of meta tensor; no data!");
+  }
 }
 void run_copy_(Call& c) { copy_into(c.args[0].t(), c.args[1].t()); }
 void run_fill_(Call& c) { fill(c.args[0].t(), c.args[1].number); }
 void run_zero_(Call& c) { fill(c.args[0].t(), Number::integer(0)); }
-TM_NATIVE("copy_", infer_copy_, run_copy_);
-TM_NATIVE("fill_", nothing, run_fill_);
-TM_NATIVE("zero_", nothing, run_zero_);
+TM_NATIVE("copy_", infer_copy_, run_copy_, true);
+TM_NATIVE("fill_", nothing, run_fill_, false, true);
+TM_NATIVE("zero_", nothing, run_zero_, false, true);
 
 }  // namespace
 }  // namespace taimatsu

@@ -136,7 +136,7 @@ void fill(Tensor& t, const Number& n) {
 
 void resize_tensor(Tensor& t, Ints sizes) {
   LayoutRef layout = contiguous_layout(sizes);
-  size_t bytes = static_cast<size_t>(layout->numel) * itemsize(t.dtype);
+  const size_t bytes = bytes_reached(*layout, t.dtype);
   if (t.storage->nbytes < bytes) resize_storage(*t.storage, bytes);
   release(std::exchange(t.layout, layout.leak()));
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "autograd/autograd.h"
 #include "python/objects.h"
 
 namespace taimatsu {
@@ -435,20 +436,40 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
 
 }  // namespace
 
-Variant& find_variant(Call& c) {
-  if (c.variant) return *c.variant;
-  Op& op = c.op;
-  VariantKey key;
-  for (size_t k = 0; k < op.operands.size(); ++k) {
-    const Value& v = c.args[op.operands[k]];
+void scan(Call& c) {
+  const Layout* shared = nullptr;
+  bool same = true, on_cpu = true;
+  uint64_t operands = 0, mask = 0;
+  int at = 0;
+  for (uint8_t i : c.op.operands) {
+    const Value& v = c.args[i];
     uint64_t code = 31;
     if (v.is_tensor()) {
-      code = static_cast<uint64_t>(v.tensor->dtype) + (v.tensor->ndim() == 0 ? 32 : 0);
+      const Tensor& t = *v.tensor;
+      code = static_cast<uint64_t>(t.dtype) + (t.layout->ndim == 0 ? 32 : 0);
+      if (!shared) shared = t.layout;
+      same &= t.layout == shared;
+      on_cpu &= t.storage->device.type == DeviceType::CPU;
+      mask |= static_cast<uint64_t>(requires_grad(t)) << i;
     } else if (!v.none()) {
       code = 16 + static_cast<uint64_t>(v.number.tag);
     }
-    key.operands |= code << (6 * k);
+    operands |= code << at;
+    at += 6;
   }
+  c.scanned = true;
+  c.on_cpu = on_cpu;
+  c.shared = same && shared && shared->dense ? shared : nullptr;
+  c.operands = operands;
+  if (mask && modes.grad && (c.op.node_type || c.op.differentiable())) c.mask = mask;
+}
+
+Variant& find_variant(Call& c) {
+  if (c.variant) return *c.variant;
+  if (!c.scanned) scan(c);
+  Op& op = c.op;
+  VariantKey key;
+  key.operands = c.operands;
   key.default_dtype = default_dtype();
   if (op.has_statics) key.statics = statics_id(op, c.args);
   auto& variants = op.variants;

@@ -41,6 +41,13 @@ struct Call {
   Tensors& outs;
   struct Variant* variant = nullptr;
   bool recorded = false;  // the tape has seen it already
+
+  // What one look at the operands of a formula tells (`scan`).
+  bool scanned = false;
+  bool on_cpu = false;             // all of them
+  const Layout* shared = nullptr;  // the layout that all have, if it has no gaps
+  uint64_t operands = 0;           // see VariantKey
+  uint64_t mask = 0;               // see grad_mask
 };
 
 // ---- Generated kernels ----------------------------------------------------------------------
@@ -122,6 +129,7 @@ struct Plan {
   uint64_t saved_likes = 0;                 // arguments mentioned as Like
   std::vector<Step> steps;
   std::vector<Source> grads;                // one per set bit of mask
+  mutable std::shared_ptr<struct Recipe> recipe;  // how a node carries it out (autograd/record.cpp)
 };
 
 // ---- Routines of view and native ops: C++, by name ------------------------------------------------
@@ -138,14 +146,17 @@ struct NativeRoutine {
   void (*infer)(Call& c) = nullptr;  // null: sizes depend on data, `run` makes them
   // ... and computes them.
   void (*run)(Call& c) = nullptr;
+  bool any_devices = false;  // the tensors may be on different ones
+  bool one_value = false;    // is written to every element, which may then share memory
 };
 void register_view(const char* name, ViewRoutine r);
 void register_native(const char* name, NativeRoutine r);
 #define TM_CONCAT_(a, b) a##b
 #define TM_CONCAT(a, b) TM_CONCAT_(a, b)
 // At namespace scope: TM_NATIVE("mm", mm_infer, mm_run);
-#define TM_NATIVE(name, infer, run) \
-  static const bool TM_CONCAT(tm_native_, __COUNTER__) = (register_native(name, {infer, run}), true)
+#define TM_NATIVE(name, ...) \
+  static const bool TM_CONCAT(tm_native_, __COUNTER__) = \
+      (register_native(name, {__VA_ARGS__}), true)
 #define TM_VIEW(name, ...) \
   static const bool TM_CONCAT(tm_view_, __COUNTER__) = (register_view(name, __VA_ARGS__), true)
 
@@ -216,6 +227,7 @@ void run_row(Call& c);
 void infer_indexed(Call& c, Tensor* const* into);
 void run_indexed(Call& c);
 void run_view(Call& c);
+void scan(Call& c);
 Variant& find_variant(Call& c);
 void pack_scalars(const Call& c, int64_t* scalars);
 void check_status(const Op& op, int32_t status);

@@ -26,29 +26,21 @@ struct Operands {
 
 void infer_pointwise(Call& c, Tensor* const*) {
   Variant& v = find_variant(c);
+  if (c.shared && c.shared->offset == 0 && c.on_cpu) {  // most calls: nothing to work out
+    for (const Variant::Output& o : v.outputs) c.outs.push(empty(c.shared, o.dtype));
+    return;
+  }
   Operands in(c, false);
   if (in.count == 0) fail(Error::Type, "at least one argument must be a Tensor");
   Device device = in.tensors[0]->device();
-  const Layout* first = in.tensors[0]->layout;
-  bool same = first->dense;
+  const Layout* layouts[kMaxOperands];
+  std::vector<int64_t> sizes;
   for (int i = 0; i < in.count; ++i) {
-    same &= in.tensors[i]->layout == first;
-    if (in.tensors[i]->ndim() > 0) device = in.tensors[i]->device();
+    layouts[i] = in.tensors[i]->layout;
+    if (layouts[i]->ndim > 0) device = in.tensors[i]->device();
+    broadcast_into(sizes, layouts[i]->sizes());
   }
-  LayoutRef layout;
-  if (same && first->offset == 0) {  // what most calls are: nothing to work out
-    layout = first;
-  } else if (same && first->contiguous) {
-    layout = contiguous_layout(first->sizes());
-  } else {
-    const Layout* layouts[kMaxOperands];
-    std::vector<int64_t> sizes;
-    for (int i = 0; i < in.count; ++i) {
-      layouts[i] = in.tensors[i]->layout;
-      broadcast_into(sizes, layouts[i]->sizes());
-    }
-    layout = pointwise_output_layout({layouts, in.count}, sizes);
-  }
+  LayoutRef layout = pointwise_output_layout({layouts, in.count}, sizes);
   for (const Variant::Output& o : v.outputs) c.outs.push(empty(layout.get(), o.dtype, device));
 }
 

@@ -205,7 +205,8 @@ LayoutRef view_narrow(const Tensor& t, const Value* a) {
          "], but got ", start, ")");
   }
   if (start < 0) start += n;
-  if (length < 0 || start + length > n) {
+  if (length < 0) fail(Error::Runtime, "narrow(): length must be non-negative; got ", length);
+  if (length > n - start) {
     fail(Error::Runtime, "start (", start, ") + length (", length, ") exceeds dimension size (", n,
          ").");
   }
@@ -255,24 +256,16 @@ LayoutRef view_flatten(const Tensor& t, const Value* a) {
 }
 LayoutRef view_as_strided(const Tensor& t, const Value* a) {
   Ints sizes = a[1].ints(), strides = a[2].ints();
-  int64_t offset = a[3].none() ? t.layout->offset : a[3].to_int();
-  if (sizes.size != strides.size) fail(Error::Runtime, "mismatch in length of strides and shape");
-  int64_t last = offset;
-  for (int64_t d = 0; d < sizes.size; ++d) {
-    if (sizes[d] < 0 || strides[d] < 0) {
-      fail(Error::Runtime, "as_strided: Negative strides and sizes are not supported at the moment, "
-           "got sizes: ", format(sizes), ", strides: ", format(strides));
-    }
-    last += (sizes[d] - 1) * strides[d];
-  }
-  const int64_t available = static_cast<int64_t>(t.storage->nbytes) / itemsize(t.dtype);
-  if (offset < 0 || (numel_of(sizes) > 0 && last >= available &&
-                     t.device().type != DeviceType::Meta)) {
+  const int64_t offset = a[3].none() ? t.layout->offset : a[3].to_int();
+  LayoutRef layout = checked_layout(sizes, strides, offset, "as_strided");
+  const size_t needed = bytes_reached(*layout, t.dtype);
+  if (needed > t.storage->nbytes && t.device().type != DeviceType::Meta) {
     fail(Error::Runtime, "setStorage: sizes ", format(sizes), ", strides ", format(strides),
-         ", storage offset ", offset, " are out of bounds for storage of size ",
+         ", storage offset ", offset, ", and itemsize ", itemsize(t.dtype),
+         " requiring a storage size of ", needed, " are out of bounds for storage of size ",
          t.storage->nbytes);
   }
-  return intern(sizes, strides, offset);
+  return layout;
 }
 LayoutRef view_diagonal(const Tensor& t, const Value* a) {
   int64_t offset = a[1].to_int();

@@ -207,7 +207,7 @@ TensorRef from_dlpack(PyObject* o) {
   if (d.strides && layout->numel > 1) {
     layout = checked_layout(sizes, {d.strides, d.ndim}, 0, "from_dlpack");
   }
-  const size_t nbytes = static_cast<size_t>(reach(*layout).second + 1) * itemsize(dtype);
+  const size_t nbytes = bytes_reached(*layout, dtype);
   Ref<Storage> memory = foreign_storage(static_cast<char*>(d.data) + d.byte_offset, nbytes, Device{},
                                         owner.get());
   return make_tensor(memory.get(), layout.get(), dtype);

@@ -320,7 +320,7 @@ PyObject* tensor_from_storage(PyObject*, PyObject* const* args, Py_ssize_t nargs
     }
     LayoutRef layout = checked_layout(to_ints(v[3], "size"), to_ints(v[4], "stride"), to_index(v[2]),
                                       "tensor_from_storage");
-    const size_t needed = static_cast<size_t>(reach(*layout).second + 1) * itemsize(dtype);
+    const size_t needed = bytes_reached(*layout, dtype);
     if (needed > s.nbytes) {
       fail(Error::Runtime, "tensor_from_storage: sizes ", format(layout->sizes()), ", strides ",
            format(layout->strides()), " and offset ", layout->offset, " need ", needed,

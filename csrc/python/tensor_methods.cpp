@@ -186,7 +186,7 @@ void refuse_grad(const Tensor& t, const char* method) {
 
 // Makes the storage reach as far as the layout does.
 void cover(Storage& s, const Layout& l, DType t) {
-  size_t needed = static_cast<size_t>(reach(l).second + 1) * itemsize(t);
+  const size_t needed = bytes_reached(l, t);
   if (needed > s.nbytes) resize_storage(s, needed);
 }
 
@@ -320,22 +320,6 @@ Number read_item(const Tensor& t) {
   char element[16];
   backend(t.device().type).copy(element, Device{}, t.data(), t.device(), itemsize(t.dtype));
   return load_element(t.dtype, element);
-}
-
-LayoutRef checked_layout(Ints sizes, Ints strides, int64_t offset, const char* function) {
-  if (sizes.size != strides.size) {
-    fail(Error::Runtime, function, ": mismatch in length of strides and shape; got size ",
-         format(sizes), ", stride ", format(strides));
-  }
-  bool valid = offset >= 0 && sizes.size <= kMaxDims;
-  for (int64_t i = 0; i < sizes.size; ++i) valid = valid && sizes[i] >= 0 && strides[i] >= 0;
-  if (!valid) {
-    fail(Error::Runtime, function, ": sizes, strides and the offset must be at least 0, and dims at "
-         "most ", kMaxDims, "; got size ", format(sizes), ", stride ", format(strides), ", offset ",
-         offset);
-  }
-  numel_of(sizes);
-  return intern(sizes, strides, offset);
 }
 
 PyMethodDef tensor_methods[] = {

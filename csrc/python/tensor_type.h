@@ -72,8 +72,6 @@ inline TensorRef detached(const Tensor& t) {
 void set_requires_grad(Tensor& t, bool required);
 // Gives `t` other memory; its identity, history and flags stay.
 void set_contents(Tensor& t, Storage* storage, const Layout* layout, DType dtype);
-// A layout of numbers that a user gave: throws if they can't be one.
-LayoutRef checked_layout(Ints sizes, Ints strides, int64_t offset, const char* function);
 
 const std::vector<PyType_Slot>& number_slots();
 const std::vector<PyType_Slot>& sequence_slots();

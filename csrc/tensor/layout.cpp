@@ -268,6 +268,21 @@ LayoutRef scalar_layout() {
   return *scalar;
 }
 
+LayoutRef checked_layout(Ints sizes, Ints strides, int64_t offset, const char* function) {
+  if (sizes.size != strides.size) {
+    fail(Error::Runtime, function, ": mismatch in length of strides and shape; got size ",
+         format(sizes), ", stride ", format(strides));
+  }
+  bool valid = offset >= 0 && sizes.size <= kMaxDims;
+  for (int64_t i = 0; i < sizes.size; ++i) valid = valid && sizes[i] >= 0 && strides[i] >= 0;
+  if (!valid) {
+    fail(Error::Runtime, function, ": sizes, strides and the offset must be at least 0, and dims at "
+         "most ", kMaxDims, "; got size ", format(sizes), ", stride ", format(strides), ", offset ",
+         offset);
+  }
+  return intern(sizes, strides, offset);
+}
+
 std::pair<int64_t, int64_t> reach(const Layout& l) {
   if (l.numel == 0) return {0, -1};
   int64_t first = l.offset, last = l.offset;

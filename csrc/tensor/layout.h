@@ -38,6 +38,8 @@ inline void release(const Layout* l) {
 }
 
 LayoutRef intern(Ints sizes, Ints strides, int64_t offset = 0);
+// Of numbers that a user gave: RuntimeError where they are negative or differ in count.
+LayoutRef checked_layout(Ints sizes, Ints strides, int64_t offset, const char* function);
 LayoutRef contiguous_layout(Ints sizes);     // row-major, offset 0; sizes must be >= 0
 LayoutRef channels_last_layout(Ints sizes);  // 4 or 5 dims
 LayoutRef packed_layout(Ints sizes,

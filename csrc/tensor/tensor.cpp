@@ -14,15 +14,19 @@ namespace {
 FreeList<sizeof(PyObject)> dead;
 constexpr int kKeep = 1024;
 
-size_t bytes_of(const Layout& l, DType dtype) {
-  int64_t elements = l.dense ? l.offset + l.numel : reach(l).second + 1, bytes;
-  if (__builtin_mul_overflow(elements, itemsize(dtype), &bytes)) {
-    fail(Error::Runtime, "Storage size calculation overflowed with sizes=", format(l.sizes()));
+}  // namespace
+
+size_t bytes_reached(const Layout& l, DType dtype) {
+  if (l.numel == 0) return 0;
+  int64_t last = l.dense ? l.numel - 1 : reach(l).second, bytes;
+  if ((l.dense && __builtin_add_overflow(last, l.offset, &last)) ||
+      __builtin_add_overflow(last, 1, &last) ||
+      __builtin_mul_overflow(last, itemsize(dtype), &bytes)) {
+    fail(Error::Runtime, "Storage size calculation overflowed with sizes=", format(l.sizes()),
+         " and strides=", format(l.strides()));
   }
   return static_cast<size_t>(bytes);
 }
-
-}  // namespace
 
 TensorRef make_tensor(Storage* storage, const Layout* layout, DType dtype) {
   Tensor* t = static_cast<Tensor*>(dead.pop());
@@ -58,7 +62,7 @@ void track(Tensor* t) {
 }
 
 TensorRef empty(const Layout* layout, DType dtype, Device d) {
-  return make_tensor(new_storage(bytes_of(*layout, dtype), d).get(), layout, dtype);
+  return make_tensor(new_storage(bytes_reached(*layout, dtype), d).get(), layout, dtype);
 }
 
 TensorRef empty(Ints sizes, DType dtype, Device d) {

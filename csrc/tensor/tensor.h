@@ -69,6 +69,8 @@ inline Tensor* as_tensor(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 
 // New tensors. The result is an exact Tensor without history.
 TensorRef make_tensor(Storage* storage, const Layout* layout, DType dtype);
+// Of a storage up to the last element of such a tensor; RuntimeError where int64 is too small.
+size_t bytes_reached(const Layout& l, DType dtype);
 TensorRef empty(const Layout* layout, DType dtype, Device d = {});  // offset 0
 TensorRef empty(Ints sizes, DType dtype, Device d = {});
 TensorRef empty_like(const Tensor& t);  // preserve_format

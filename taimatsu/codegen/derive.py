@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from . import lang, scatter
@@ -61,18 +62,14 @@ def plan(
         steps, grads = formula_plan(op, wanted, statics, present)
     else:
         raise NotImplementedError(f"{op.name}: the derivative isn't implemented")
-    if op.is_formula:
-        for i in wanted:
-            if grads.get(i) is None:  # flat everywhere: zeros, as PyTorch gives, rather than none
-                grads[i] = ("step", (len(steps), 0))
-                steps.append((_zeros_like, [("like", i)], 1))
     return steps, [grads.get(i) for i in asked]
 
 
-def _zeros_like(x):
-    import taimatsu
+@cache
+def _flat() -> Op:
+    from taimatsu.ops.table import Op
 
-    return taimatsu.zeros_like(x)
+    return Op("_flat(Tensor self) -> Tensor", "pointwise", lambda x: lang.cast(0, x.dtype))
 
 
 # ---- gradients given as functions of tensors --------------------------------------------------
@@ -439,6 +436,11 @@ def formula_plan(
         given = [("step", (0, len(direct) + n)) for n in range(len(kinds))]
         steps.append((callee, list_sources(op, sources, *given), len(shared)))
         grads |= {i: ("step", (len(steps) - 1, n)) for n, i in enumerate(shared)}
+    if any(t.kind in "fc" for t in first.outputs):
+        for i in wanted:
+            if i not in grads:  # flat everywhere: zeros, as PyTorch gives, rather than none
+                grads[i] = ("step", (len(steps), 0))
+                steps.append((_flat(), [("like", i)], 1))
     return steps, grads
 
 

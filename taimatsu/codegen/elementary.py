@@ -388,12 +388,9 @@ def nextafter(x: Value, y: Value) -> Value:
 
 def integer_power(x: Value, n: Value) -> Value:
     """x**n, wrapping around; for negative n what truncation leaves of the fraction."""
-    count = x.dtype.bits
-    y = (
-        rarely(n >= 256, _power_bits(x, n, count), _power_bits(x, n, 8))
-        if count > 8
-        else (_power_bits(x, n, count))
-    )
+    y = _power_bits(x, n, x.dtype.bits)
+    if x.dtype.bits > 8:
+        y = rarely(n >= 256, y, _power_bits(x, n, 8))
     if x.dtype.kind == "u":
         return y
     unit = where(x == -1, where((n & 1) == 0, cast(1, x.dtype), -1), cast(x == 1, x.dtype))
@@ -401,8 +398,9 @@ def integer_power(x: Value, n: Value) -> Value:
 
 
 def _power_bits(x: Value, n: Value, count: int) -> Value:
+    """x to the power of the lowest `count` bits of n, by repeated squaring."""
     y = cast(1, x.dtype)
     for i in range(count):
-        y = where((n & (1 << i if i < x.dtype.bits - 1 else -1 << i)) != 0, y * x, y)
+        y = where((n >> i) & 1 != 0, y * x, y)
         x = x * x
     return y

@@ -325,12 +325,16 @@ class Schedule:
             for e in topological(roots):
                 if e.op in ("load", "at"):
                     index = e.src[: e.arg.rank]
-                    often = 1
+                    often = self._per_point(index)
                     for a in frozenset().union(*(i.axes for i in index)) - set(self.nest.axes):
                         often *= a.extent or 8
                     out.append((e.arg, index, often))
-            out.append((s.buffer, s.index, 1))
+            out.append((s.buffer, s.index, self._per_point(s.index)))
         return out
+
+    def _per_point(self, index: tuple[Expr, ...]) -> int:
+        """1, or 0 for what runs once a row: against a row of elements that is nothing."""
+        return int(not self.row or any(i.axes & self.row for i in index))
 
     # Choices
 

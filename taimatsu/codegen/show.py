@@ -334,10 +334,8 @@ class Entry:
     def tests(self) -> str:
         """The rows of the test matrix that the entry gives rise to."""
         op = self.op
-        lines = [
-            f"{op.name}[{promote.LONG_NAMES[name]}]: contiguous, transposed, stepped, expanded, empty"
-            for name in self.defined()
-        ]
+        layouts = "contiguous, transposed, stepped, expanded, empty"
+        lines = [f"{op.name}[{promote.LONG_NAMES[name]}]: {layouts}" for name in self.defined()]
         checks = "finite differences in float64, special values, second order"
         lines += [
             f"gradient of {op.name} by {p.name}: {checks}"

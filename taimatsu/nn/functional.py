@@ -192,8 +192,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             f"one_hot: classes must be in [0, {num_classes}); got {int(tensor.min())} to "
             f"{int(tensor.max())}"
         )
-    out = torch.zeros((*tensor.shape, num_classes), dtype=torch.int64, device=tensor.device)
-    return out.scatter_(-1, tensor.unsqueeze(-1), 1)
+    classes = torch.arange(num_classes, device=tensor.device)
+    return (tensor.unsqueeze(-1) == classes).to(torch.int64)
 
 
 def embedding(
@@ -391,9 +391,8 @@ def gumbel_softmax(
     soft = softmax((logits + noise) / tau, dim)
     if not hard:
         return soft
-    index = soft.max(dim, keepdim=True)[1]
-    one_hot = torch.zeros_like(logits).scatter_(dim, index, 1.0)
-    return one_hot - soft.detach() + soft
+    chosen = one_hot(soft.argmax(dim), soft.size(dim)).movedim(-1, dim).to(soft.dtype)
+    return chosen - soft.detach() + soft
 
 
 # ---- normalisation and distances ----------------------------------------------------------------
@@ -489,6 +488,7 @@ def lp_pool3d(
 
 
 def _lp_pool(avg_pool, n, input, p, kernel_size, stride, ceil_mode) -> Tensor:
+    stride = kernel_size if stride is None else stride
     powers = avg_pool(input.pow(p), kernel_size, stride, 0, ceil_mode)
     count = math.prod(ntuple(kernel_size, n))
     # The sign and the relu keep a sum of odd powers that is negative at 0.

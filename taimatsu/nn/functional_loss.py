@@ -100,7 +100,7 @@ def multi_margin_loss(
         violations = violations * violations
     if weight is not None:
         violations = violations * weight[index]
-    others = torch.ones_like(violations).scatter_(1, index, 0.0)
+    others = torch.arange(rows.size(1), device=rows.device) != index
     loss = (violations * others).sum(1) / rows.size(1)
     return reduced(loss.reshape(target.shape), reduction, size_average, reduce)
 

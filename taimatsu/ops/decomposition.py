@@ -6,6 +6,8 @@ matrix, says what went wrong. The public functions raise `LinAlgError`.
 
 from __future__ import annotations
 
+import math
+
 from .linalg import _adjoint, matmul
 from .table import composite, native
 
@@ -145,7 +147,8 @@ def _permutation(pivots, m, dtype):
     from taimatsu import tensor
 
     rows = []
-    for exchanged in pivots.reshape(-1, pivots.shape[-1]).tolist():
+    count = math.prod(pivots.shape[:-1])
+    for exchanged in pivots.reshape(count, pivots.shape[-1]).tolist():
         order = list(range(m))
         for i, p in enumerate(exchanged):
             order[i], order[p - 1] = order[p - 1], order[i]

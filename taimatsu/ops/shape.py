@@ -156,12 +156,6 @@ def broadcast_to(self, size):
     return self.expand(size)
 
 
-@composite("atleast_1d(Tensor self) -> Tensor", method=False, out=False)
-def atleast_1d(self):
-    """With at least one dim."""
-    return self.reshape(1) if self.dim() == 0 else self
-
-
 cat = native(
     "cat(Tensor[] tensors, int dim=0) -> Tensor",
     names=("concat", "concatenate"),
@@ -193,8 +187,6 @@ def _(g, tensors, dim):
 @composite("stack(Tensor[] tensors, int dim=0) -> Tensor", method=False, out=True)
 def stack(tensors, dim):
     """Tensors of one shape along a new dim at `dim`."""
-    from taimatsu import cat
-
     if not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
     first = tensors[0].shape
@@ -209,72 +201,19 @@ def stack(tensors, dim):
 @composite("hstack(Tensor[] tensors) -> Tensor", method=False, out=True)
 def hstack(tensors):
     """Side by side: along dim 1, of vectors along dim 0."""
-    from taimatsu import cat
-
-    tensors = [atleast_1d(x) for x in tensors]
+    if not tensors:
+        raise RuntimeError("hstack expects a non-empty TensorList")
+    tensors = [x.reshape(1) if x.dim() == 0 else x for x in tensors]
     return cat(tensors, 0 if tensors[0].dim() == 1 else 1)
 
 
 @composite("vstack(Tensor[] tensors) -> Tensor", names=("row_stack",), method=False, out=True)
 def vstack(tensors):
     """On top of one another: rows of a matrix."""
-    from taimatsu import cat
-
     return cat([x.reshape(1, -1) if x.dim() < 2 else x for x in tensors], 0)
 
 
-# ---- repetition -----------------------------------------------------------------------------------
-
-
-@composite("repeat(Tensor self, int[] repeats) -> Tensor", module="Tensor", out=False)
-def repeat(self, repeats):
-    """The tensor laid out again and again along each dim."""
-    extra = len(repeats) - self.dim()
-    if extra < 0:
-        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of "
-                           "dimensions of tensor")
-    shape = [1] * extra + list(self.shape)
-    pairs = [n for r, s in zip(repeats, shape, strict=True) for n in (r, s)]
-    once = [n for s in shape for n in (1, s)]
-    return self.reshape(once).expand(pairs).reshape(
-        [r * s for r, s in zip(repeats, shape, strict=True)])
-
-
-@composite("tile(Tensor self, int[] dims) -> Tensor", out=False)
-def tile(self, dims):
-    """`repeat`, with missing leading repeats taken as 1."""
-    return self.repeat([1] * (self.dim() - len(dims)) + list(dims))
-
-
-@composite("flip(Tensor self, int[] dims) -> Tensor", out=False)
-def flip(self, dims):
-    """The order along the dims reversed (a copy)."""
-    from taimatsu import arange
-
-    dims = [_wrap(d, self.dim()) for d in dims]
-    if len(set(dims)) < len(dims):
-        raise RuntimeError("dim appears multiple times in the list of dims")
-    out = self
-    for d in dims:
-        n = self.size(d)
-        out = out.index_select(d, arange(n - 1, -1, -1, device=self.device))
-    return out.clone() if out is self else out
-
-
-@composite("roll(Tensor self, int[1] shifts, int[1] dims=[]) -> Tensor", out=False)
-def roll(self, shifts, dims):
-    """Elements moved by `shifts` along `dims`, round the end; without dims of the flat tensor."""
-    from taimatsu import cat
-
-    if not dims:
-        return roll(self.reshape(-1), shifts, (0,)).reshape(self.shape)
-    out = self
-    for k, d in zip(shifts, dims, strict=True):
-        n = self.size(d)
-        if n:
-            k %= n
-            out = cat([out.narrow(d, n - k, k), out.narrow(d, 0, n - k)], d)
-    return out
+# ---- the inverse of expand ------------------------------------------------------------------------
 
 
 @composite("sum_to_size(Tensor self, int[] size) -> Tensor", module="Tensor", out=False)
@@ -290,30 +229,69 @@ def sum_to_size(self, size):
     return out.reshape(size)
 
 
-# ---- triangles ------------------------------------------------------------------------------------
+def _with_depth(x):
+    """With three dims at least: (n) becomes (1, n, 1), (n, m) becomes (n, m, 1)."""
+    return x.reshape(1, -1, 1) if x.dim() < 2 else x.unsqueeze(2) if x.dim() == 2 else x
 
 
-def _triangle(name: str, keep, doc: str):
-    @composite(f"{name}(Tensor self, int diagonal=0) -> Tensor", doc=doc, inplace=True, out=True)
-    def triangle(self, diagonal):
-        from taimatsu import arange, where
-
-        if self.dim() < 2:
-            raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-        rows = arange(self.size(-2), device=self.device).unsqueeze(1)
-        columns = arange(self.size(-1), device=self.device)
-        return where(keep(columns - rows, diagonal), self, self.new_zeros(()))
-
-    return triangle
+@composite("dstack(Tensor[] tensors) -> Tensor", method=False, out=True)
+def dstack(tensors):
+    """Behind one another: along dim 2, with as many dims at least."""
+    return cat([_with_depth(x) for x in tensors], 2)
 
 
-tril = _triangle("tril", lambda d, k: d <= k, "Zeros above the diagonal.")
-triu = _triangle("triu", lambda d, k: d >= k, "Zeros below the diagonal.")
+@composite("column_stack(Tensor[] tensors) -> Tensor", method=False, out=True)
+def column_stack(tensors):
+    """Side by side; vectors are columns."""
+    return hstack([x.reshape(-1, 1) if x.dim() < 2 else x for x in tensors])
 
 
-@composite("trace(Tensor self) -> Tensor", out=False)
-def trace(self):
-    """The sum of a matrix's diagonal."""
-    if self.dim() != 2:
-        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {self.dim()}")
-    return self.diagonal().sum()
+def _split_along(name: str, dim, least: int, doc: str) -> None:
+    def check(self):
+        if self.dim() < least:
+            raise RuntimeError(f"{name} requires a tensor with at least {least} dimension, but got "
+                               f"a tensor with {self.dim()} dimensions!")
+        return dim(self)
+
+    @composite(f"{name}.sections(Tensor self, int sections) -> Tensor[]", doc=doc, out=False)
+    def sections(self, sections):
+        along = check(self)
+        if sections <= 0 or self.size(along) % sections:
+            raise RuntimeError(f"{name} attempted to split along dimension {along}, but the size of "
+                               f"the dimension {self.size(along)} is not divisible by the "
+                               f"split_size {sections}!")
+        return tensor_split_sections(self, sections, along)
+
+    @composite(f"{name}(Tensor self, int[] indices) -> Tensor[]", doc=doc, out=False)
+    def at(self, indices):
+        return tensor_split(self, indices, check(self))
+
+
+_split_along("hsplit", lambda x: 0 if x.dim() == 1 else 1, 1,
+             "Pieces along dim 1 (of a vector dim 0): so many equal ones, or between indices.")
+_split_along("vsplit", lambda x: 0, 2, "Pieces along dim 0: so many equal ones, or between indices.")
+_split_along("dsplit", lambda x: 2, 3, "Pieces along dim 2: so many equal ones, or between indices.")
+
+
+# ---- copies of views --------------------------------------------------------------------------------
+
+
+def _copy_of(op) -> None:
+    """`name_copy`: what the view `op` shows, in memory of its own."""
+    name, _, params = op.schema.partition("(")
+    base, dot, overload = name.partition(".")
+    many = params.endswith("[]")
+    names = tuple(f"{n}_copy" for n in op.names)
+    params = params.partition(" -> ")[0].replace("(a)", "")
+
+    @composite(f"{base}_copy{dot}{overload}({params} -> Tensor{'[]' if many else ''}",
+               doc=f"What `{base}` shows, copied.", method=base == "narrow", names=names, out=not many)
+    def copied(*args):
+        shown = op(*args)
+        return tuple(x.clone() for x in shown) if many else shown.clone()
+
+
+for _op in (alias, as_strided, diagonal, expand, narrow, permute, select, slice_, split, split_sizes,
+            squeeze, squeeze_dim, squeeze_dims, t, transpose, unbind, unfold, unsqueeze, view_,
+            view_as_real, view_as_complex):
+    _copy_of(_op)

@@ -12,6 +12,7 @@ Python function it decorates. `ENTRIES` lists them in order of definition for th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ENTRIES: list[Op] = []
 
 FORMULA_KINDS = ("pointwise", "row", "indexed")
+_MARGIN = "\n" if sys.version_info >= (3, 13) else "\n    "  # what a docstring's lines begin with
 _STATIC_TYPES = frozenset(("str", "bool", "ScalarType", "MemoryFormat", "Layout", "Device"))
 
 
@@ -93,10 +95,9 @@ class Op:
     @property
     def doc(self) -> str | None:
         """The documentation: the formula's docstring, unless given."""
-        if self._doc is None and self.formula is not None:
-            from inspect import getdoc
-
-            return getdoc(self.formula)
+        if self._doc is None and self.formula is not None and self.formula.__doc__:
+            # Not by inspect.getdoc: `import taimatsu` asks for all, and that module is large.
+            return self.formula.__doc__.replace(_MARGIN, "\n").strip()
         return self._doc
 
     @cached_property

@@ -1,0 +1,68 @@
+"""Instruction counts by valgrind: exact where times are noise, and by function.
+
+    python -m benchmarks profile --filter "small ops, 4 elements: add$"
+
+Valgrind runs the loop of a workload only (`callgrind_control` switches it on), so that the counts
+are those of the calls and the 20 or so instructions of the interpreter's loop.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .compare import OURS, environment
+from .table import Group, Workload
+
+LOOPS = 1000
+WARM_UP = 10
+
+
+def profile(group: Group, workload: Workload, functions: int = 25) -> str:
+    """Instructions of a call of the workload, and the functions that they are spent in."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "counts"
+        subprocess.run(
+            [
+                "valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}",
+                sys.executable, "-m", "benchmarks.instructions", group.name, workload.name,
+            ],
+            env=environment(1),
+            check=True,
+            capture_output=True,
+        )  # fmt: skip
+        text = subprocess.run(
+            ["callgrind_annotate", str(out)], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout
+    total = int(re.search(r"([\d,]+) .*PROGRAM TOTALS", text)[1].replace(",", ""))
+    lines = [f"{group.name}: {workload.name}: {total / LOOPS:.0f} instructions a call"]
+    for count, name in re.findall(r"^\s*([\d,]+) \([^)]*\)\s+(.*)$", text, re.M)[1 : functions + 1]:
+        lines.append(f"{int(count.replace(',', '')) / LOOPS:10.1f}  {name}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Under valgrind: the loop of a workload, with counting switched on around it."""
+    import importlib
+
+    from .suites import SUITES
+    from .worker import compiled
+
+    group_name, workload_name = sys.argv[1:]
+    group = next(g for groups in SUITES.values() for g in groups if g.name == group_name)
+    workload = next(w for w in group.workloads if w.name == workload_name)
+    torch = importlib.import_module(OURS)
+    torch.set_num_threads(1)
+    timed = compiled(workload, group.operands(torch))
+    timed(WARM_UP)
+    subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], check=True)
+    timed(LOOPS)
+    subprocess.run(["callgrind_control", "-i", "off", str(os.getpid())], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+// What the kernels of matrix products (gemm_kernel.inc) share, and how gemm.cpp knows them.
+#pragma once
+
+#include <algorithm>
+#include <complex>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <type_traits>
+
+#include "cpu/elements.h"
+#include "cpu/gemm.h"
+
+namespace taimatsu {
+
+struct Routine {
+  void (*run)(const Product& p, int64_t index, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
+  int rows, cols;  // of a tile
+};
+using RoutineFor = const Routine& (*)(DType);
+
+namespace gemm_baseline {
+const Routine& routine_for(DType t);
+}
+namespace gemm_avx2 {
+const Routine& routine_for(DType t);
+}
+namespace gemm_avx512 {
+const Routine& routine_for(DType t);
+}
+
+// ---- For the kernels. In each file they are other functions: other instructions ----------------
+namespace {
+
+template <class Stored_, class Computed_>
+struct Real {
+  using Stored = Stored_;
+  using Computed = Computed_;
+  static constexpr bool complex = false;
+};
+template <class R>
+struct Complex {
+  using Stored = std::complex<R>;
+  using Computed = R;
+  static constexpr bool complex = true;
+};
+
+// alpha and beta in the dtype of the sums.
+template <class Element>
+struct Scale {
+  using T = typename Element::Stored;
+  using A = typename Element::Computed;
+  using F = std::conditional_t<Element::complex, T, A>;
+  F alpha, beta;
+  bool plain;  // both are 1
+  explicit Scale(const Product& p) : alpha(as(p.alpha)), beta(as(p.beta)) {
+    plain = alpha == F(1) && (!p.add.data || beta == F(1));
+  }
+  static F as(const Number& n) {
+    if constexpr (Element::complex) {
+      return F(n.as_complex());
+    } else if constexpr (std::is_integral<A>::value) {
+      return static_cast<A>(n.as_int());
+    } else {
+      return static_cast<A>(n.as_double());
+    }
+  }
+  // `sum`: of complex numbers the imaginary part lies `width` further.
+  auto product(const A* sum, int width) const {
+    if constexpr (Element::complex) {
+      return plain ? T(sum[0], sum[width]) : alpha * T(sum[0], sum[width]);
+    } else {
+      return static_cast<T>(plain ? *sum : alpha * *sum);
+    }
+  }
+  T sum(T value, T add) const {
+    return static_cast<T>(static_cast<F>(value) + beta * static_cast<F>(add));
+  }
+};
+
+// Scratch memory of a thread, kept for its next product.
+template <class A>
+A* workspace(int64_t count) {
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  thread_local std::unique_ptr<void, Free> memory;
+  thread_local size_t size = 0;
+  size_t bytes = (count * sizeof(A) + 4095) / 4096 * 4096;
+  if (bytes > size) {
+    memory.reset();
+    size = 0;
+    memory.reset(std::aligned_alloc(64, bytes));
+    if (!memory) throw std::bad_alloc();
+    size = bytes;
+  }
+  return static_cast<A*>(memory.get());
+}
+
+constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+}  // namespace
+}  // namespace taimatsu
