@@ -66,11 +66,15 @@ def fresh(code: str, **variables: str) -> list[float]:
 def imports(peer: str, rounds: int) -> list[Figure]:
     """Seconds of the import and resident memory after it, each in fresh processes, in turn."""
     times: dict[str, list[list[float]]] = {peer: [], OURS: []}
-    for _ in range(rounds + 1):
-        for library, got in times.items():
-            got.append(fresh(IMPORT.format(library=library)))
+    with tempfile.TemporaryDirectory() as bytecode:
+        for _ in range(rounds + 1):
+            for library, got in times.items():
+                code = IMPORT.format(library=library)
+                got.append(
+                    fresh(code, PYTHONPYCACHEPREFIX=bytecode, PYTHONDONTWRITEBYTECODE="")
+                )
     (peer_s, peer_mb), (our_s, our_mb) = (
-        [median(column) for column in zip(*got[1:], strict=True)]  # the first one reads the disk
+        [median(column) for column in zip(*got[1:], strict=True)]  # the first writes bytecode
         for got in (times[peer], times[OURS])
     )
     return [

@@ -91,6 +91,7 @@ struct Error {
   enum Kind { Runtime, Type, Value, Index, NotImplemented, OutOfMemory, Overflow, Buffer, Attribute, Python };
   Kind kind;
   std::string message;  // empty for Python: the interpreter's error indicator is set
+  bool named = false;   // the message tells the op
 };
 
 template <class... Args>

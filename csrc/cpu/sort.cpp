@@ -16,29 +16,34 @@ int dim_of(const Tensor& t, const Value& dim) {
   return static_cast<int>(wrap_dim(dim.to_int(), t.ndim()));
 }
 
-// Runs body(line) for all lines, some on each thread.
-template <class F>
+// What sorting a line takes, kept for the thread's next line.
+template <class T>
+struct Scratch {
+  using Key = decltype(order_key(T()));
+  std::vector<Item<Key>> items, other;
+
+  // A line's items; largest first if `descending`.
+  void load(const T* line, int64_t n, int64_t stride, bool descending) {
+    items.resize(static_cast<size_t>(n));
+    const Key flip = descending ? static_cast<Key>(~Key(0)) : Key(0);
+    for (int64_t i = 0; i < n; ++i) {
+      items[i] = Item<Key>(static_cast<Key>(order_key(line[i * stride]) ^ flip), i);
+    }
+  }
+};
+
+// Runs body(line, scratch) for all lines, some on each thread.
+template <class T, class F>
 void each_line(const Lines& lines, const F& body) {
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, lines.length));
   WithoutGil without(static_cast<double>(lines.count) * lines.length > kLongWork / 8);
   parallel_for(lines.count, grain, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(i);
+    Scratch<T> scratch;
+    for (int64_t i = begin; i < end; ++i) body(i, scratch);
   });
 }
 
-// A line's items; largest first if `descending`.
-template <class T>
-auto items_of(const T* line, int64_t n, int64_t stride, bool descending) {
-  using Key = decltype(order_key(T()));
-  std::vector<Item<Key>> items(n);
-  for (int64_t i = 0; i < n; ++i) {
-    const Key key = order_key(line[i * stride]);
-    items[i] = Item<Key>(descending ? static_cast<Key>(~key) : key, i);
-  }
-  return items;
-}
-
-// Calls body(element type, where) for values and indices of outputs along the same dim.
+// The lines of both outputs along one dim.
 struct Target {
   Lines values, indices;
   int64_t* index_data;
@@ -68,11 +73,11 @@ void run_sort(Call& c) {
     using T = typename decltype(tag)::type;
     const T* data = t.as<T>();
     T* values = c.outs[0]->as<T>();
-    each_line(from, [&](int64_t i) {
+    each_line<T>(from, [&](int64_t i, Scratch<T>& scratch) {
       const T* line = data + from.at[i];
-      auto items = items_of(line, from.length, from.stride, descending);
-      decltype(items) other;
-      radix_sort(items, other);
+      scratch.load(line, from.length, from.stride, descending);
+      auto& items = scratch.items;
+      radix_sort(items, scratch.other);
       T* v = values + to.values.at[i];
       int64_t* index = to.index_data + to.indices.at[i];
       for (int64_t k = 0; k < from.length; ++k) {
@@ -103,8 +108,8 @@ void infer_topk(Call& c) {
 // The k least items, in order if `sorted`. Most items are refused by one comparison with the
 // greatest of those that may still belong to the result.
 template <class Key, class Next>
-std::vector<Item<Key>> least(int64_t n, int64_t k, bool sorted, const Next& next) {
-  std::vector<Item<Key>> kept;
+void least(int64_t n, int64_t k, bool sorted, std::vector<Item<Key>>& kept, const Next& next) {
+  kept.clear();
   const size_t room = static_cast<size_t>(2 * k + 64);
   kept.reserve(room);
   Item<Key> limit(static_cast<Key>(~Key(0)), 0xffffffff);
@@ -125,7 +130,6 @@ std::vector<Item<Key>> least(int64_t n, int64_t k, bool sorted, const Next& next
     kept.resize(static_cast<size_t>(k));
   }
   if (sorted) std::sort(kept.begin(), kept.end());
-  return kept;
 }
 
 void run_topk(Call& c) {
@@ -141,9 +145,10 @@ void run_topk(Call& c) {
     using Key = decltype(order_key(T()));
     const T* data = t.as<T>();
     T* values = c.outs[0]->as<T>();
-    each_line(from, [&](int64_t i) {
+    each_line<T>(from, [&](int64_t i, Scratch<T>& scratch) {
       const T* line = data + from.at[i];
-      auto best = least<Key>(from.length, k, sorted, [&](int64_t j) {
+      auto& best = scratch.items;
+      least<Key>(from.length, k, sorted, best, [&](int64_t j) {
         const Key key = order_key(line[j * from.stride]);
         return Item<Key>(largest ? static_cast<Key>(~key) : key, j);
       });
@@ -190,13 +195,17 @@ void run_kthvalue(Call& c) {
     const T* data = t.as<T>();
     T* values = c.outs[0]->as<T>();
     int64_t* indices = c.outs[1]->as<int64_t>();
-    each_line(from, [&](int64_t i) {  // outputs are contiguous: one element for each line, in order
-      const T* line = data + from.at[i];
-      auto items = items_of(line, from.length, from.stride, false);
-      std::nth_element(items.begin(), items.begin() + k, items.end());
-      indices[i] = items[k].position();
-      values[i] = line[indices[i] * from.stride];
-    });
+    each_line<T>(
+        from,
+        [&](int64_t i,
+            Scratch<T>& scratch) {  // outputs are contiguous: one element for each line, in order
+          const T* line = data + from.at[i];
+          scratch.load(line, from.length, from.stride, false);
+          auto& items = scratch.items;
+          std::nth_element(items.begin(), items.begin() + k, items.end());
+          indices[i] = items[k].position();
+          values[i] = line[indices[i] * from.stride];
+        });
   });
 }
 TM_NATIVE("kthvalue", infer_kthvalue, run_kthvalue);

@@ -14,11 +14,11 @@ struct Named {
     try {
       body();
     } catch (Error& e) {
-      if (op.base_name[0] == '_') throw;  // a name that no user knows
-      if (e.kind != Error::Python && e.message.find(": ") == std::string::npos) {
+      const bool unknown = op.base_name[0] == '_';  // to users
+      if (e.named || e.kind == Error::Python || unknown) throw;
+      e.named = true;
+      if (e.message.compare(0, op.base_name.size(), op.base_name)) {
         e.message = op.base_name + ": " + e.message;
-      } else if (e.kind != Error::Python && e.message.compare(0, op.base_name.size(), op.base_name)) {
-        e.message = op.base_name + "(): " + e.message;
       }
       throw;
     }
@@ -214,6 +214,9 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
     infer(c, nullptr);
     emit(c);
     if (mask) record(op, mask, args, outs);
+    if (modes.inference) {
+      for (int i = 0; i < outs.size(); ++i) outs[i]->inference = true;
+    }
     return;
   }
   // In place: the first param is the target. Otherwise out=, which has no history.
@@ -248,6 +251,13 @@ void interpose(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   unwrap_outputs(op, outs);
 }
 
+// What is made in inference mode is an inference tensor; a view is what its base is.
+void mark_inference(const Op& op, const Value* args, Tensors& outs) {
+  for (int i = 0; i < outs.size(); ++i) {
+    outs[i]->inference = op.kind != Kind::View || args[0].t().inference;
+  }
+}
+
 }  // namespace
 
 void set_interpreter(PyObject* function) {
@@ -259,6 +269,7 @@ void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   Named{op}([&] {
     if (modes.interpose && interpreter) return interpose(op, args, outs, into);
     call_checked(op, args, outs, into);
+    if (modes.inference && !into && op.pure) mark_inference(op, args, outs);
   });
 }
 

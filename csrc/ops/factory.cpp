@@ -5,6 +5,7 @@
 #include "autograd/autograd.h"
 #include "cpu/threads.h"
 #include "ops/launch.h"
+#include "python/objects.h"
 
 namespace taimatsu {
 namespace {
@@ -15,7 +16,7 @@ struct Options {
   Device device;
   bool requires_grad = false;
 
-  Options(const Call& c, DType default_type, Device default_place = {})
+  Options(const Call& c, DType default_type, Device default_place = default_device())
       : dtype(default_type), device(default_place) {
     const auto& params = c.op.schema.params;
     for (size_t i = 0; i < params.size(); ++i) {

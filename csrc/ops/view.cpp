@@ -205,7 +205,7 @@ LayoutRef view_narrow(const Tensor& t, const Value* a) {
          "], but got ", start, ")");
   }
   if (start < 0) start += n;
-  if (length < 0) fail(Error::Runtime, "narrow(): length must be non-negative; got ", length);
+  if (length < 0) fail(Error::Runtime, "length must be non-negative; got ", length);
   if (length > n - start) {
     fail(Error::Runtime, "start (", start, ") + length (", length, ") exceeds dimension size (", n,
          ").");

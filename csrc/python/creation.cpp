@@ -120,6 +120,8 @@ class Filler {
   }
 
   bool visit(PyObject* o, size_t depth) {
+    // Code of the data's own classes may run below, and drop it from the list that it is in.
+    Object alive(PyFloat_CheckExact(o) ? nullptr : o);
     if (depth == sizes_.size()) return kind_of(o) == Form::Array ? array(o, depth) : number(o);
     const Form kind = kind_of(o);
     if (kind == Form::Array) return array(o, depth);
@@ -289,7 +291,9 @@ TensorRef copy_of(Tensor& t, DType dtype, Device device) {
   } else {
     copy_into(*copy, *plain);
   }
-  return to_device(copy, device);
+  copy = to_device(copy, device);
+  copy->inference = modes.inference;
+  return copy;
 }
 
 // ---- The functions --------------------------------------------------------------------------------
@@ -492,7 +496,11 @@ TensorRef tensor_of(PyObject* data, const DType* dtype, Device device) {
   while (true) {
     TensorRef t = empty(sizes, guess);
     Filler filler(sizes, guess, !dtype);
-    if (filler.fill(data, t->data())) return to_device(t, device);
+    if (filler.fill(data, t->data())) {
+      t = to_device(t, device);
+      t->inference = modes.inference;
+      return t;
+    }
     guess = filler.wider;
   }
 }

@@ -28,6 +28,8 @@ bool has_torch_function(PyObject* o);
 PyObject* call_torch_function(PyObject* function, PyObject* self, PyObject* const* args,
                               Py_ssize_t nargs, PyObject* kwnames);
 
+Device default_device();  // of tensors made without `device=`, in this thread
+
 // Adds methods to a type made by PyType_FromSpec; `defs` ends with an empty entry and lives on.
 void add_methods(PyTypeObject* type, PyMethodDef* defs);
 void add_getters(PyTypeObject* type, PyGetSetDef* defs);

@@ -80,8 +80,6 @@ TensorRef from_dlpack(PyObject* o);
 PyObject* storage_object(Storage* s);  // the UntypedStorage of `s`, made once; a new reference
 bool storage_of(PyObject* o, Storage*& out);
 
-Device default_device();  // of tensors made without `device=`
-
 template <class Visit>
 void for_each_element(const Tensor& t, char* data, const Visit& visit) {
   const Layout& l = *t.layout;

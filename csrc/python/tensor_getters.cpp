@@ -143,6 +143,20 @@ int set_data(PyObject* self, PyObject* value, void*) {
 }
 
 // ---- Views --------------------------------------------------------------------------------------------
+// Attributes that are views: what a subclass overrides is told of `Tensor.T.__get__`.
+template <class F>
+PyObject* view_getter(PyObject* self, const char* name, F&& body) {
+  return guard([&]() -> PyObject* {
+    if (!is_plain_tensor(self) && has_torch_function(self)) {
+      auto* type = reinterpret_cast<PyObject*>(TensorType);
+      Object getter = Object::steal(checked(PyObject_GetAttrString(type, name)));
+      Object get = Object::steal(checked(PyObject_GetAttrString(getter.get(), "__get__")));
+      return call_torch_function(get.get(), self, nullptr, 0, nullptr);
+    }
+    return tensor_object(body(*as_tensor(self)));
+  });
+}
+
 CoreOp kPermute{"permute"}, kTranspose{"transpose"}, kConj{"conj_physical"},
     kViewAsReal{"view_as_real"}, kSelect{"select"};
 
@@ -160,8 +174,7 @@ TensorRef conjugate(TensorRef t) {
 }
 
 PyObject* get_T(PyObject* self, void*) {
-  return guard([&] {
-    Tensor& t = *as_tensor(self);
+  return view_getter(self, "T", [](Tensor& t) {
     if (t.ndim() != 2 && t.ndim() != 0) {
       checked(PyErr_WarnEx(PyExc_UserWarning,
                            "The use of `x.T` on tensors of dimension other than 2 to reverse their "
@@ -169,36 +182,31 @@ PyObject* get_T(PyObject* self, void*) {
                            "`x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the "
                            "dimensions", 1));
     }
-    return tensor_object(reversed_dims(t));
+    return reversed_dims(t);
   });
 }
 
-void want_matrices(const Tensor& t, const char* name) {
-  if (t.ndim() != 1) return;
-  fail(Error::Runtime, "tensor.", name, " is only supported on matrices or batches of matrices. Got ",
-       t.ndim(), "-D tensor.");
+TensorRef swapped_matrices(Tensor& t, const char* name) {
+  if (t.ndim() == 1) {
+    fail(Error::Runtime, "tensor.", name,
+         " is only supported on matrices or batches of matrices. Got 1-D tensor.");
+  }
+  return swapped(t, -2, -1);
 }
 
 PyObject* get_mT(PyObject* self, void*) {
-  return guard([&] {
-    want_matrices(*as_tensor(self), "mT");
-    return tensor_object(swapped(*as_tensor(self), -2, -1));
-  });
+  return view_getter(self, "mT", [](Tensor& t) { return swapped_matrices(t, "mT"); });
 }
 PyObject* get_mH(PyObject* self, void*) {
-  return guard([&] {
-    want_matrices(*as_tensor(self), "mH");
-    return tensor_object(conjugate(swapped(*as_tensor(self), -2, -1)));
-  });
+  return view_getter(self, "mH", [](Tensor& t) { return conjugate(swapped_matrices(t, "mH")); });
 }
 PyObject* get_H(PyObject* self, void*) {
-  return guard([&] {
-    Tensor& t = *as_tensor(self);
+  return view_getter(self, "H", [](Tensor& t) {
     if (t.ndim() != 2 && t.ndim() != 0) {
       fail(Error::Runtime, "tensor.H is only supported on matrices (2-D tensors). Got ", t.ndim(),
            "-D tensor.", t.ndim() > 2 ? " For batches of matrices, consider using tensor.mH" : "");
     }
-    return tensor_object(conjugate(swapped(t, 0, 1)));
+    return conjugate(swapped(t, 0, 1));
   });
 }
 
@@ -208,17 +216,16 @@ TensorRef part(Tensor& t, int64_t which) {
 }
 
 PyObject* get_real(PyObject* self, void*) {
-  return guard([&] {
-    if (!is_complex(as_tensor(self)->dtype)) return new_ref(self);
-    return tensor_object(part(*as_tensor(self), 0));
+  return view_getter(self, "real", [](Tensor& t) {
+    return is_complex(t.dtype) ? part(t, 0) : TensorRef(&t);
   });
 }
 PyObject* get_imag(PyObject* self, void*) {
-  return guard([&] {
-    if (!is_complex(as_tensor(self)->dtype)) {
+  return view_getter(self, "imag", [](Tensor& t) {
+    if (!is_complex(t.dtype)) {
       fail(Error::Runtime, "imag is not implemented for tensors with non-complex dtypes.");
     }
-    return tensor_object(part(*as_tensor(self), 1));
+    return part(t, 1);
   });
 }
 

@@ -81,7 +81,7 @@ ADVANCED = [
     ([[0], [3]], [1, 2]),
     (0, [1, 1, 2]),
     ([1, 2], slice(None), [0, 4]),
-    (None, [0, 1], Ellipsis, 0),
+    (None, [0, 1], Ellipsis),
     np.array([3, 0]),
     np.array([[0, 1], [2, 3]]),
     (np.array([True, False, True, False]), 1),
@@ -159,7 +159,7 @@ def test_0_dim_tensors():
         (1.5, IndexError, "got float"),
         ("a", IndexError, "got str"),
         ((0, 1.5), IndexError, "got float"),
-        (2**70, (OverflowError, ValueError, IndexError), ""),
+        (2**70, OverflowError, "too large"),
     ],
 )
 def test_bad_keys(key, error, what):
