@@ -41,8 +41,14 @@ def profile(group: Group, workload: Workload, functions: int = 25) -> str:
     total = int(re.search(r"([\d,]+) .*PROGRAM TOTALS", text)[1].replace(",", ""))
     lines = [f"{group.name}: {workload.name}: {total / LOOPS:.0f} instructions a call"]
     for count, name in re.findall(r"^\s*([\d,]+) \([^)]*\)\s+(.*)$", text, re.M)[1 : functions + 1]:
-        lines.append(f"{int(count.replace(',', '')) / LOOPS:10.1f}  {name}")
+        lines.append(f"{int(count.replace(',', '')) / LOOPS:10.1f}  {function(name)}")
     return "\n".join(lines)
+
+
+def function(name: str) -> str:
+    """A function's name without its file and what it was instantiated with; a kernel has none."""
+    name = re.sub(r"^\S+:(?=\S)|\[clone.*|\[/.*\]$", "", name).strip()
+    return "(generated kernel)" if re.match(r"0x|\?\?\?", name) else name[:90]
 
 
 def main() -> None:

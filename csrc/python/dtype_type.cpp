@@ -1,4 +1,6 @@
 // taimatsu.dtype, layout, memory_format: named singletons. taimatsu.Size: a tuple of ints.
+#include <algorithm>
+
 #include "python/python.h"
 
 namespace taimatsu {
@@ -238,12 +240,33 @@ PyObject* memory_format_object(MemoryFormat f) {
   return new_ref(memory_formats[static_cast<int>(f)]);
 }
 
+// Programs ask for the same few shapes over and over, and a Size never changes: the last one of
+// each slot is kept.
 PyObject* size_object(Ints sizes) {
-  PyObject* size = new_size(sizes.size);
-  for (int64_t i = 0; i < sizes.size; ++i) {
-    PyTuple_SetItem(size, i, checked(PyLong_FromLongLong(sizes[i])));
+  constexpr int kMaxKept = 6;
+  struct Kept {
+    int64_t ndim = -1;
+    int64_t sizes[kMaxKept];
+    Object object;
+  };
+  static auto* kept = new Kept[64];  // never freed: asked at exit too
+
+  uint64_t hash = static_cast<uint64_t>(sizes.size);
+  for (int64_t s : sizes) hash = (hash ^ static_cast<uint64_t>(s)) * 0x9e3779b97f4a7c15u;
+  Kept& slot = kept[hash >> 58];
+  if (slot.ndim == sizes.size && std::equal(sizes.begin(), sizes.end(), slot.sizes)) {
+    return new_ref(slot.object.get());
   }
-  return size;
+  Object size = Object::steal(new_size(sizes.size));
+  for (int64_t i = 0; i < sizes.size; ++i) {
+    PyTuple_SetItem(size.get(), i, checked(PyLong_FromLongLong(sizes[i])));
+  }
+  if (sizes.size <= kMaxKept) {
+    slot.ndim = sizes.size;
+    std::copy(sizes.begin(), sizes.end(), slot.sizes);
+    slot.object = size;
+  }
+  return size.leak();
 }
 
 PyObject* number_object(const Number& n) {

@@ -18,7 +18,12 @@ Py_ssize_t length(PyObject* self) {
 PyObject* iterator(PyObject* self) {
   return guard([&] {
     if (as_tensor(self)->ndim() == 0) fail(Error::Type, "iteration over a 0-d tensor");
-    Object views = Object::steal(checked(PyObject_CallMethod(self, "unbind", "i", 0)));
+    static CoreOp unbind{"unbind"};
+    Value v[kMaxOperatorArgs] = {Value(as_tensor(self)), Value::of_int(0)};
+    Object views =
+        Object::steal(is_plain_tensor(self) ? call_op(unbind, v, 2)
+                                            : PyObject_CallMethod(self, "unbind", "i", 0));
+    checked(views.get());
     return checked(PyObject_GetIter(views.get()));
   });
 }

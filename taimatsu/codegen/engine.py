@@ -31,7 +31,7 @@ from .schedule import Schedule, initial, merge_formula
 
 
 class Loaded(NamedTuple):
-    """What the core is told about a kernel; see docs/contract.md."""
+    """What the core is told about a kernel; see docs/layout.md."""
 
     address: int
     finish_address: int

@@ -10,7 +10,7 @@ CPU. What differs is who runs an iteration:
     rows        contiguous rows have a team each, a warp or a block, that takes its elements in
                 turns and merges its accumulators by shuffles; other rows have a thread each
 
-The kernel's arguments are the core's (see docs/contract.md), as arrays by value, and where to
+The kernel's arguments are the core's (see docs/layout.md), as arrays by value, and where to
 report flags:
 
     name([n x ptr] ptr, [g x i64] geometry, [s x i64] scalars, i32* flags)

@@ -250,7 +250,7 @@ class Pass:
 
 
 class Schedule:
-    """How a nest runs for operands of given layout classes (see docs/contract.md)."""
+    """How a nest runs for operands of given layout classes (see docs/layout.md)."""
 
     def __init__(
         self, nest: Nest, classes: tuple[str, ...], blocked: bool = False, short: bool = False

@@ -146,7 +146,7 @@ def _operands(buffers: Sequence[Buffer]) -> str:
 
 
 def contiguous(nest: Nest) -> tuple[str, ...]:
-    """The layout classes of contiguous operands; see docs/contract.md."""
+    """The layout classes of contiguous operands; see docs/layout.md."""
     if not nest.reduced:
         pointwise = all(b.rank == 2 for b in nest.operands) and len(nest.axes) == 2
         if pointwise and all(s.index == nest.stores[0].index for s in nest.stores):

@@ -63,7 +63,7 @@ class Variant:
     ranks: tuple[int, ...] = ()  # indexed: the rank of every operand
 
     def kernel(self, classes: tuple[str, ...], blocked: bool = False, short: bool = False) -> tuple:
-        """Machine code for a layout; see the contract for what the tuple holds."""
+        """Machine code for a layout; see docs/layout.md for what the tuple holds."""
         from . import engine
 
         return engine.kernel(self.nest, classes, blocked, short)

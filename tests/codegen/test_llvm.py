@@ -1,4 +1,4 @@
-"""Kernels of hand-made nests against NumPy, through the ABI of docs/contract.md."""
+"""Kernels of hand-made nests against NumPy, through the ABI of docs/layout.md."""
 
 from __future__ import annotations
 
