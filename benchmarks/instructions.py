@@ -18,7 +18,7 @@ from pathlib import Path
 from .compare import OURS, environment
 from .table import Group, Workload
 
-LOOPS = 1000
+LOOPS = 200
 WARM_UP = 10
 
 

@@ -7,6 +7,7 @@ csrc/python and the methods that the op table makes.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from typing import Any
 
@@ -26,7 +27,7 @@ def _method(function: Any) -> Any:
     return function
 
 
-# ---- Text ----------------------------------------------------------------------------------------
+# ---- Text --------------------------------------------------------------------------------------
 @_method
 def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:
     from ._tensor_str import tensor_str
@@ -41,10 +42,13 @@ def __format__(self: Tensor, spec: str) -> str:
     return object.__format__(self, spec)
 
 
-# ---- Copies --------------------------------------------------------------------------------------
+# ---- Copies ------------------------------------------------------------------------------------
 @_method
 def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
-    """A copy of the memory; tensors that share memory share their copy's. RuntimeError if not leaf."""
+    """A copy; where tensors share memory, their copies share the memory's copy.
+
+    RuntimeError for tensors that are not leaves of the graph.
+    """
     if not self.is_leaf:
         raise RuntimeError(
             "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
@@ -77,7 +81,7 @@ def __reduce_ex__(self: Tensor, protocol: int) -> tuple:
     return reduce_tensor(self, protocol)
 
 
-# ---- Sequence ------------------------------------------------------------------------------------
+# ---- Sequence ----------------------------------------------------------------------------------
 @_method
 def __reversed__(self: Tensor) -> Tensor:
     """The tensor with its first dim flipped, as ``reversed`` of it iterates."""
@@ -89,9 +93,9 @@ def __dir__(self: Tensor) -> list[str]:
     return sorted({*dir(self.__class__), *self.__dict__})
 
 
-# ---- Types ---------------------------------------------------------------------------------------
+# ---- Types -------------------------------------------------------------------------------------
 @_method
-def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:  # noqa: A001
+def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The old name of the type ("torch.FloatTensor"), or the tensor converted to `dtype`.
 
     ``dtype`` is a torch.dtype or such a name. ValueError if it is an unknown name.
@@ -122,7 +126,47 @@ def is_pinned(self: Tensor) -> bool:
     return False
 
 
-# ---- NumPy ---------------------------------------------------------------------------------------
+# ---- More tensors -------------------------------------------------------------------------------
+@_method
+def new_tensor(
+    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor with a copy of `data`, by default of this tensor's dtype and on its device.
+
+    >>> torch.ones(1, dtype=torch.float64).new_tensor([1, 2])
+    tensor([1., 2.], dtype=torch.float64)
+    """
+    options = {"dtype": dtype or self.dtype, "device": device or self.device}
+    make = functools.partial(_core.asarray, copy=True) if isinstance(data, Tensor) else _core.tensor
+    return make(data, requires_grad=requires_grad, **options)
+
+
+@_method
+def resize_as_(self: Tensor, other: Tensor, *, memory_format: Any = None) -> Tensor:
+    """`resize_` to the sizes of `other`."""
+    return self.resize_(other.shape, memory_format=memory_format or _core.contiguous_format)
+
+
+@_method
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    """The tensor on a GPU, the current one by default. RuntimeError where there is none."""
+    return self.to(_core.device("cuda") if device is None else device, non_blocking=non_blocking)
+
+
+def _in_place(view: str) -> Any:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self._become(getattr(self, view)(*args, **kwargs))
+
+    method.__name__ = f"{view}_"
+    method.__doc__ = f"In-place `{view}`: this tensor becomes the view."
+    return _method(method)
+
+
+for _view in ("as_strided", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze"):
+    _in_place(_view)
+
+
+# ---- NumPy -------------------------------------------------------------------------------------
 @_method
 def __array_wrap__(
     self: Tensor, array: Any, context: Any = None, return_scalar: bool = False
@@ -131,13 +175,13 @@ def __array_wrap__(
     return _core.from_numpy(array.astype("uint8") if array.dtype == bool else array)
 
 
-# ---- Overrides -----------------------------------------------------------------------------------
+# ---- Overrides ---------------------------------------------------------------------------------
 def _as_class(result: Any, cls: Any) -> Any:
     if isinstance(result, Tensor):
         return result if isinstance(result, cls) else result.as_subclass(cls)
     if isinstance(result, (tuple, list)):
         items = [_as_class(r, cls) for r in result]
-        # Named tuples take their fields one by one; structseqs, which the core returns, all at once.
+        # Named tuples take their fields one by one; structseqs, which the core makes, at once.
         return result.__class__(*items) if hasattr(result, "_fields") else result.__class__(items)
     return result
 

@@ -403,6 +403,15 @@ bool Arguments::parse(const Schema& s, PyObject* self, PyObject* const* args, Py
     }
     return true;
   }
+  if (!kwnames) {  // zeros(2, 3): what isn't the list has its default
+    for (int i = s.varargs_ints + 1; i < count; ++i) {
+      if (!s.params[i].has_default) return fill(s, self, args, nargs, kwnames, s.varargs_ints, why);
+      values[i] = s.params[i].default_value;
+    }
+    if (s.varargs_ints == 0) return true;
+    if (overrides(self) && !overridden) overridden = self;
+    return convert(s.params[0], arg(0), values[0], why);
+  }
   return fill(s, self, args, nargs, kwnames, varargs ? s.varargs_ints : -1, why);
 }
 

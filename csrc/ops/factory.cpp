@@ -18,14 +18,10 @@ struct Options {
 
   Options(const Call& c, DType default_type, Device default_place = default_device())
       : dtype(default_type), device(default_place) {
-    const auto& params = c.op.schema.params;
-    for (size_t i = 0; i < params.size(); ++i) {
-      const Value& v = c.args[i];
-      if (v.none()) continue;
-      if (params[i].type == Type::DType) dtype = v.dtype;
-      if (params[i].type == Type::Device) device = v.device;
-      if (params[i].name == "requires_grad") requires_grad = v.to_bool();
-    }
+    const Schema& s = c.op.schema;
+    if (s.dtype >= 0 && !c.args[s.dtype].none()) dtype = c.args[s.dtype].dtype;
+    if (s.device >= 0 && !c.args[s.device].none()) device = c.args[s.device].device;
+    if (s.requires_grad >= 0) requires_grad = c.args[s.requires_grad].to_bool();
     if (requires_grad && !is_differentiable(dtype)) {
       fail(Error::Runtime, "Only Tensors of floating point and complex dtype can require gradients");
     }
@@ -38,10 +34,8 @@ void make(Call& c, const Layout* layout, const Options& o) {
 }
 
 MemoryFormat format_of(const Call& c, MemoryFormat otherwise) {
-  const auto& params = c.op.schema.params;
-  for (size_t i = 0; i < params.size(); ++i) {
-    if (params[i].type == Type::MemoryFormat && !c.args[i].none()) return c.args[i].format;
-  }
+  const int at = c.op.schema.memory_format;
+  if (at >= 0 && !c.args[at].none()) return c.args[at].format;
   return otherwise;
 }
 

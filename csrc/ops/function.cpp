@@ -243,6 +243,12 @@ PyObject* invoke(Function& f, PyObject* self, PyObject* const* args, Py_ssize_t 
 }
 
 PyObject* wrap_outputs(Op& op, Tensors& outs) {
+  // A composite's own tuple gets the names that the schema gives.
+  const size_t named = op.schema.returns.size();
+  if (outs.other && named > 1 && !op.schema.returns[0].name.empty()) {
+    if (outs.size() == 0) unwrap_outputs(op, outs);
+    if (outs.size() == static_cast<int>(named)) outs.other = nullptr;
+  }
   if (outs.other) return outs.other.leak();
   const int n = outs.size();
   if (outs.is_list) {

@@ -230,6 +230,10 @@ Schema Schema::parse(const std::string& text) {
   for (const Param& p : s.params) {
     if (!p.keyword_only) ++s.positional;
   }
+  s.dtype = s.find("dtype");
+  s.device = s.find("device");
+  s.requires_grad = s.find("requires_grad");
+  s.memory_format = s.find("memory_format");
   // f(2, 3) for f((2, 3)): where a list of ints is the last thing that is given by position.
   int first = !s.params.empty() && s.params[0].name == "self" ? 1 : 0;
   if (first < s.positional && s.params[first].type == Type::Ints &&

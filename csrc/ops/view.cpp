@@ -8,27 +8,34 @@ namespace taimatsu {
 namespace {
 
 struct Strided {  // a layout being put together
-  std::vector<int64_t> sizes, strides;
-  int64_t offset;
+  int64_t sizes[kMaxDims + 1], strides[kMaxDims + 1];
+  int64_t ndim, offset;
 
-  explicit Strided(const Tensor& t)
-      : sizes(t.sizes().begin(), t.sizes().end()),
-        strides(t.strides().begin(), t.strides().end()),
-        offset(t.layout->offset) {}
-  LayoutRef intern() const { return taimatsu::intern(sizes, strides, offset); }
+  explicit Strided(const Tensor& t) : ndim(t.ndim()), offset(t.layout->offset) {
+    std::copy(t.sizes().begin(), t.sizes().end(), sizes);
+    std::copy(t.strides().begin(), t.strides().end(), strides);
+  }
+  LayoutRef intern() const {
+    if (ndim > kMaxDims) fail(Error::Runtime, "too many dims: at most ", kMaxDims);
+    return taimatsu::intern({sizes, ndim}, {strides, ndim}, offset);
+  }
   void remove(int64_t d) {
-    sizes.erase(sizes.begin() + d);
-    strides.erase(strides.begin() + d);
+    std::copy(sizes + d + 1, sizes + ndim, sizes + d);
+    std::copy(strides + d + 1, strides + ndim, strides + d);
+    --ndim;
   }
   void insert(int64_t d, int64_t size, int64_t stride) {
-    sizes.insert(sizes.begin() + d, size);
-    strides.insert(strides.begin() + d, stride);
+    std::copy_backward(sizes + d, sizes + ndim, sizes + ndim + 1);
+    std::copy_backward(strides + d, strides + ndim, strides + ndim + 1);
+    sizes[d] = size;
+    strides[d] = stride;
+    ++ndim;
   }
 };
 
 // The strides that `sizes` has on t's memory, or false if elements would have to move.
-bool view_strides(const Layout& l, Ints sizes, std::vector<int64_t>& out) {
-  out.assign(sizes.size, 0);
+bool view_strides(const Layout& l, Ints sizes, int64_t* out) {
+  std::fill(out, out + sizes.size, 0);
   if (l.numel == 0) {
     int64_t step = 1;
     for (int64_t d = sizes.size; d-- > 0; step *= std::max<int64_t>(1, sizes[d])) out[d] = step;
@@ -56,33 +63,39 @@ bool view_strides(const Layout& l, Ints sizes, std::vector<int64_t>& out) {
   return true;
 }
 
-std::vector<int64_t> resolve(Ints sizes, int64_t numel) {  // fills in a -1
-  std::vector<int64_t> out(sizes.begin(), sizes.end());
+void resolve(Ints sizes, int64_t numel, int64_t* out) {  // fills in a -1
+  if (sizes.size > kMaxDims) fail(Error::Runtime, "too many dims: ", sizes.size);
   int64_t known = 1, unknown = -1;
+  bool too_large = false;
   for (int64_t d = 0; d < sizes.size; ++d) {
+    out[d] = sizes[d];
     if (sizes[d] == -1) {
       if (unknown >= 0) fail(Error::Runtime, "only one dimension can be inferred");
       unknown = d;
     } else if (sizes[d] < 0) {
       fail(Error::Runtime, "invalid shape dimension ", sizes[d]);
     } else {
-      known *= sizes[d];
+      too_large |= __builtin_mul_overflow(known, sizes[d], &known);
     }
   }
   if (unknown >= 0 && known == 0 && numel == 0) {
     fail(Error::Runtime, "cannot reshape tensor of 0 elements into shape ", format(sizes),
          " because the unspecified dimension size -1 can be any value and is ambiguous");
   }
-  if (unknown >= 0 ? known == 0 || numel % known : known != numel) {
+  if (too_large || (unknown >= 0 ? known == 0 || numel % known : known != numel)) {
     fail(Error::Runtime, "shape '", format(sizes), "' is invalid for input of size ", numel);
   }
   if (unknown >= 0) out[unknown] = numel / known;
-  return out;
 }
 
 LayoutRef reshaped(const Tensor& t, Ints requested, bool may_copy) {
-  std::vector<int64_t> sizes = resolve(requested, t.numel()), strides;
-  if (view_strides(*t.layout, sizes, strides)) return intern(sizes, strides, t.layout->offset);
+  int64_t extent[kMaxDims], stride[kMaxDims];
+  resolve(requested, t.numel(), extent);
+  const Ints sizes(extent, requested.size);
+  if (t.layout->contiguous && t.layout->offset == 0) return contiguous_layout(sizes);
+  if (view_strides(*t.layout, sizes, stride)) {
+    return intern(sizes, {stride, sizes.size}, t.layout->offset);
+  }
   if (may_copy) return nullptr;
   fail(Error::Runtime, "view size is not compatible with input tensor's size and stride (at least "
        "one dimension spans across two contiguous subspaces). Use .reshape(...) instead. "
@@ -140,8 +153,8 @@ LayoutRef expanded(const Tensor& t, Ints sizes) {
          ") must be greater or equal to the number of dimensions in the tensor (", t.ndim(), ")");
   }
   Strided s(t);
-  s.sizes.insert(s.sizes.begin(), extra, 1);
-  s.strides.insert(s.strides.begin(), extra, 0);
+  if (sizes.size > kMaxDims) fail(Error::Runtime, "too many dims: ", sizes.size);
+  for (int64_t d = 0; d < extra; ++d) s.insert(0, 1, 0);
   for (int64_t d = 0; d < sizes.size; ++d) {
     if (sizes[d] == -1 && d >= extra) continue;
     if (sizes[d] < 0) {
@@ -282,7 +295,7 @@ LayoutRef view_diagonal(const Tensor& t, const Value* a) {
   int64_t stride = s.strides[d1] + s.strides[d2];
   s.remove(std::max(d1, d2));
   s.remove(std::min(d1, d2));
-  s.insert(static_cast<int64_t>(s.sizes.size()), n, stride);
+  s.insert(s.ndim, n, stride);
   return s.intern();
 }
 LayoutRef view_unfold(const Tensor& t, const Value* a) {
@@ -299,7 +312,7 @@ LayoutRef view_unfold(const Tensor& t, const Value* a) {
     s.sizes[dim] = (n - size) / step + 1;
     s.strides[dim] = stride * step;
   }
-  s.insert(static_cast<int64_t>(s.sizes.size()), size, stride);
+  s.insert(s.ndim, size, stride);
   return s.intern();
 }
 
@@ -353,9 +366,9 @@ DType view_real_dtype(const Tensor& t, const Value*) {
 }
 LayoutRef view_as_real(const Tensor& t, const Value*) {
   Strided s(t);
-  for (auto& k : s.strides) k *= 2;
+  for (int64_t d = 0; d < s.ndim; ++d) s.strides[d] *= 2;
   s.offset *= 2;
-  s.insert(static_cast<int64_t>(s.sizes.size()), 2, 1);
+  s.insert(s.ndim, 2, 1);
   return s.intern();
 }
 DType view_complex_dtype(const Tensor& t, const Value*) {
@@ -375,9 +388,11 @@ LayoutRef view_as_complex(const Tensor& t, const Value*) {
   }
   Strided s(t);
   s.remove(n - 1);
-  for (auto& k : s.strides) {
-    if (k % 2) fail(Error::Runtime, "Tensor must have a stride divisible by 2 for all but last dimension");
-    k /= 2;
+  for (int64_t d = 0; d < s.ndim; ++d) {
+    if (s.strides[d] % 2) {
+      fail(Error::Runtime, "Tensor must have a stride divisible by 2 for all but last dimension");
+    }
+    s.strides[d] /= 2;
   }
   if (s.offset % 2) fail(Error::Runtime, "Tensor must have a storage_offset divisible by 2");
   s.offset /= 2;

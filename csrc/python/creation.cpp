@@ -11,9 +11,10 @@ namespace {
 
 constexpr int kKeywords = METH_FASTCALL | METH_KEYWORDS;
 
-// ---- Numbers --------------------------------------------------------------------------------------
-// The number as an element, where the dtype was asked for: conversions that would lose the value
-// altogether are errors. Negative integers wrap in unsigned dtypes, as in PyTorch.
+// ---- Numbers
+// -------------------------------------------------------------------------------------- The number
+// as an element, where the dtype was asked for: conversions that would lose the value altogether
+// are errors. Negative integers wrap in unsigned dtypes, as in PyTorch.
 void store_checked(DType t, char* p, const Number& n) {
   const DTypeInfo& type = info(t);
   auto overflow = [&] {
@@ -29,12 +30,14 @@ void store_checked(DType t, char* p, const Number& n) {
     const double lowest = type.is_signed ? -limit : -(limit - 1);
     if (!(v > lowest - 1 && v < limit)) overflow();
   } else if (type.category == Category::Integral && n.tag == Number::Float) {
-    if (!(n.f >= -std::ldexp(1.0, 63) && n.f < std::ldexp(1.0, type.is_signed ? 63 : 64))) overflow();
+    if (!(n.f >= -std::ldexp(1.0, 63) && n.f < std::ldexp(1.0, type.is_signed ? 63 : 64)))
+      overflow();
   }
   store_element(t, p, n);
 }
 
-// ---- Nested data ----------------------------------------------------------------------------------
+// ---- Nested data
+// ----------------------------------------------------------------------------------
 enum class Form { Number, Sequence, Array };  // Array: has its own sizes and dtype
 
 Form kind_of(PyObject* o) {
@@ -43,7 +46,8 @@ Form kind_of(PyObject* o) {
   if (is_tensor(o)) return Form::Array;
   if (is_numpy_scalar(o)) return Form::Array;
   if (PyFloat_Check(o) || PyLong_Check(o) || PyComplex_Check(o)) return Form::Number;
-  if (PyUnicode_Check(o) || PyBytes_Check(o) || PyDict_Check(o)) return Form::Number;  // refused there
+  if (PyUnicode_Check(o) || PyBytes_Check(o) || PyDict_Check(o))
+    return Form::Number;  // refused there
   // Other buffers (bytearray, array.array) are sequences of Python numbers, as in PyTorch.
   if (is_numpy_array(o) || PyObject_HasAttrString(o, "__array_interface__")) return Form::Array;
   return PySequence_Check(o) ? Form::Sequence : Form::Number;
@@ -91,8 +95,8 @@ std::vector<int64_t> sizes_of(PyObject* data) {
     sizes.push_back(items.size());
     if (sizes.back() == 0) return sizes;
     if (sizes.size() > kMaxDims) {
-      fail(Error::Value, "tensor: too many dimensions '", type_name(o.get()), "'; at most ", kMaxDims,
-           " are possible");
+      fail(Error::Value, "tensor: too many dimensions '", type_name(o.get()), "'; at most ",
+           kMaxDims, " are possible");
     }
     o = Object(items[0]);
   }
@@ -296,7 +300,8 @@ TensorRef copy_of(Tensor& t, DType dtype, Device device) {
   return copy;
 }
 
-// ---- The functions --------------------------------------------------------------------------------
+// ---- The functions
+// --------------------------------------------------------------------------------
 struct Options {
   DType dtype;
   bool has_dtype = false;
@@ -334,7 +339,8 @@ PyObject* tensor(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* k
                            "To copy construct from a tensor, it is recommended to use "
                            "sourceTensor.detach().clone() or "
                            "sourceTensor.detach().clone().requires_grad_(True), rather than "
-                           "torch.tensor(sourceTensor).", 1));
+                           "torch.tensor(sourceTensor).",
+                           1));
       if (!o.has_device) o.device = as_tensor(v[0])->device();
     }
     return with_grad(tensor_of(v[0], o.dtype_pointer(), o.device), v[3]);
@@ -346,7 +352,8 @@ TensorRef converted(TensorRef t, const Options& o) {
   if (o.has_dtype && t->dtype != o.dtype) t = to_dtype(*t, o.dtype);
   if (o.has_device && t->device() != o.device) {
     Object device = Object::steal(device_object(o.device));
-    Object moved = Object::steal(checked(PyObject_CallMethod(t->object(), "to", "O", device.get())));
+    Object moved =
+        Object::steal(checked(PyObject_CallMethod(t->object(), "to", "O", device.get())));
     t = TensorRef(as_tensor(moved.get()));
   }
   return t;
@@ -382,7 +389,8 @@ PyObject* asarray(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* 
       shared = from_array(v[0], true);
     }
     if (!shared) {
-      if (v[3] == Py_False) fail(Error::Value, "asarray: can't alias arbitrary sequence into a tensor.");
+      if (v[3] == Py_False)
+        fail(Error::Value, "asarray: can't alias arbitrary sequence into a tensor.");
       return with_grad(tensor_of(v[0], o.dtype_pointer(), o.device), v[4]);
     }
     if (v[3] == Py_True) {
@@ -391,7 +399,8 @@ PyObject* asarray(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* 
     } else if (v[3] == Py_False && ((o.has_dtype && o.dtype != shared->dtype) ||
                                     (o.has_device && o.device != shared->device()))) {
       fail(Error::Value, "asarray: can't alias tensor with dtype ", info(shared->dtype).name,
-           " on device ", shared->device().str(), " as another dtype or on another device; "
+           " on device ", shared->device().str(),
+           " as another dtype or on another device; "
            "leave copy=None");
     }
     TensorRef result = converted(shared, o);
@@ -437,8 +446,10 @@ PyObject* frombuffer(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
       fail(Error::Value, "both buffer length (", length, ") and count (", count, ") must not be 0");
     }
     if (offset < 0 || offset >= length) {
-      fail(Error::Value, "offset (", offset, " bytes) must be non-negative and no greater than buffer "
-           "length (", length, " bytes) minus 1");
+      fail(Error::Value, "offset (", offset,
+           " bytes) must be non-negative and no greater than buffer "
+           "length (",
+           length, " bytes) minus 1");
     }
     if (count < 0 && (length - offset) % item) {
       fail(Error::Value, "buffer length (", length - offset, " bytes) after offset (", offset,
@@ -450,12 +461,15 @@ PyObject* frombuffer(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
            offset, " bytes) must not be greater than actual buffer length (", length, " bytes)");
     }
     if (readonly) {
-      checked(PyErr_WarnEx(PyExc_UserWarning,
-                           "The given buffer is not writable, and tensors are. Writing to the tensor "
-                           "is undefined: copy the buffer to a bytearray first.", 1));
+      checked(
+          PyErr_WarnEx(PyExc_UserWarning,
+                       "The given buffer is not writable, and tensors are. Writing to the tensor "
+                       "is undefined: copy the buffer to a bytearray first.",
+                       1));
     }
     Ref<Storage> memory = foreign_storage(data + offset, count * item, Device{}, owner.get());
-    return with_grad(make_tensor(memory.get(), contiguous_layout({&count, 1}).get(), o.dtype), v[4]);
+    return with_grad(make_tensor(memory.get(), contiguous_layout({&count, 1}).get(), o.dtype),
+                     v[4]);
   });
 }
 
@@ -475,7 +489,8 @@ PyMethodDef functions[] = {
      "`obj` as a tensor: a tensor, an array, a DLPack capsule, a buffer, or nested sequences.\n"
      "`copy`: True always copies, False never (ValueError if it must), None where it must."},
     {"from_numpy", from_numpy, METH_O,
-     "from_numpy(ndarray)\n--\n\nA tensor of a NumPy array's memory. TypeError for dtypes that have\n"
+     "from_numpy(ndarray)\n--\n\nA tensor of a NumPy array's memory. TypeError for dtypes that "
+     "have\n"
      "no counterpart, ValueError for negative strides and foreign byte orders."},
     {"frombuffer", method(frombuffer), kKeywords,
      "frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False)\n--\n\n"

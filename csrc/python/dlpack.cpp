@@ -41,10 +41,10 @@ enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kComplex = 5
 enum DLDeviceType : int32_t { kCPU = 1, kCUDA = 2 };
 
 DLDataType to_dlpack_type(DType t) {
-  Code code = t == DType::Bool   ? kBool
-              : t == DType::BF16 ? kBfloat
-              : is_complex(t)    ? kComplex
-              : is_floating(t)   ? kFloat
+  Code code = t == DType::Bool    ? kBool
+              : t == DType::BF16  ? kBfloat
+              : is_complex(t)     ? kComplex
+              : is_floating(t)    ? kFloat
               : info(t).is_signed ? kInt
                                   : kUInt;
   return {code, static_cast<uint8_t>(8 * itemsize(t)), 1};
@@ -64,8 +64,9 @@ DLDevice to_dlpack_device(Device d) {
   return {d.type == DeviceType::CPU ? kCPU : kCUDA, d.index < 0 ? 0 : d.index};
 }
 
-// ---- Export ---------------------------------------------------------------------------------------
-// What a consumer holds: the tensor, and the sizes and strides for it.
+// ---- Export
+// --------------------------------------------------------------------------------------- What a
+// consumer holds: the tensor, and the sizes and strides for it.
 template <class Managed>
 struct Export {
   Managed managed;
@@ -100,8 +101,13 @@ PyObject* make_capsule(Tensor& t, const char* name) {
   e->tensor = new_ref(t.object());
   e->managed.context = e;
   e->managed.deleter = delete_export<Managed>;
-  e->managed.tensor = {t.numel() ? t.data() : nullptr, to_dlpack_device(t.device()), l.ndim,
-                       to_dlpack_type(t.dtype), e->dims, e->dims + l.ndim, 0};
+  e->managed.tensor = {t.numel() ? t.data() : nullptr,
+                       to_dlpack_device(t.device()),
+                       l.ndim,
+                       to_dlpack_type(t.dtype),
+                       e->dims,
+                       e->dims + l.ndim,
+                       0};
   if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) e->managed.major = 1;
   PyObject* capsule = PyCapsule_New(&e->managed, name, capsule_destructor<Managed>);
   if (!capsule) delete_export(&e->managed);
@@ -109,7 +115,8 @@ PyObject* make_capsule(Tensor& t, const char* name) {
 }
 
 PyObject* to_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  static const Signature signature{"__dlpack__", {"stream", "max_version", "dl_device", "copy"}, 0, 0};
+  static const Signature signature{
+      "__dlpack__", {"stream", "max_version", "dl_device", "copy"}, 0, 0};
   return guard([&] {
     PyObject* v[4];
     signature.unpack(args, nargs, kwnames, v);
@@ -137,8 +144,9 @@ PyObject* dlpack_device(PyObject* self, PyObject*) {
   });
 }
 
-// ---- Import ---------------------------------------------------------------------------------------
-// The storage owns a capsule whose end is the producer's deleter.
+// ---- Import
+// --------------------------------------------------------------------------------------- The
+// storage owns a capsule whose end is the producer's deleter.
 template <class Managed>
 Object take(PyObject* capsule, const char* name, const char* used, DLTensor& out) {
   auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
@@ -189,7 +197,8 @@ TensorRef from_dlpack(PyObject* o) {
   DLTensor d;
   const bool versioned = PyCapsule_IsValid(capsule.get(), kNew);
   if (!versioned && !PyCapsule_IsValid(capsule.get(), kOld)) {
-    fail(Error::Runtime, "from_dlpack received an invalid capsule. Note that DLTensor capsules can be "
+    fail(Error::Runtime,
+         "from_dlpack received an invalid capsule. Note that DLTensor capsules can be "
          "consumed only once, so you might have already constructed a tensor from it once.");
   }
   Object owner = versioned ? take<DLManagedTensorVersioned>(capsule.get(), kNew, kNewUsed, d)
@@ -208,8 +217,8 @@ TensorRef from_dlpack(PyObject* o) {
     layout = checked_layout(sizes, {d.strides, d.ndim}, 0, "from_dlpack");
   }
   const size_t nbytes = bytes_reached(*layout, dtype);
-  Ref<Storage> memory = foreign_storage(static_cast<char*>(d.data) + d.byte_offset, nbytes, Device{},
-                                        owner.get());
+  Ref<Storage> memory =
+      foreign_storage(static_cast<char*>(d.data) + d.byte_offset, nbytes, Device{}, owner.get());
   return make_tensor(memory.get(), layout.get(), dtype);
 }
 

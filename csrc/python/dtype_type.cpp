@@ -7,9 +7,10 @@ namespace taimatsu {
 
 namespace {
 
-// ---- Singletons -----------------------------------------------------------------------------------
-// One object for each value, printed `torch.<name>` (programs compare these texts with PyTorch's)
-// and pickled by name.
+// ---- Singletons
+// ----------------------------------------------------------------------------------- One object
+// for each value, printed `torch.<name>` (programs compare these texts with PyTorch's) and pickled
+// by name.
 struct Named {
   PyObject ob_base;
   const char* name;
@@ -42,7 +43,8 @@ PyMethodDef named_methods[] = {
 
 constexpr unsigned kSingleton = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION;
 
-// ---- dtype ----------------------------------------------------------------------------------------
+// ---- dtype
+// ----------------------------------------------------------------------------------------
 PyTypeObject* dtype_type;
 PyObject* dtypes[kDTypes];
 
@@ -53,8 +55,12 @@ PyObject* dtype_is_floating_point(PyObject* self, void*) {
 }
 PyObject* dtype_is_complex(PyObject* self, void*) { return boolean(is_complex(value_of(self))); }
 PyObject* dtype_is_signed(PyObject* self, void*) { return boolean(info(value_of(self)).is_signed); }
-PyObject* dtype_itemsize(PyObject* self, void*) { return PyLong_FromLongLong(itemsize(value_of(self))); }
-PyObject* dtype_code(PyObject* self, void*) { return PyUnicode_FromString(info(value_of(self)).code); }
+PyObject* dtype_itemsize(PyObject* self, void*) {
+  return PyLong_FromLongLong(itemsize(value_of(self)));
+}
+PyObject* dtype_code(PyObject* self, void*) {
+  return PyUnicode_FromString(info(value_of(self)).code);
+}
 PyObject* dtype_legacy(PyObject* self, void*) {
   return PyUnicode_FromString(info(value_of(self)).legacy);
 }
@@ -89,7 +95,8 @@ PyMethodDef dtype_methods[] = {
     {},
 };
 
-// ---- Size -----------------------------------------------------------------------------------------
+// ---- Size
+// -----------------------------------------------------------------------------------------
 PyTypeObject* size_type;
 
 PyObject* new_size(Py_ssize_t n) { return checked(PyType_GenericAlloc(size_type, n)); }
@@ -287,19 +294,20 @@ int init_dtypes(PyObject* module) {
       dtypes[i] = new_named(module, dtype_type, info(static_cast<DType>(i)).name, i);
     }
     const std::pair<const char*, DType> others[] = {
-        {"half", DType::F16},   {"float", DType::F32}, {"double", DType::F64},
-        {"short", DType::I16},  {"int", DType::I32},   {"long", DType::I64},
+        {"half", DType::F16},   {"float", DType::F32},    {"double", DType::F64},
+        {"short", DType::I16},  {"int", DType::I32},      {"long", DType::I64},
         {"cfloat", DType::C64}, {"cdouble", DType::C128},
     };
     for (auto& [name, t] : others) checked(PyModule_AddObjectRef(module, name, dtype_object(t)));
 
-    auto* layout = new_singleton_type(module, "taimatsu.layout",
-                                      "How elements are stored; here always strided.", nullptr,
-                                      nullptr);
+    auto* layout =
+        new_singleton_type(module, "taimatsu.layout",
+                           "How elements are stored; here always strided.", nullptr, nullptr);
     Object strided = Object::steal(new_named(module, layout, "strided", 0));
 
-    memory_format_type = new_singleton_type(
-        module, "taimatsu.memory_format", "An order of the dimensions in memory.", nullptr, nullptr);
+    memory_format_type =
+        new_singleton_type(module, "taimatsu.memory_format",
+                           "An order of the dimensions in memory.", nullptr, nullptr);
     const char* formats[] = {"contiguous_format", "preserve_format", "channels_last",
                              "channels_last_3d"};
     for (int i = 0; i < 4; ++i) {

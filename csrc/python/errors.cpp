@@ -31,8 +31,9 @@ int init_errors(PyObject* module) {
       "taimatsu.OutOfMemoryError",
       "Raised when a device has no memory left for an allocation. Every tensor is as it was.",
       PyExc_RuntimeError, nullptr);
-  return out_of_memory_error ? PyModule_AddObjectRef(module, "OutOfMemoryError", out_of_memory_error)
-                             : -1;
+  return out_of_memory_error
+             ? PyModule_AddObjectRef(module, "OutOfMemoryError", out_of_memory_error)
+             : -1;
 }
 
 }  // namespace taimatsu

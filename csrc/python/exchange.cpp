@@ -5,7 +5,8 @@ namespace taimatsu {
 
 namespace {
 
-// ---- Element types as struct's format strings ------------------------------------------------------
+// ---- Element types as struct's format strings
+// ------------------------------------------------------
 const char* buffer_format(DType t) {
   switch (t) {
     case DType::Bool: return "?";
@@ -38,7 +39,8 @@ const char* buffer_format(DType t) {
 DType dtype_of_format(PyObject* o, const char* format, Py_ssize_t itemsize) {
   if (!format) return DType::U8;
   if (*format == '>' || *format == '!') {
-    fail(Error::Value, "given numpy array has byte order different from the native byte order. "
+    fail(Error::Value,
+         "given numpy array has byte order different from the native byte order. "
          "Conversion between byte orders is currently not supported.");
   }
   if (*format == '<' || *format == '=' || *format == '@') ++format;
@@ -47,12 +49,16 @@ DType dtype_of_format(PyObject* o, const char* format, Py_ssize_t itemsize) {
   if (!*format || format[1]) unsupported_array(o);
   // Sizes of C's integer types differ between platforms and between native and standard mode.
   if (std::strchr("bhilqn", *format)) {
-    return itemsize == 1 ? DType::I8 : itemsize == 2 ? DType::I16 : itemsize == 4 ? DType::I32
-                                                                                  : DType::I64;
+    return itemsize == 1   ? DType::I8
+           : itemsize == 2 ? DType::I16
+           : itemsize == 4 ? DType::I32
+                           : DType::I64;
   }
   if (std::strchr("BHILQN", *format)) {
-    return itemsize == 1 ? DType::U8 : itemsize == 2 ? DType::U16 : itemsize == 4 ? DType::U32
-                                                                                  : DType::U64;
+    return itemsize == 1   ? DType::U8
+           : itemsize == 2 ? DType::U16
+           : itemsize == 4 ? DType::U32
+                           : DType::U64;
   }
   switch (*format) {
     case '?': return DType::Bool;
@@ -63,14 +69,16 @@ DType dtype_of_format(PyObject* o, const char* format, Py_ssize_t itemsize) {
   }
 }
 
-// ---- To NumPy -------------------------------------------------------------------------------------
+// ---- To NumPy
+// -------------------------------------------------------------------------------------
 void refuse_numpy(const Tensor& t, bool requires_grad) {
   if (requires_grad) {
     fail(Error::Runtime,
          "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.");
   }
   if (t.device().type != DeviceType::CPU) {
-    fail(Error::Type, "can't convert ", t.device().str(), " device type tensor to numpy. Use "
+    fail(Error::Type, "can't convert ", t.device().str(),
+         " device type tensor to numpy. Use "
          "Tensor.cpu() to copy the tensor to host memory first.");
   }
   if (!buffer_format(t.dtype)) fail(Error::Type, "Got unsupported ScalarType BFloat16");
@@ -126,7 +134,8 @@ PyObject* array(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObjec
       Object converted = Object::steal(PyObject_GetAttrString(a.get(), "astype"));
       Object keywords = Object::steal(checked(Py_BuildValue("{sO}", "copy", Py_False)));
       Object one = Object::steal(checked(PyTuple_Pack(1, v[0])));
-      a = Object::steal(checked(PyObject_Call(checked(converted.get()), one.get(), keywords.get())));
+      a = Object::steal(
+          checked(PyObject_Call(checked(converted.get()), one.get(), keywords.get())));
     }
     if (v[1] == Py_True) a = Object::steal(checked(PyObject_CallMethod(a.get(), "copy", nullptr)));
     return a.leak();
@@ -138,8 +147,10 @@ PyObject* array_interface(PyObject* self, void*) {
     Tensor& t = *as_tensor(self);
     refuse_numpy(t, requires_grad(t));
     const char* kinds = "buifc";
-    char kind = t.dtype == DType::Bool ? 'b' : is_complex(t.dtype) ? 'c'
-                : is_floating(t.dtype) ? 'f' : kinds[info(t.dtype).is_signed ? 2 : 1];
+    char kind = t.dtype == DType::Bool ? 'b'
+                : is_complex(t.dtype)  ? 'c'
+                : is_floating(t.dtype) ? 'f'
+                                       : kinds[info(t.dtype).is_signed ? 2 : 1];
     std::string type = concat(kind == 'b' ? '|' : '<', kind, itemsize(t.dtype));
     const_cast<Storage&>(t.storage->root()).resizable = false;
     Object sizes = Object::steal(ints_tuple(t.sizes()));
@@ -150,7 +161,8 @@ PyObject* array_interface(PyObject* self, void*) {
   });
 }
 
-// ---- The buffer protocol --------------------------------------------------------------------------
+// ---- The buffer protocol
+// --------------------------------------------------------------------------
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   view->obj = nullptr;
   return guard(-1, [&] {
@@ -201,7 +213,8 @@ void release_buffer(PyObject*, Py_buffer* view) {
 }
 
 PyGetSetDef interface_getter[] = {
-    {"__array_interface__", array_interface, nullptr, "NumPy's description of the memory.", nullptr},
+    {"__array_interface__", array_interface, nullptr, "NumPy's description of the memory.",
+     nullptr},
     {},
 };
 
@@ -256,12 +269,14 @@ TensorRef from_array(PyObject* o, bool must_be_writable) {
   for (int d = 0; d < view.ndim; ++d) {
     sizes[d] = view.shape[d];
     if (view.strides[d] < 0 && sizes[d] > 1) {
-      fail(Error::Value, "At least one stride in the given numpy array is negative, and tensors with "
+      fail(Error::Value,
+           "At least one stride in the given numpy array is negative, and tensors with "
            "negative strides are not currently supported. (You can probably work around this by "
            "making a copy of your array  with array.copy().) ");
     }
     if (view.strides[d] % view.itemsize && sizes[d] > 1) {
-      fail(Error::Value, "given numpy array strides not a multiple of the element byte size. Copy "
+      fail(Error::Value,
+           "given numpy array strides not a multiple of the element byte size. Copy "
            "the numpy array to reallocate the memory.");
     }
     strides[d] = sizes[d] > 1 ? view.strides[d] / view.itemsize : 1;
@@ -269,7 +284,8 @@ TensorRef from_array(PyObject* o, bool must_be_writable) {
   if (view.readonly && must_be_writable) {
     checked(PyErr_WarnEx(PyExc_UserWarning,
                          "The given NumPy array is not writable, and tensors are. Writing to the "
-                         "tensor is undefined: copy the array, or use torch.tensor(array).", 1));
+                         "tensor is undefined: copy the array, or use torch.tensor(array).",
+                         1));
   }
   LayoutRef layout = intern({sizes, view.ndim}, {strides, view.ndim});
   const size_t nbytes = static_cast<size_t>(reach(*layout).second + 1) * view.itemsize;

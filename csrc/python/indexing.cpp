@@ -80,7 +80,8 @@ void check_dims(const Layout& l, int consumed, PyObject* key) {
     fail(Error::Index, "slice() cannot be applied to a 0-dim tensor.");
   }
   if (l.ndim == 0 && !PyTuple_Check(key)) {
-    fail(Error::Index, "invalid index of a 0-dim tensor. Use `tensor.item()` in Python to convert a "
+    fail(Error::Index,
+         "invalid index of a 0-dim tensor. Use `tensor.item()` in Python to convert a "
          "0-dim tensor to a number");
   }
   fail(Error::Index, "too many indices for tensor of dimension ", l.ndim);
@@ -106,10 +107,11 @@ LayoutRef basic_layout(const Tensor& t, const Value* args) {
 
 TM_VIEW("_basic_index", {basic_layout, nullptr, ViewRoutine::Embed, nullptr});
 
-// ---- Which keys are views -------------------------------------------------------------------------
+// ---- Which keys are views
+// -------------------------------------------------------------------------
 enum class Key {
   Basic,
-  Numbers,   // basic once its 0-dim integer tensors and arrays are ints
+  Numbers,  // basic once its 0-dim integer tensors and arrays are ints
   Advanced,
 };
 
@@ -137,8 +139,10 @@ Key classify_item(PyObject* index) {
   if (is_numpy_scalar(index) && PyIndex_Check(index)) return Key::Basic;
   const bool sequence = PySequence_Check(index) && !PyUnicode_Check(index) && !PyBytes_Check(index);
   if (!sequence && !PyIndex_Check(index) && !is_numpy_scalar(index)) {
-    fail(Error::Index, "only integers, slices (`:`), ellipsis (`...`), None and long or byte tensors "
-         "are valid indices (got ", type_name(index), ")");
+    fail(Error::Index,
+         "only integers, slices (`:`), ellipsis (`...`), None and long or byte tensors "
+         "are valid indices (got ",
+         type_name(index), ")");
   }
   return Key::Advanced;
 }
@@ -154,7 +158,8 @@ Key classify(PyObject* key) {
 }
 
 Object int_of(PyObject* index) {
-  return is_tensor(index) || is_numpy_array(index) ? Object::steal(checked(PyNumber_Index(index))) : Object(index);
+  return is_tensor(index) || is_numpy_array(index) ? Object::steal(checked(PyNumber_Index(index)))
+                                                   : Object(index);
 }
 
 // The view keeps its key, so what may change in it becomes an int.
@@ -177,9 +182,11 @@ Object tuple_of_list(PyObject* key) {
     tuple |= !consumes(o) || is_tensor(o) || Py_TYPE(o) == &PySlice_Type || PySequence_Check(o);
   }
   if (!tuple) return Object(key);
-  checked(PyErr_WarnEx(PyExc_UserWarning,
-                       "Using a non-tuple sequence for multidimensional indexing is deprecated; use "
-                       "x[tuple(seq)] instead of x[seq], or x[torch.tensor(seq)]", 1));
+  checked(
+      PyErr_WarnEx(PyExc_UserWarning,
+                   "Using a non-tuple sequence for multidimensional indexing is deprecated; use "
+                   "x[tuple(seq)] instead of x[seq], or x[torch.tensor(seq)]",
+                   1));
   return Object::steal(checked(PyList_AsTuple(key)));
 }
 
@@ -213,8 +220,9 @@ PyObject* get(PyObject* self, PyObject* key) {
   });
 }
 
-// ---- x[key] = value -------------------------------------------------------------------------------
-// PyTorch drops leading dims of size 1 of a value that has more dims than its place.
+// ---- x[key] = value
+// ------------------------------------------------------------------------------- PyTorch drops
+// leading dims of size 1 of a value that has more dims than its place.
 TensorRef without_leading_ones(Tensor& value, int ndim) {
   int drop = 0;
   while (value.ndim() - drop > ndim && value.layout->size(drop) == 1) ++drop;
@@ -238,7 +246,8 @@ void assign(Tensor& place, PyObject* value) {
   }
   Number n;
   if (!(PyLong_Check(value) || PyFloat_Check(value) || PyComplex_Check(value) ||
-        is_numpy_scalar(value)) || !number_of(value, n)) {
+        is_numpy_scalar(value)) ||
+      !number_of(value, n)) {
     fail(Error::Type, "can't assign a ", type_name(value), " to a torch.", info(place.dtype).legacy,
          "Tensor");
   }

@@ -123,7 +123,8 @@ int add_mode(PyObject* module, const char* name, const char* doc) {
 PyObject* is_grad_enabled(PyObject*, PyObject*) { return boolean(modes.grad); }
 PyObject* is_inference_mode_enabled(PyObject*, PyObject*) { return boolean(modes.inference); }
 
-// ---- Default dtype --------------------------------------------------------------------------------
+// ---- Default dtype
+// --------------------------------------------------------------------------------
 DType dtype_argument(PyObject* o, const char* function) {
   DType t;
   if (!dtype_of(o, t)) {
@@ -145,7 +146,8 @@ PyObject* py_set_default_dtype(PyObject*, PyObject* dtype) {
   });
 }
 
-// ---- Promotion ------------------------------------------------------------------------------------
+// ---- Promotion
+// ------------------------------------------------------------------------------------
 PyObject* result_type(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   return guard([&] {
     if (nargs != 2) fail(Error::Type, "result_type() takes 2 arguments; got ", nargs);
@@ -182,7 +184,8 @@ PyObject* py_can_cast(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
   });
 }
 
-// ---- Threads ----------------------------------------------------------------------------------------
+// ---- Threads
+// ----------------------------------------------------------------------------------------
 PyObject* get_num_threads(PyObject*, PyObject*) { return PyLong_FromLong(num_threads()); }
 PyObject* py_set_num_threads(PyObject*, PyObject* n) {
   return guard([&] {
@@ -225,12 +228,14 @@ PyMethodDef functions[] = {
 }  // namespace
 
 int init_modes(PyObject* module) {
-  if (add_mode<ModeKind::NoGrad>(module, "taimatsu.no_grad",
-                                 "no_grad()\n--\n\nInside, ops are not recorded: results require no\n"
-                                 "grad. A context manager and a decorator; per thread.") < 0 ||
-      add_mode<ModeKind::EnableGrad>(module, "taimatsu.enable_grad",
-                                     "enable_grad()\n--\n\nInside, ops are recorded, within no_grad\n"
-                                     "too. A context manager and a decorator; per thread.") < 0 ||
+  if (add_mode<ModeKind::NoGrad>(
+          module, "taimatsu.no_grad",
+          "no_grad()\n--\n\nInside, ops are not recorded: results require no\n"
+          "grad. A context manager and a decorator; per thread.") < 0 ||
+      add_mode<ModeKind::EnableGrad>(
+          module, "taimatsu.enable_grad",
+          "enable_grad()\n--\n\nInside, ops are recorded, within no_grad\n"
+          "too. A context manager and a decorator; per thread.") < 0 ||
       add_mode<ModeKind::SetGradEnabled>(
           module, "taimatsu.set_grad_enabled",
           "set_grad_enabled(mode)\n--\n\nWhether ops are recorded, from the call on; as a context\n"

@@ -7,14 +7,20 @@ namespace {
 
 // In this order: Tensor's attributes give dtypes and devices, the tape adds methods to Tensor.
 constexpr int (*kParts[])(PyObject*) = {
-    init_errors,  init_overrides, init_dtypes,   init_devices, init_storage_type, init_tensor_type,
-    init_exchange, init_dlpack,   init_creation, init_modes,   init_cpu,          init_autograd,
-    init_ops,
+    init_errors,      init_overrides, init_dtypes, init_devices,  init_storage_type,
+    init_tensor_type, init_exchange,  init_dlpack, init_creation, init_modes,
+    init_cpu,         init_autograd,  init_ops,
 };
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "taimatsu._core",
-                          "The native core: tensors, op calls, the tape.", -1,
-                          nullptr, nullptr, nullptr, nullptr, nullptr};
+PyModuleDef definition = {PyModuleDef_HEAD_INIT,
+                          "taimatsu._core",
+                          "The native core: tensors, op calls, the tape.",
+                          -1,
+                          nullptr,
+                          nullptr,
+                          nullptr,
+                          nullptr,
+                          nullptr};
 
 }  // namespace
 

@@ -17,7 +17,8 @@ struct Disable {
 };
 
 Object override_of(PyObject* o) {
-  Object f = Object::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), attribute_name));
+  Object f =
+      Object::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), attribute_name));
   if (!f) PyErr_Clear();
   return f.get() == no_override ? Object() : f;
 }

@@ -17,7 +17,7 @@ void add_methods(PyTypeObject* type, PyMethodDef* defs) {
   auto* object = reinterpret_cast<PyObject*>(type);
   for (PyMethodDef* d = defs; d->ml_name; ++d) {
     Object method = Object::steal(d->ml_flags & METH_CLASS ? PyDescr_NewClassMethod(type, d)
-                                                    : PyDescr_NewMethod(type, d));
+                                                           : PyDescr_NewMethod(type, d));
     checked(PyObject_SetAttrString(object, d->ml_name, checked(method.get())));
   }
 }

@@ -45,7 +45,8 @@ void dealloc(PyObject* self) {
 
 size_t byte_count(PyObject* o) {
   int64_t n = to_index(o);
-  if (n < 0) fail(Error::Runtime, "UntypedStorage: the number of bytes must be at least 0; got ", n);
+  if (n < 0)
+    fail(Error::Runtime, "UntypedStorage: the number of bytes must be at least 0; got ", n);
   return static_cast<size_t>(n);
 }
 
@@ -90,12 +91,13 @@ Ref<Storage> storage_of_buffer(PyObject* o, int64_t offset, int64_t count) {
     fail(Error::Value, "from_buffer: bytes ", offset, " to ", offset + count,
          " lie outside of the buffer, which has ", available);
   }
-  return foreign_storage(data + offset, count < 0 ? available - offset : count, Device{}, view.get());
+  return foreign_storage(data + offset, count < 0 ? available - offset : count, Device{},
+                         view.get());
 }
 
 PyObject* from_buffer(PyObject* cls, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  static const Signature signature{"from_buffer", {"buffer", "offset", "count", "byte_order", "dtype"},
-                                   5, 1};
+  static const Signature signature{
+      "from_buffer", {"buffer", "offset", "count", "byte_order", "dtype"}, 5, 1};
   return guard([&] {
     PyObject* v[5];
     signature.unpack(args, nargs, kwnames, v);
@@ -112,9 +114,8 @@ PyObject* from_buffer(PyObject* cls, PyObject* const* args, Py_ssize_t nargs, Py
 }
 
 PyObject* sharing_buffer(PyObject* cls, PyObject* buffer) {
-  return guard([&] {
-    return wrap(reinterpret_cast<PyTypeObject*>(cls), storage_of_buffer(buffer, 0, -1));
-  });
+  return guard(
+      [&] { return wrap(reinterpret_cast<PyTypeObject*>(cls), storage_of_buffer(buffer, 0, -1)); });
 }
 
 // ---- Bytes --------------------------------------------------------------------------------------
@@ -157,8 +158,8 @@ PyObject* subscript(PyObject* self, PyObject* key) {
     Range r = range_of(s, key);
     uint8_t* data = bytes_of(s, "UntypedStorage");
     if (r.single) return PyLong_FromLong(data[r.start]);
-    Ref<Storage> part = foreign_storage(data + std::min<Py_ssize_t>(r.start, s.nbytes), r.count,
-                                        s.device, self);
+    Ref<Storage> part =
+        foreign_storage(data + std::min<Py_ssize_t>(r.start, s.nbytes), r.count, s.device, self);
     return wrap(storage_type, std::move(part));
   });
 }
@@ -168,22 +169,21 @@ int assign(PyObject* self, PyObject* key, PyObject* value) {
     if (!value) fail(Error::Type, "UntypedStorage does not support deleting items");
     Storage& s = storage_in(self);
     Range r = range_of(s, key);
-    if (r.count) std::memset(bytes_of(s, "UntypedStorage") + r.start, to_index(value) & 255, r.count);
+    if (r.count)
+      std::memset(bytes_of(s, "UntypedStorage") + r.start, to_index(value) & 255, r.count);
     return 0;
   });
 }
 
-PyObject* nbytes(PyObject* self, PyObject*) {
-  return PyLong_FromSize_t(storage_in(self).nbytes);
-}
-PyObject* data_ptr(PyObject* self, PyObject*) {
-  return PyLong_FromVoidPtr(storage_in(self).data);
-}
+PyObject* nbytes(PyObject* self, PyObject*) { return PyLong_FromSize_t(storage_in(self).nbytes); }
+PyObject* data_ptr(PyObject* self, PyObject*) { return PyLong_FromVoidPtr(storage_in(self).data); }
 PyObject* identity(PyObject* self, PyObject*) {  // the same for storages of the same memory
   return PyLong_FromVoidPtr(const_cast<Storage*>(&storage_in(self).root()));
 }
 PyObject* element_size(PyObject*, PyObject*) { return PyLong_FromLong(1); }
-PyObject* resizable(PyObject* self, PyObject*) { return boolean(storage_in(self).root().resizable); }
+PyObject* resizable(PyObject* self, PyObject*) {
+  return boolean(storage_in(self).root().resizable);
+}
 PyObject* is_shared(PyObject* self, PyObject*) { return boolean(storage_in(self).shared_memory); }
 PyObject* get_device(PyObject* self, void*) {
   return guard([&] { return device_object(storage_in(self).device); });
@@ -237,7 +237,8 @@ PyObject* fill_(PyObject* self, PyObject* value) {
   });
 }
 
-// ---- The buffer protocol --------------------------------------------------------------------------
+// ---- The buffer protocol
+// --------------------------------------------------------------------------
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   return guard(-1, [&] {
     Storage& s = storage_in(self);
@@ -272,7 +273,8 @@ PyMethodDef methods[] = {
     {"element_size", element_size, METH_NOARGS, "element_size()\n--\n\n1."},
     {"resizable", resizable, METH_NOARGS,
      "resizable()\n--\n\nFalse where the memory belongs to somebody else, or is lent out."},
-    {"is_shared", is_shared, METH_NOARGS, "is_shared()\n--\n\nWhether other processes see the memory."},
+    {"is_shared", is_shared, METH_NOARGS,
+     "is_shared()\n--\n\nWhether other processes see the memory."},
     {"resize_", resize_, METH_O,
      "resize_(size)\n--\n\nChange the number of bytes; what was there stays as far as it fits."},
     {"copy_", method(copy_), kKeywords,
@@ -305,8 +307,10 @@ PyType_Slot slots[] = {
 PyType_Spec spec = {"taimatsu.UntypedStorage", sizeof(StorageObject), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
 
-// ---- Functions of the module ------------------------------------------------------------------------
-PyObject* tensor_from_storage(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+// ---- Functions of the module
+// ------------------------------------------------------------------------
+PyObject* tensor_from_storage(PyObject*, PyObject* const* args, Py_ssize_t nargs,
+                              PyObject* kwnames) {
   static const Signature signature{
       "tensor_from_storage", {"storage", "dtype", "storage_offset", "size", "stride"}, 5, 5};
   return guard([&] {
@@ -318,8 +322,8 @@ PyObject* tensor_from_storage(PyObject*, PyObject* const* args, Py_ssize_t nargs
       fail(Error::Type, "tensor_from_storage(): argument 'dtype' must be torch.dtype, not ",
            type_name(v[1]));
     }
-    LayoutRef layout = checked_layout(to_ints(v[3], "size"), to_ints(v[4], "stride"), to_index(v[2]),
-                                      "tensor_from_storage");
+    LayoutRef layout = checked_layout(to_ints(v[3], "size"), to_ints(v[4], "stride"),
+                                      to_index(v[2]), "tensor_from_storage");
     const size_t needed = bytes_reached(*layout, dtype);
     if (needed > s.nbytes) {
       fail(Error::Runtime, "tensor_from_storage: sizes ", format(layout->sizes()), ", strides ",

@@ -6,12 +6,12 @@ namespace taimatsu {
 namespace {
 
 // Most getters say what one expression says: GETTER(name, expression of `t` giving an object).
-#define TM_GETTER(name, expression)                 \
-  PyObject* get_##name(PyObject* self, void*) {     \
-    return guard([&]() -> PyObject* {               \
+#define TM_GETTER(name, expression)                  \
+  PyObject* get_##name(PyObject* self, void*) {      \
+    return guard([&]() -> PyObject* {                \
       [[maybe_unused]] Tensor& t = *as_tensor(self); \
-      return expression;                            \
-    });                                             \
+      return expression;                             \
+    });                                              \
   }
 
 TM_GETTER(shape, size_object(t.sizes()))
@@ -61,8 +61,9 @@ PyObject* get_names(PyObject* self, void*) {
   });
 }
 
-// ---- Setters ----------------------------------------------------------------------------------------
-// Setting an attribute: 0, or -1 with an error set. `value` is null for `del`.
+// ---- Setters
+// ---------------------------------------------------------------------------------------- Setting
+// an attribute: 0, or -1 with an error set. `value` is null for `del`.
 template <class F>
 int setter(PyObject* value, const char* name, F&& body) {
   return guard(-1, [&] {
@@ -100,7 +101,8 @@ int set_grad(PyObject* self, PyObject* value, void*) {
            info(t.dtype).name, ", the grad ", info(g.dtype).name);
     }
     if (g.device().type != t.device().type) {
-      fail(Error::Runtime, "assigned grad has data located on a different device; the tensor is on ",
+      fail(Error::Runtime,
+           "assigned grad has data located on a different device; the tensor is on ",
            t.device().str(), ", the grad on ", g.device().str());
     }
     if (g.sizes() != t.sizes()) {
@@ -133,8 +135,10 @@ int set_data(PyObject* self, PyObject* value, void*) {
     Tensor &t = *as_tensor(self), &from = *as_tensor(value);
     if (&t == &from) return;
     if ((t.requires_grad || t.node) && !is_differentiable(from.dtype)) {
-      fail(Error::Runtime, "data set to a tensor that requires gradients must be floating point or "
-           "complex dtype; got ", info(from.dtype).name);
+      fail(Error::Runtime,
+           "data set to a tensor that requires gradients must be floating point or "
+           "complex dtype; got ",
+           info(from.dtype).name);
     }
     Ref<Storage> memory = alias_storage(from.storage);
     memory->version = t.storage->version;
@@ -142,7 +146,8 @@ int set_data(PyObject* self, PyObject* value, void*) {
   });
 }
 
-// ---- Views --------------------------------------------------------------------------------------------
+// ---- Views
+// --------------------------------------------------------------------------------------------
 // Attributes that are views: what a subclass overrides is told of `Tensor.T.__get__`.
 template <class F>
 PyObject* view_getter(PyObject* self, const char* name, F&& body) {
@@ -180,7 +185,8 @@ PyObject* get_T(PyObject* self, void*) {
                            "The use of `x.T` on tensors of dimension other than 2 to reverse their "
                            "shape is deprecated; use `x.mT` to transpose batches of matrices or "
                            "`x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the "
-                           "dimensions", 1));
+                           "dimensions",
+                           1));
     }
     return reversed_dims(t);
   });
@@ -216,9 +222,8 @@ TensorRef part(Tensor& t, int64_t which) {
 }
 
 PyObject* get_real(PyObject* self, void*) {
-  return view_getter(self, "real", [](Tensor& t) {
-    return is_complex(t.dtype) ? part(t, 0) : TensorRef(&t);
-  });
+  return view_getter(self, "real",
+                     [](Tensor& t) { return is_complex(t.dtype) ? part(t, 0) : TensorRef(&t); });
 }
 PyObject* get_imag(PyObject* self, void*) {
   return view_getter(self, "imag", [](Tensor& t) {
@@ -233,12 +238,13 @@ PyObject* get_imag(PyObject* self, void*) {
 int set_part(PyObject* self, PyObject* value, void* closure) {
   return setter(value, "real or imag", [&] {
     Object part = Object::steal(checked(reinterpret_cast<getter>(closure)(self, nullptr)));
-    Object copied = Object::steal(checked(PyObject_CallMethod(
-        part.get(), is_tensor(value) ? "copy_" : "fill_", "O", value)));
+    Object copied = Object::steal(
+        checked(PyObject_CallMethod(part.get(), is_tensor(value) ? "copy_" : "fill_", "O", value)));
   });
 }
 
-#define TM_ABSENT(name) {name, get_false, nullptr, "Always False: there are no such tensors.", nullptr}
+#define TM_ABSENT(name) \
+  {name, get_false, nullptr, "Always False: there are no such tensors.", nullptr}
 
 }  // namespace
 
@@ -246,16 +252,20 @@ void set_requires_grad(Tensor& t, bool required) {
   if (t.requires_grad == required && !requires_grad(t)) return;
   if (requires_grad(t) && !t.requires_grad) {
     if (required) return;
-    fail(Error::Runtime, "you can only change requires_grad flags of leaf variables. If you want to "
+    fail(Error::Runtime,
+         "you can only change requires_grad flags of leaf variables. If you want to "
          "use a computed variable in a subgraph that doesn't require differentiation use "
          "var_no_grad = var.detach().");
   }
   if (required && !is_differentiable(t.dtype)) {
-    fail(Error::Runtime, "only Tensors of floating point and complex dtype can require gradients; "
-         "got ", info(t.dtype).name);
+    fail(Error::Runtime,
+         "only Tensors of floating point and complex dtype can require gradients; "
+         "got ",
+         info(t.dtype).name);
   }
   if (required && t.inference && !modes.inference) {
-    fail(Error::Runtime, "Setting requires_grad=True on inference tensor outside InferenceMode is "
+    fail(Error::Runtime,
+         "Setting requires_grad=True on inference tensor outside InferenceMode is "
          "not allowed; clone() it first.");
   }
   t.requires_grad = required;
@@ -280,7 +290,8 @@ PyGetSetDef tensor_getters[] = {
     {"nbytes", get_nbytes, nullptr, "Bytes in all elements: numel() * itemsize.", nullptr},
     {"requires_grad", get_requires_grad, set_requires_grad,
      "Whether gradients are computed for this tensor. Settable on leaves; RuntimeError on others\n"
-     "and where the dtype is not floating or complex.", nullptr},
+     "and where the dtype is not floating or complex.",
+     nullptr},
     {"is_leaf", get_is_leaf, nullptr,
      "True of tensors that no recorded op computed; backward() fills their `grad`.", nullptr},
     {"grad", get_grad, set_grad, "The gradient that backward() accumulated, or None.", nullptr},
@@ -303,10 +314,20 @@ PyGetSetDef tensor_getters[] = {
     {"is_cpu", get_is_cpu, nullptr, "On the CPU.", nullptr},
     {"is_cuda", get_is_cuda, nullptr, "On an NVIDIA GPU.", nullptr},
     {"is_meta", get_is_meta, nullptr, "On the meta device: sizes and dtype without data.", nullptr},
-    TM_ABSENT("is_sparse"), TM_ABSENT("is_sparse_csr"), TM_ABSENT("is_quantized"),
-    TM_ABSENT("is_mkldnn"), TM_ABSENT("is_nested"), TM_ABSENT("is_mps"), TM_ABSENT("is_xpu"),
-    TM_ABSENT("is_xla"), TM_ABSENT("is_mtia"), TM_ABSENT("is_maia"), TM_ABSENT("is_ipu"),
-    TM_ABSENT("is_vulkan"), TM_ABSENT("is_ort"), TM_ABSENT("is_hpu"),
+    TM_ABSENT("is_sparse"),
+    TM_ABSENT("is_sparse_csr"),
+    TM_ABSENT("is_quantized"),
+    TM_ABSENT("is_mkldnn"),
+    TM_ABSENT("is_nested"),
+    TM_ABSENT("is_mps"),
+    TM_ABSENT("is_xpu"),
+    TM_ABSENT("is_xla"),
+    TM_ABSENT("is_mtia"),
+    TM_ABSENT("is_maia"),
+    TM_ABSENT("is_ipu"),
+    TM_ABSENT("is_vulkan"),
+    TM_ABSENT("is_ort"),
+    TM_ABSENT("is_hpu"),
     {},
 };
 

@@ -8,7 +8,8 @@ namespace {
 
 using Args = PyObject* const*;
 
-// ---- Shape and memory -----------------------------------------------------------------------------
+// ---- Shape and memory
+// -----------------------------------------------------------------------------
 PyObject* one_or_all(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames,
                      const Signature& signature, const int64_t* values, PyObject* (*all)(Ints)) {
   PyObject* dim;
@@ -70,7 +71,9 @@ PyObject* is_contiguous(PyObject* self, Args args, Py_ssize_t nargs, PyObject* k
 PyObject* is_floating_point(PyObject* self, PyObject*) {
   return boolean(is_floating(as_tensor(self)->dtype));
 }
-PyObject* is_complex(PyObject* self, PyObject*) { return boolean(is_complex(as_tensor(self)->dtype)); }
+PyObject* is_complex(PyObject* self, PyObject*) {
+  return boolean(is_complex(as_tensor(self)->dtype));
+}
 PyObject* is_signed(PyObject* self, PyObject*) {
   return boolean(info(as_tensor(self)->dtype).is_signed);
 }
@@ -102,7 +105,8 @@ PyObject* untyped_storage(PyObject* self, PyObject*) {
   return guard([&] { return storage_object(as_tensor(self)->storage); });
 }
 
-// ---- Values ---------------------------------------------------------------------------------------
+// ---- Values
+// ---------------------------------------------------------------------------------------
 PyObject* element_object(DType t, const char* p) {
   switch (t) {
     case DType::Bool: return boolean(*p);
@@ -143,7 +147,8 @@ PyObject* tolist(PyObject* self, PyObject*) {
   });
 }
 
-// ---- History ----------------------------------------------------------------------------------------
+// ---- History
+// ----------------------------------------------------------------------------------------
 PyObject* detach(PyObject* self, PyObject*) {
   return guard([&]() -> PyObject* {
     if (!is_plain_tensor(self) && has_torch_function(self)) {
@@ -178,7 +183,8 @@ PyObject* requires_grad_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* 
   });
 }
 
-// ---- Other memory -----------------------------------------------------------------------------------
+// ---- Other memory
+// -----------------------------------------------------------------------------------
 void refuse_grad(const Tensor& t, const char* method) {
   if (!t.requires_grad && !t.node) return;
   fail(Error::Runtime, "cannot ", method, " variables that require grad; detach() first");
@@ -211,7 +217,7 @@ PyObject* resize_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames
       if (s < 0) fail(Error::Runtime, "resize_: sizes must be at least 0; got ", format(sizes));
     }
     LayoutRef fresh = order == MemoryFormat::ChannelsLast ? channels_last_layout(sizes)
-                                                           : contiguous_layout(sizes);
+                                                          : contiguous_layout(sizes);
     LayoutRef moved = intern(fresh->sizes(), fresh->strides(), t.layout->offset);
     cover(*t.storage, *moved, t.dtype);
     set_contents(t, t.storage, moved.get(), t.dtype);
@@ -252,7 +258,8 @@ PyObject* set_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
     LayoutRef layout(whole);
     if (!whole || given(v[2])) {
       const int64_t offset = given(v[1]) ? to_index(v[1]) : 0;
-      std::vector<int64_t> sizes{static_cast<int64_t>(storage->nbytes) / itemsize(t.dtype) - offset};
+      std::vector<int64_t> sizes{static_cast<int64_t>(storage->nbytes) / itemsize(t.dtype) -
+                                 offset};
       if (given(v[2])) sizes = to_ints(v[2], "set_(): size");
       std::vector<int64_t> strides;
       if (given(v[3])) {
@@ -269,7 +276,30 @@ PyObject* set_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
   });
 }
 
-// ---- Subclasses ---------------------------------------------------------------------------------------
+// The in-place forms of views: `self` becomes `view`, which is a view of it.
+PyObject* become(PyObject* self, PyObject* other) {
+  return guard([&] {
+    Tensor &t = *as_tensor(self), &view = tensor_argument(other, "_become");
+    if (modes.grad && t.requires_grad) {
+      fail(Error::Runtime,
+           "a leaf Variable that requires grad is being used in an in-place operation.");
+    }
+    if (view.storage != t.storage) fail(Error::Runtime, "_become: needs a view of the tensor");
+    if (view.node) {
+      retain(view.node);
+      if (Node* old = std::exchange(t.node, view.node)) release(old);
+      t.output_index = view.output_index;
+      track(&t);
+    }
+    set_contents(t, t.storage, view.layout, view.dtype);
+    bump_version(t);
+    t.node_version = t.storage->version;
+    return new_ref(self);
+  });
+}
+
+// ---- Subclasses
+// ---------------------------------------------------------------------------------------
 PyTypeObject* tensor_class(PyObject* o, const char* function) {
   auto* type = reinterpret_cast<PyTypeObject*>(o);
   if (!PyType_Check(o) || !PyType_IsSubtype(type, TensorType)) {
@@ -326,7 +356,8 @@ PyMethodDef tensor_methods[] = {
     {"size", method(size), kKeywords,
      "size(dim=None)\n--\n\nThe sizes, or the size of `dim`. IndexError if there is no such dim."},
     {"stride", method(stride), kKeywords,
-     "stride(dim=None)\n--\n\nThe distance in elements between neighbours along each dim, or `dim`."},
+     "stride(dim=None)\n--\n\nThe distance in elements between neighbours along each dim, or "
+     "`dim`."},
     {"dim", dim, METH_NOARGS, "dim()\n--\n\nThe number of dimensions."},
     {"ndimension", dim, METH_NOARGS, "ndimension()\n--\n\nThe number of dimensions."},
     {"numel", numel, METH_NOARGS, "numel()\n--\n\nThe number of elements."},
@@ -341,10 +372,12 @@ PyMethodDef tensor_methods[] = {
     {"is_floating_point", is_floating_point, METH_NOARGS,
      "is_floating_point()\n--\n\nWhether the dtype is real and floating."},
     {"is_complex", is_complex, METH_NOARGS, "is_complex()\n--\n\nWhether the dtype is complex."},
-    {"is_signed", is_signed, METH_NOARGS, "is_signed()\n--\n\nWhether the dtype has negative values."},
+    {"is_signed", is_signed, METH_NOARGS,
+     "is_signed()\n--\n\nWhether the dtype has negative values."},
     {"is_inference", is_inference, METH_NOARGS,
      "is_inference()\n--\n\nWhether the tensor was made in inference mode."},
-    {"_is_view", is_view, METH_NOARGS, "_is_view()\n--\n\nWhether the tensor is a view of another."},
+    {"_is_view", is_view, METH_NOARGS,
+     "_is_view()\n--\n\nWhether the tensor is a view of another."},
     {"is_conj", never, METH_NOARGS, "is_conj()\n--\n\nAlways False: conjugates are computed."},
     {"is_neg", never, METH_NOARGS, "is_neg()\n--\n\nAlways False: negatives are computed."},
     {"has_names", never, METH_NOARGS, "has_names()\n--\n\nAlways False: dims have no names."},
@@ -359,7 +392,8 @@ PyMethodDef tensor_methods[] = {
     {"item", item, METH_NOARGS,
      "item()\n--\n\nThe only element as a Python number. RuntimeError if there are more or none."},
     {"tolist", tolist, METH_NOARGS,
-     "tolist()\n--\n\nThe elements as nested lists of Python numbers; of a 0-dim tensor the number."},
+     "tolist()\n--\n\nThe elements as nested lists of Python numbers; of a 0-dim tensor the "
+     "number."},
     {"detach", detach, METH_NOARGS,
      "detach()\n--\n\nThe same memory in a tensor without history, which requires no grad."},
     {"detach_", detach_, METH_NOARGS,
@@ -372,6 +406,8 @@ PyMethodDef tensor_methods[] = {
     {"set_", method(set_), kKeywords,
      "set_(source=None, storage_offset=0, size=None, stride=None)\n--\n\n"
      "Become a view of `source`, a tensor or an UntypedStorage; without it, become empty."},
+    {"_become", become, METH_O,
+     "_become(view)\n--\n\nBecome `view`, a view of this tensor, with its history."},
     {"as_subclass", as_subclass, METH_O,
      "as_subclass(cls)\n--\n\nThe same memory and history as an instance of a Tensor subclass."},
     {"_make_subclass", method(make_subclass), kKeywords | METH_STATIC,

@@ -12,10 +12,10 @@ namespace {
 
 struct Operator {
   CoreOp op;
-  const char* method;     // what an override is told was called
+  const char* method;  // what an override is told was called
   const char* reflected;
   const char* inplace;
-  bool numbers = true;    // an operand may be a Python number
+  bool numbers = true;  // an operand may be a Python number
 };
 
 Operator kAdd{{"add"}, "__add__", "__radd__", "__iadd__"};
@@ -31,7 +31,8 @@ Operator kOr{{"bitwise_or"}, "__or__", "__ror__", "__ior__"};
 Operator kXor{{"bitwise_xor"}, "__xor__", "__rxor__", "__ixor__"};
 Operator kLeft{{"bitwise_left_shift"}, "__lshift__", "__rlshift__", "__ilshift__"};
 Operator kRight{{"bitwise_right_shift"}, "__rshift__", "__rrshift__", "__irshift__"};
-Operator kCompare[] = {  // by Py_LT ...
+Operator kCompare[] = {
+    // by Py_LT ...
     {{"lt"}, "__lt__", "__gt__", nullptr}, {{"le"}, "__le__", "__ge__", nullptr},
     {{"eq"}, "__eq__", "__eq__", nullptr}, {{"ne"}, "__ne__", "__ne__", nullptr},
     {{"gt"}, "__gt__", "__lt__", nullptr}, {{"ge"}, "__ge__", "__le__", nullptr},
@@ -135,7 +136,8 @@ struct UnaryOperator {
   CoreOp op;
   const char* method;
 };
-UnaryOperator kNeg{{"neg"}, "__neg__"}, kAbs{{"abs"}, "__abs__"}, kInvert{{"bitwise_not"}, "__invert__"};
+UnaryOperator kNeg{{"neg"}, "__neg__"}, kAbs{{"abs"}, "__abs__"},
+    kInvert{{"bitwise_not"}, "__invert__"};
 
 template <UnaryOperator& f>
 PyObject* unary(PyObject* self) {
@@ -166,8 +168,8 @@ int truth(PyObject* self) {
   return guard(-1, [&] {
     const Tensor& t = *as_tensor(self);
     if (t.numel() != 1) {
-      fail(Error::Runtime, "Boolean value of Tensor with ", t.numel() ? "more than one value" : "no values",
-           " is ambiguous; use any() or all()");
+      fail(Error::Runtime, "Boolean value of Tensor with ",
+           t.numel() ? "more than one value" : "no values", " is ambiguous; use any() or all()");
     }
     std::complex<double> z = read_item(t).as_complex();
     return z.real() != 0 || z.imag() != 0 ? 1 : 0;

@@ -32,7 +32,8 @@ int contains(PyObject* self, PyObject* element) {
   return guard(-1, [&] {
     Number n;
     if (!is_tensor(element) && !number_of(element, n)) {
-      fail(Error::Runtime, "Tensor.__contains__ only supports Tensor or scalar, but you passed in a ",
+      fail(Error::Runtime,
+           "Tensor.__contains__ only supports Tensor or scalar, but you passed in a ",
            to_string(reinterpret_cast<PyObject*>(Py_TYPE(element))), ".");
     }
     Object equal = Object::steal(checked(PyObject_RichCompare(self, element, Py_EQ)));

@@ -28,7 +28,8 @@ struct CoreOp {
   Op& get() {
     if (!op) {
       op = &core_op(name);
-      if (op->schema.params.size() > kMaxOperatorArgs) fail(Error::Runtime, name, ": too many params");
+      if (op->schema.params.size() > kMaxOperatorArgs)
+        fail(Error::Runtime, name, ": too many params");
     }
     return *op;
   }
@@ -58,7 +59,7 @@ inline PyObject* call_op_inplace(CoreOp& name, Value* v, size_t given) {
   return new_ref(self->object());
 }
 
-bool is_numpy_array(PyObject* o);   // false without importing NumPy
+bool is_numpy_array(PyObject* o);  // false without importing NumPy
 bool is_numpy_scalar(PyObject* o);
 
 // A new tensor of the same memory and no history; its type is exactly Tensor.

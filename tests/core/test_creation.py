@@ -76,7 +76,7 @@ def test_asked_dtype_of_bfloat16():
 @pytest.mark.parametrize(
     ("data", "dtype", "error", "what"),
     [
-        ([[1, 2, 3], [4, 5]], None, ValueError, r"expected sequence of length 3 at dim 1 \(got 2\)"),
+        ([[1, 2, 3], [4, 5]], None, ValueError, r"length 3 at dim 1 \(got 2\)"),
         ([1, [2]], None, TypeError, "list"),
         ([[1], 2], None, TypeError, "not a sequence"),
         ([[1], [[2]]], None, TypeError, "list"),
@@ -198,7 +198,7 @@ def test_asarray():
     assert torch.asarray(t, requires_grad=True) is t
 
 
-# ---- frombuffer -------------------------------------------------------------------------------------
+# ---- frombuffer --------------------------------------------------------------------------------
 
 
 def test_frombuffer():

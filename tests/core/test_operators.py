@@ -134,7 +134,7 @@ def test_integers_beyond_int64_are_refused():
         torch.ones(2) + 2**70
 
 
-# ---- conversion to Python's numbers ---------------------------------------------------------------
+# ---- conversion to Python's numbers ------------------------------------------------------------
 
 
 def test_one_element_tensors_convert():

@@ -16,7 +16,7 @@ class Kept(torch.Tensor):
     """A subclass without behaviour of its own."""
 
 
-# ---- attributes -----------------------------------------------------------------------------------
+# ---- attributes --------------------------------------------------------------------------------
 
 
 def test_attributes_describe_the_tensor():
@@ -164,9 +164,31 @@ def test_set_and_resize():
     assert array.shape == (2, 3)
 
 
+def test_in_place_views():
+    x = torch.arange(6).reshape(2, 3).clone()
+    memory = x.data_ptr()
+    assert x.t_() is x and x.shape == (3, 2) and x.tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert x.unsqueeze_(0).shape == (1, 3, 2) and x.squeeze_().shape == (3, 2)
+    assert x.transpose_(0, 1).tolist() == [[0, 1, 2], [3, 4, 5]] and x.data_ptr() == memory
+    w = torch.ones(2, 3, requires_grad=True)
+    y = (w * torch.arange(6.0).reshape(2, 3)).t_()
+    (y * torch.tensor([1.0, 10.0])).sum().backward()
+    assert w.grad.tolist() == [[0, 1, 2], [30, 40, 50]]
+    with pytest.raises(RuntimeError, match="leaf"):
+        w.t_()
+    assert w.shape == (2, 3)
+
+
+def test_new_tensor_takes_after_its_parent():
+    x = torch.ones(1, dtype=torch.float64)
+    assert x.new_tensor([1, 2]).dtype == torch.float64
+    assert x.new_tensor(x, dtype=torch.int8).dtype == torch.int8
+    assert torch.empty(0).resize_as_(torch.ones(2, 3)).shape == (2, 3)
+
+
 def test_is_contiguous_by_format():
     x = torch.zeros(2, 3, 4, 5)
-    assert x.is_contiguous() and not x.T.is_contiguous() if x.ndim == 2 else x.is_contiguous()
+    assert x.is_contiguous() and not x.transpose(0, 1).is_contiguous()
     last = x.to(memory_format=torch.channels_last)
     assert last.is_contiguous(memory_format=torch.channels_last) and not last.is_contiguous()
     assert not x.is_contiguous(memory_format=torch.channels_last)
@@ -188,7 +210,7 @@ def test_format_of_numbers():
         format(torch.ones(2), ".2f")
 
 
-# ---- values -----------------------------------------------------------------------------------------
+# ---- values ------------------------------------------------------------------------------------
 
 
 DTYPES = [
@@ -223,7 +245,7 @@ def test_largest_integers_survive():
     assert torch.tensor([-(2**63)]).tolist() == [-(2**63)]
 
 
-# ---- identity, attributes of users, weak references, cycles -----------------------------------------
+# ---- identity, attributes of users, weak references, cycles ------------------------------------
 
 
 def test_hash_is_by_identity():
@@ -268,7 +290,7 @@ def test_weak_references_die_with_the_tensor():
     assert died == [1]
 
 
-# ---- subclasses ---------------------------------------------------------------------------------------
+# ---- subclasses --------------------------------------------------------------------------------
 
 
 def test_results_of_a_subclass_are_of_the_subclass():
@@ -317,7 +339,7 @@ class Logged(torch.Tensor):
 def test_torch_function_sees_operators_methods_and_functions():
     x = torch.ones(3).as_subclass(Logged)
     Logged.calls.clear()
-    x + 1, 2 - x, x[0], torch.add(torch.ones(3), x), x.mul(2)  # noqa: B018
+    x + 1, 2 - x, x[0], torch.add(torch.ones(3), x), x.mul(2)
     x[0] = 5
     assert Logged.calls == ["__add__", "__rsub__", "__getitem__", "add", "mul", "__setitem__"]
 
@@ -338,7 +360,7 @@ def test_torch_function_of_other_classes():
         torch.add(torch.ones(2), Foreign(), alpha=2)
 
 
-# ---- the old constructor --------------------------------------------------------------------------------
+# ---- the old constructor -----------------------------------------------------------------------
 
 
 def test_old_constructor():
@@ -350,7 +372,7 @@ def test_old_constructor():
         torch.Tensor(-1)
 
 
-# ---- copies and pickles -----------------------------------------------------------------------------------
+# ---- copies and pickles ------------------------------------------------------------------------
 
 
 def test_deepcopy_keeps_sharing_flags_and_attributes():
@@ -392,7 +414,7 @@ def test_copy_shares_memory():
     assert copy.copy(x).data_ptr() == x.data_ptr()
 
 
-# ---- iteration ------------------------------------------------------------------------------------------
+# ---- iteration ---------------------------------------------------------------------------------
 
 
 def test_sequence_protocol():

@@ -11,7 +11,7 @@ import taimatsu as torch
 ALL = [d for d in vars(torch._core).values() if isinstance(d, torch.dtype)]
 
 
-# ---- dtype ------------------------------------------------------------------------------------------
+# ---- dtype -------------------------------------------------------------------------------------
 
 
 def test_dtypes_print_as_pytorch_s():
@@ -63,7 +63,7 @@ def test_python_types_as_dtypes():
     assert torch.zeros(1, dtype=complex).dtype is torch.complex128
 
 
-# ---- device -------------------------------------------------------------------------------------------
+# ---- device ------------------------------------------------------------------------------------
 
 
 def test_device_forms():
@@ -113,16 +113,16 @@ def test_device_as_context_sets_the_default():
     assert torch.zeros(2).is_cpu
 
 
-# ---- Size -----------------------------------------------------------------------------------------------
+# ---- Size --------------------------------------------------------------------------------------
 
 
 def test_size_is_a_tuple_that_stays_one_of_its_kind():
     s = torch.Size([2, 3, 4])
     assert repr(s) == "torch.Size([2, 3, 4])" and s == (2, 3, 4) and hash(s) == hash((2, 3, 4))
     assert s.numel() == 24 and torch.Size().numel() == 1
-    for kept in (s + (5,), (5,) + s, s * 2, 2 * s, s[1:], s[::-1], copy.copy(s)):
+    for kept in (s + (5,), (5,) + s, s * 2, 2 * s, s[1:], s[::-1], copy.copy(s)):  # noqa: RUF005
         assert type(kept) is torch.Size
-    assert (5,) + s == (5, 2, 3, 4) and s[::-1] == (4, 3, 2) and s[-1] == 4
+    assert (5,) + s == (5, 2, 3, 4) and s[::-1] == (4, 3, 2) and s[-1] == 4  # noqa: RUF005
     assert pickle.loads(pickle.dumps(s)) == s and type(pickle.loads(pickle.dumps(s))) is torch.Size
     assert torch.Size([torch.tensor(3), np.int64(4)]) == (3, 4)
     n, *rest = s
@@ -134,12 +134,12 @@ def test_size_refuses():
         with pytest.raises(TypeError):
             torch.Size(bad)
     with pytest.raises(TypeError):
-        torch.Size([1]) + [2]
+        torch.Size([1]) + [2]  # noqa: RUF005
     with pytest.raises(IndexError):
         torch.Size([1])[1]
 
 
-# ---- limits ---------------------------------------------------------------------------------------------
+# ---- limits ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
@@ -172,7 +172,7 @@ def test_limits_refuse_other_dtypes():
             torch.iinfo(bad)
 
 
-# ---- settings -------------------------------------------------------------------------------------------
+# ---- settings ----------------------------------------------------------------------------------
 
 
 def test_default_dtype():
@@ -208,15 +208,15 @@ def test_number_of_threads():
     try:
         torch.set_num_threads(2)
         assert torch.get_num_threads() == 2
-        for bad, error in ((0, RuntimeError), (-1, RuntimeError), (1.5, TypeError), ("2", TypeError)):
-            with pytest.raises(error):
+        for bad in (0, -1, 1.5, "2"):
+            with pytest.raises(RuntimeError if isinstance(bad, int) else TypeError):
                 torch.set_num_threads(bad)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
 
-# ---- grad modes -----------------------------------------------------------------------------------------
+# ---- grad modes --------------------------------------------------------------------------------
 
 
 def test_modes_nest_and_restore():

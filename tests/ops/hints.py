@@ -1,0 +1,2 @@
+DOMAINS = {}
+HINTS = {}
