@@ -61,7 +61,7 @@ build: $(ENVIRONMENT)  ## compile the native core in place (incremental)
 SANITIZED := build/sanitize/taimatsu
 sanitize: $(ENVIRONMENT)  ## run the tests under AddressSanitizer and UBSan
 	@$(call configure,sanitize,-DTM_SANITIZE=ON)
-	@cmake --build build/sanitize -j $(JOBS)
+	@$(LOCK:build=build/sanitize) cmake --build build/sanitize -j $(JOBS)
 	cd taimatsu && find . -name '*.py' -exec cp --parents -t $(CURDIR)/$(SANITIZED) {} +
 	PYTHONPATH=$(CURDIR)/build/sanitize PYTHONMALLOC=malloc \
 	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \

@@ -26,15 +26,17 @@ def profile(group: Group, workload: Workload, functions: int = 25) -> str:
     """Instructions of a call of the workload, and the functions that they are spent in."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
-        subprocess.run(
+        run = subprocess.run(
             [
                 "valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={out}",
                 sys.executable, "-m", "benchmarks.instructions", group.name, workload.name,
             ],
             env=environment(1),
-            check=True,
             capture_output=True,
+            text=True,
         )  # fmt: skip
+        if run.returncode:
+            raise SystemExit(f"benchmarks profile: valgrind failed\n{run.stderr[-2000:]}")
         text = subprocess.run(
             ["callgrind_annotate", str(out)], stdout=subprocess.PIPE, text=True, check=True
         ).stdout

@@ -6,8 +6,13 @@ Matrices are the last two dims; the others are a batch. Singular or otherwise un
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._linalg_error import LinAlgError
 from .ops import namespaces
+
+if TYPE_CHECKING:
+    from ._linalg import *  # noqa: F403  (a stub, made from the table)
 
 globals().update(namespaces["linalg"])
 

@@ -252,6 +252,7 @@ void apply_view(Node& n, TensorRef* grads, TensorRef* inputs) {
     case ViewRoutine::Reshape: inputs[0] = reshaped(*grads[0], v.window.whole->sizes()); break;
     case ViewRoutine::Permute: inputs[0] = permuted_back(*grads[0], v); break;
     case ViewRoutine::SumTo: inputs[0] = sum_to(*grads[0], v.window.whole->sizes()); break;
+    case ViewRoutine::None: break;  // never recorded
   }
 }
 const NodeClass view_class = {apply_view, nullptr, nullptr, destroy_view};
@@ -387,6 +388,7 @@ void record_view(Op& op, const Value* args, Tensors& outs) {
       out.inference = true;
       continue;
     }
+    if (op.view->inverse == ViewRoutine::None) continue;
     retain(base);
     out.base = base;
     out.view_origin = origin;

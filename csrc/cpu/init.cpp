@@ -8,17 +8,28 @@ namespace {
 
 bool deterministic = false;
 
-PyObject* set_deterministic(PyObject*, PyObject* mode) {
+PyObject* set_deterministic(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const Signature signature{"use_deterministic_algorithms", {"mode", "warn_only"}, 1, 1};
   return guard([&] {
-    deterministic = to_bool(mode);
+    PyObject* v[2];
+    signature.unpack(args, nargs, kwnames, v);
+    if (!PyBool_Check(v[0])) {
+      fail(Error::Type, "use_deterministic_algorithms(): argument 'mode' must be bool, not ",
+           type_name(v[0]));
+    }
+    deterministic = v[0] == Py_True;
     return new_ref(Py_None);
   });
 }
 PyObject* get_deterministic(PyObject*, PyObject*) { return boolean(deterministic); }
 
 PyMethodDef functions[] = {
-    {"_set_deterministic_algorithms", set_deterministic, METH_O,
-     "Whether results must not depend on the number of threads."},
+    {"use_deterministic_algorithms", method(set_deterministic), METH_FASTCALL | METH_KEYWORDS,
+     "use_deterministic_algorithms(mode, *, warn_only=False)\n--\n\n"
+     "Whether results must not depend on the number of threads, at the cost of speed.\n\n"
+     "Most ops promise that anyway; docs/reproducibility lists those for which this changes\n"
+     "something. Every op has a path that can, so there is nothing to warn of: `warn_only` is\n"
+     "taken because PyTorch has it."},
     {"are_deterministic_algorithms_enabled", get_deterministic, METH_NOARGS,
      "are_deterministic_algorithms_enabled()\n--\n\nWhat use_deterministic_algorithms set."},
     {}};

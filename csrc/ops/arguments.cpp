@@ -409,7 +409,7 @@ bool Arguments::parse(const Schema& s, PyObject* self, PyObject* const* args, Py
       values[i] = s.params[i].default_value;
     }
     if (s.varargs_ints == 0) return true;
-    if (overrides(self) && !overridden) overridden = self;
+    if (overrides(arg(0)) && !overridden) overridden = arg(0);
     return convert(s.params[0], arg(0), values[0], why);
   }
   return fill(s, self, args, nargs, kwnames, varargs ? s.varargs_ints : -1, why);

@@ -239,6 +239,8 @@ Op* define(PyObject* entry) {
     op->pure &= !p.written;
     if (p.type <= Type::Tensors) op->tensor_params.push_back(static_cast<uint8_t>(i));
   }
+  op->plan_by_mask = std::none_of(op->schema.params.begin(), op->schema.params.end(),
+                                  [](const Param& p) { return p.optional || p.is_static; });
   switch (op->kind) {
     case Kind::Pointwise:
     case Kind::Row:
@@ -286,10 +288,14 @@ bool Op::differentiable() const {
 }
 
 const Plan& Op::plan(uint64_t mask, const Value* args) {
+  if (plan_by_mask) {
+    for (auto& p : plans) {
+      if (p.first.first == mask) return *p.second;
+    }
+  }
   uint64_t present = 0;  // what the derivative depends on besides the mask: which args are there
-  for (size_t i = 0; i < schema.params.size(); ++i) {
+  for (size_t i = 0; i < schema.params.size() && !plan_by_mask; ++i) {
     if (!args[i].none()) present |= uint64_t{1} << i;
-    if (args[i].is_tensor()) present |= uint64_t{1} << (i + 32);
   }
   uint32_t static_id = 0;
   std::string statics_key;

@@ -137,8 +137,9 @@ struct ViewRoutine {
   LayoutRef (*layout)(const Tensor& self, const Value* args) = nullptr;
   // Ops that return several views (split, unbind).
   void (*layouts)(const Tensor& self, const Value* args, std::vector<LayoutRef>& out) = nullptr;
-  // How a gradient goes back: through the inverse view, a sum, or into zeros.
-  enum Inverse : uint8_t { Embed, Reshape, Permute, SumTo } inverse = Embed;
+  // How a gradient goes back: through the inverse view, a sum, or into zeros. None: it doesn't,
+  // and the view is no view to the tape.
+  enum Inverse : uint8_t { Embed, Reshape, Permute, SumTo, None } inverse = Embed;
   DType (*dtype)(const Tensor& self, const Value* args) = nullptr;  // null: self's
 };
 struct NativeRoutine {
@@ -196,6 +197,7 @@ struct Op {
   std::unordered_map<std::string, uint32_t> static_ids;
   std::pair<std::string, uint32_t> last_statics{"", 0};
   std::vector<std::pair<std::pair<uint64_t, uint64_t>, std::unique_ptr<Plan>>> plans;
+  bool plan_by_mask = false;         // nothing optional or static: the mask alone tells the plan
 
   PyTypeObject* node_type = nullptr;  // of the tape's nodes for this op, made on first use
 

@@ -62,7 +62,9 @@ void run_pointwise(Call& c) {
     flat &= l == first || (l->contiguous && first->contiguous && l->sizes() == first->sizes());
   }
   flat &= first->dense;
-  int64_t geometry[4 + 2 * kMaxOperands] = {0, 1, 0, 0};
+  int64_t geometry[4 + 2 * kMaxOperands];
+  geometry[0] = geometry[2] = 0;
+  geometry[1] = 1;
   LayoutClass key;
   if (flat) {  // every element in memory order
     for (int i = 0; i < n; ++i) {

@@ -399,9 +399,49 @@ LayoutRef view_as_complex(const Tensor& t, const Value*) {
   return s.intern();
 }
 
+// The same bytes as elements of another dtype. Elements of another size regroup along the last dim,
+// which must have them side by side.
+DType view_other_dtype(const Tensor&, const Value* a) { return a[1].dtype; }
+LayoutRef view_dtype(const Tensor& t, const Value* a) {
+  const DType to = a[1].dtype;
+  const int64_t old_size = itemsize(t.dtype), new_size = itemsize(to);
+  if (old_size == new_size) return LayoutRef(t.layout);
+  const std::string purpose = concat(" to view ", info(t.dtype).legacy, " as ", info(to).legacy,
+                                     " (different element sizes)");
+  if (t.ndim() == 0) fail(Error::Runtime, "self.dim() cannot be 0", purpose);
+  Strided s(t);
+  const int64_t last = s.ndim - 1;
+  if (s.strides[last] != 1) {
+    fail(Error::Runtime, "self.stride(-1) must be 1", purpose, ", but got ", s.strides[last],
+         "; call contiguous() first");
+  }
+  if (old_size > new_size) {
+    const int64_t ratio = old_size / new_size;
+    bool too_large = __builtin_mul_overflow(s.offset, ratio, &s.offset) ||
+                     __builtin_mul_overflow(s.sizes[last], ratio, &s.sizes[last]);
+    for (int64_t d = 0; d < last; ++d) {
+      too_large |= __builtin_mul_overflow(s.strides[d], ratio, &s.strides[d]);
+    }
+    if (too_large) fail(Error::Runtime, "sizes overflow int64", purpose);
+    return s.intern();
+  }
+  const int64_t ratio = new_size / old_size;
+  auto divide = [&](int64_t& n, auto&&... what) {
+    if (n % ratio) {
+      fail(Error::Runtime, what..., " must be divisible by ", ratio, purpose, ", but got ", n);
+    }
+    n /= ratio;
+  };
+  divide(s.sizes[last], "self.size(-1)");
+  divide(s.offset, "self.storage_offset()");
+  for (int64_t d = 0; d < last; ++d) divide(s.strides[d], "self.stride(", d, ")");
+  return s.intern();
+}
+
 using V = ViewRoutine;
 TM_VIEW("alias", {view_alias, nullptr, V::Reshape});
 TM_VIEW("view", {view_view, nullptr, V::Reshape});
+TM_VIEW("view.dtype", {view_dtype, nullptr, V::None, view_other_dtype});
 TM_VIEW("reshape", {view_reshape, nullptr, V::Reshape});
 TM_VIEW("flatten", {view_flatten, nullptr, V::Reshape});
 TM_VIEW("permute", {view_permute, nullptr, V::Permute});

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import taimatsu as torch
 from taimatsu import Tensor
@@ -18,6 +18,9 @@ from taimatsu.ops import namespaces
 
 from ._sizes import ntuple
 from .functional_loss import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from ._functional import *  # noqa: F403  (a stub, made from the table)
 
 # What the table has takes its place here; names of the top level that are known here too as well.
 _ops = namespaces["nn.functional"]

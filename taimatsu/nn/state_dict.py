@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import taimatsu as torch
 from taimatsu import Tensor
@@ -31,6 +31,10 @@ class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpect
 
 class StateDict:
     """What a `Module` does to save and load its tensors."""
+
+    if TYPE_CHECKING:  # parameters, buffers, modules and hooks: what there is, shows at run time
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def get_extra_state(self) -> Any:
         """State besides parameters and buffers, for ``state_dict``; to be overridden."""

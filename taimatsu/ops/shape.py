@@ -13,6 +13,10 @@ alias = _view("alias(Tensor(a) self) -> Tensor(a)", "The same tensor as a view."
 view_ = _view("view(Tensor(a) self, int[] size) -> Tensor(a)",
               "The same elements in other sizes, without a copy; one size may be -1.",
               module="Tensor")
+view_dtype = _view("view.dtype(Tensor(a) self, ScalarType dtype) -> Tensor(a)",
+                   "The same memory as elements of another dtype; where their size differs, the last"
+                   " dim, whose stride must be 1, gets longer or shorter. Has no gradient.",
+                   module="Tensor")
 reshape = _view("reshape(Tensor(a) self, int[] shape) -> Tensor(a)",
                 "The same elements in other sizes, a view where strides allow, else a copy.")
 flatten = _view("flatten(Tensor(a) self, int start_dim=0, int end_dim=-1) -> Tensor(a)",
