@@ -286,10 +286,12 @@ TensorRef call1(Op& op, std::initializer_list<Value> args) {
 }
 
 void emit(Call& c) {
-  const bool anywhere = c.op.kind == Kind::Native && c.op.native->any_devices;
-  if (!anywhere && common_device(c.op, c.args).type == DeviceType::Meta) return;
-  for (int i = 0; i < c.outs.size(); ++i) {
-    if (c.outs[i]->device().type == DeviceType::Meta) return;
+  if (!c.scanned || !c.on_cpu) {  // most formulas' operands were found to be on the CPU already
+    const bool anywhere = c.op.kind == Kind::Native && c.op.native->any_devices;
+    if (!anywhere && common_device(c.op, c.args).type == DeviceType::Meta) return;
+    for (int i = 0; i < c.outs.size(); ++i) {
+      if (c.outs[i]->device().type == DeviceType::Meta) return;
+    }
   }
   switch (c.op.kind) {
     case Kind::Pointwise: return run_pointwise(c);

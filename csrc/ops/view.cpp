@@ -140,9 +140,9 @@ LayoutRef sliced(const Tensor& t, int64_t dim, int64_t start, int64_t stop, int6
   start = clamp(start);
   stop = std::max(clamp(stop), start);
   Strided s(t);
-  s.offset += start * s.strides[dim];
-  s.sizes[dim] = (stop - start + step - 1) / step;
-  s.strides[dim] *= step;
+  s.offset = wrapping_add(s.offset, wrapping_mul(start, s.strides[dim]));
+  s.sizes[dim] = stop == start ? 0 : (stop - start - 1) / step + 1;
+  s.strides[dim] = wrapping_mul(s.strides[dim], step);
   return s.intern();
 }
 
@@ -201,7 +201,7 @@ LayoutRef view_select(const Tensor& t, const Value* a) {
          format(t.sizes()), " at dimension ", dim);
   }
   Strided s(t);
-  s.offset += (i < 0 ? i + n : i) * s.strides[dim];
+  s.offset = wrapping_add(s.offset, wrapping_mul(i < 0 ? i + n : i, s.strides[dim]));
   s.remove(dim);
   return s.intern();
 }
@@ -249,7 +249,7 @@ LayoutRef view_squeeze_dims(const Tensor& t, const Value* a) {
 LayoutRef view_unsqueeze(const Tensor& t, const Value* a) {
   int64_t d = wrap_dim(a[1].to_int(), t.ndim() + 1);
   Strided s(t);
-  s.insert(d, 1, d < t.ndim() ? s.sizes[d] * s.strides[d] : 1);
+  s.insert(d, 1, d < t.ndim() ? wrapping_mul(s.sizes[d], s.strides[d]) : 1);
   return s.intern();
 }
 LayoutRef view_flatten(const Tensor& t, const Value* a) {
@@ -291,8 +291,11 @@ LayoutRef view_diagonal(const Tensor& t, const Value* a) {
   int64_t rows = s.sizes[d1], columns = s.sizes[d2];
   int64_t n = std::max<int64_t>(0, offset >= 0 ? std::min(rows, columns - offset)
                                                : std::min(rows + offset, columns));
-  if (n > 0) s.offset += offset >= 0 ? offset * s.strides[d2] : -offset * s.strides[d1];
-  int64_t stride = s.strides[d1] + s.strides[d2];
+  if (n > 0) {
+    s.offset = wrapping_add(s.offset, offset >= 0 ? wrapping_mul(offset, s.strides[d2])
+                                          : wrapping_mul(-offset, s.strides[d1]));
+  }
+  int64_t stride = wrapping_add(s.strides[d1], s.strides[d2]);
   s.remove(std::max(d1, d2));
   s.remove(std::min(d1, d2));
   s.insert(s.ndim, n, stride);
@@ -310,7 +313,7 @@ LayoutRef view_unfold(const Tensor& t, const Value* a) {
   int64_t stride = t.ndim() ? s.strides[dim] : 1;
   if (t.ndim()) {
     s.sizes[dim] = (n - size) / step + 1;
-    s.strides[dim] = stride * step;
+    s.strides[dim] = wrapping_mul(stride, step);
   }
   s.insert(s.ndim, size, stride);
   return s.intern();
@@ -329,11 +332,12 @@ void views_split(const Tensor& t, const Value* a, std::vector<LayoutRef>& out) {
   const int64_t n = t.layout->size(dim);
   if (a[1].tag == Value::Ints) {
     int64_t total = 0;
+    bool too_many = false;
     for (int64_t k : a[1].ints()) {
       if (k < 0) fail(Error::Runtime, "split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes=", format(a[1].ints()));
-      total += k;
+      too_many |= __builtin_add_overflow(total, k, &total);
     }
-    if (total != n) {
+    if (too_many || total != n) {
       fail(Error::Runtime, "split_with_sizes expects split_sizes to sum exactly to ", n,
            " (input tensor's size at dimension ", dim, "), but got split_sizes=",
            format(a[1].ints()));
@@ -354,7 +358,7 @@ void views_unbind(const Tensor& t, const Value* a, std::vector<LayoutRef>& out) 
   int64_t dim = wrap_dim(a[1].to_int(), t.ndim());
   for (int64_t i = 0; i < t.layout->size(dim); ++i) {
     Strided s(t);
-    s.offset += i * s.strides[dim];
+    s.offset = wrapping_add(s.offset, wrapping_mul(i, s.strides[dim]));
     s.remove(dim);
     out.push_back(s.intern());
   }

@@ -22,7 +22,7 @@ class View {
     } else if (Py_TYPE(index) == &PySlice_Type) {
       slice(index);
     } else if (index == Py_None) {
-      push(1, at_ < from_.ndim ? from_.size(at_) * from_.stride(at_) : 1);
+      push(1, at_ < from_.ndim ? wrapping_mul(from_.size(at_), from_.stride(at_)) : 1);
     } else if (index == Py_Ellipsis) {
       for (int rest = from_.ndim - consumed_; rest > 0; --rest) keep();
       consumed_ = from_.ndim;  // a second one stands for no dims
@@ -46,21 +46,25 @@ class View {
     push(from_.size(at_), from_.stride(at_));
     ++at_;
   }
+  void advance(int64_t steps) {
+    offset_ = wrapping_add(offset_, wrapping_mul(steps, from_.stride(at_)));
+  }
   void select(Py_ssize_t i) {
     if (i == -1 && PyErr_Occurred()) python_error();
     const int64_t size = from_.size(at_);
     if (i < -size || i >= size) {
       fail(Error::Index, "index ", i, " is out of bounds for dimension ", at_, " with size ", size);
     }
-    offset_ += (i < 0 ? i + size : i) * from_.stride(at_++);
+    advance(i < 0 ? i + size : i);
+    ++at_;
   }
   void slice(PyObject* index) {
     Py_ssize_t start, stop, step;
     checked(PySlice_Unpack(index, &start, &stop, &step));
     if (step <= 0) fail(Error::Value, "step must be greater than zero");
     const Py_ssize_t n = PySlice_AdjustIndices(from_.size(at_), &start, &stop, step);
-    offset_ += start * from_.stride(at_);
-    push(n, from_.stride(at_) * step);
+    advance(start);
+    push(n, wrapping_mul(from_.stride(at_), step));
     ++at_;
   }
 

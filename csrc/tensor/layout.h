@@ -56,6 +56,15 @@ int64_t wrap_dim(int64_t dim, int64_t ndim,
                  bool scalar_has_one = true);  // IndexError like PyTorch's
 int64_t numel_of(Ints sizes);                  // throws on overflow
 
+// Arithmetic of strides and offsets. Those of a dim of one, or of a tensor without elements, lead
+// nowhere: they may be anything, and wrap.
+inline int64_t wrapping_mul(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
+inline int64_t wrapping_add(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+}
+
 // Shape algebra; the op's name is put in front of errors by the op call.
 void broadcast_into(std::vector<int64_t>& sizes, Ints other);  // widens `sizes`, or RuntimeError
 bool is_expandable(Ints from, Ints to);

@@ -44,7 +44,11 @@ struct Tensor {
   int64_t numel() const { return layout->numel; }
   Ints sizes() const { return layout->sizes(); }
   Ints strides() const { return layout->strides(); }
-  char* data() const { return storage->as<char>() + layout->offset * itemsize(dtype); }
+  // By integers, as the offset of a tensor without elements may be anything.
+  char* data() const {
+    return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(storage->data) +
+                                   static_cast<uintptr_t>(layout->offset) * itemsize(dtype));
+  }
   template <class T>
   T* as() const {
     return reinterpret_cast<T*>(data());

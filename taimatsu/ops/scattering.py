@@ -94,7 +94,7 @@ def scatter_with(self, dim, index, src, reduce):
     if reduce not in _REDUCE:
         raise RuntimeError(f"scatter: reduce argument must be either add or multiply, got {reduce!r}")
     _same_dtype("scatter", self, src)
-    return scatter_reduce(self, dim, index, src, _REDUCE[reduce], True)
+    return scatter_reduce(self, dim, index, src, _REDUCE[reduce])
 
 
 @composite("scatter.value_reduce(Tensor self, int dim, Index index, Number value, *, str reduce)"

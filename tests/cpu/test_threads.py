@@ -60,9 +60,9 @@ def test_convolution(threads, dtype):
 
 @pytest.fixture
 def deterministic():
-    _core.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True)
     yield
-    _core.use_deterministic_algorithms(False)
+    torch.use_deterministic_algorithms(False)
 
 
 def test_gradient_of_a_convolution_if_asked_for(threads, deterministic):
