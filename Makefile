@@ -13,6 +13,7 @@ PYTHON      ?= $(VENV)/bin/python
 ifeq ($(PYTHON),$(VENV)/bin/python)
 ENVIRONMENT := $(VENV)/.stamp
 PARITY      := $(VENV)/.stamp-parity
+DOCUMENTS   := $(VENV)/.stamp-docs
 endif
 
 export PATH := $(abspath $(dir $(PYTHON))):$(PATH)
@@ -20,7 +21,7 @@ RUN    := PYTHONPATH=$(CURDIR) $(PYTHON)
 PYTEST := $(RUN) -P -m pytest
 SOURCES = $(shell git ls-files --cached --others --exclude-standard 'csrc/*.cpp' 'csrc/*.h')
 
-.PHONY: help demo test tiny parity bench lint format sanitize show build wheel venv clean
+.PHONY: help demo test tiny parity bench lint format stubs docs sanitize show build wheel venv clean
 
 help:  ## this list
 	@echo "make TARGET, where TARGET is one of"
@@ -41,13 +42,19 @@ parity: $(PARITY) build  ## the tests that compare with PyTorch, which is instal
 bench: build  ## speed against PyTorch, where it is installed
 	$(RUN) -m benchmarks $(ARGS)
 
-lint: $(ENVIRONMENT)  ## ruff, mypy and clang-format
+lint: stubs  ## ruff, mypy and clang-format
 	ruff check
 	mypy
 	clang-format --dry-run -Werror $(SOURCES)
 
 format: $(ENVIRONMENT)  ## rewrite the C++ sources in the house style
 	clang-format -i $(SOURCES)
+
+stubs: build  ## type stubs of the native core and the op table, for mypy and editors
+	$(PYTHON) tools/stubs.py
+
+docs: $(DOCUMENTS) build  ## the documentation, in docs/_build/html
+	$(PYTHON) -m sphinx -W -q -b html docs docs/_build/html
 
 show: build  ## all that is derived from one op's entry: make show OP=gelu
 	@$(RUN) -m taimatsu.codegen show $(OP)
@@ -84,8 +91,8 @@ $(VENV)/.stamp: pyproject.toml
 	echo "$(CURDIR)" > "$$($(PYTHON) -c 'import site; print(site.getsitepackages()[0])')/taimatsu.pth"
 	touch $@
 
-$(VENV)/.stamp-parity: $(VENV)/.stamp
-	$(call install,parity)
+$(VENV)/.stamp-parity $(VENV)/.stamp-docs: $(VENV)/.stamp-%: $(VENV)/.stamp
+	$(call install,$*)
 	touch $@
 
 define REQUIREMENTS
@@ -101,7 +108,8 @@ install = $(PYTHON) -c "$$REQUIREMENTS" $(1) > $(VENV)/requirements.txt && \
   $(PYTHON) -m pip install -q -r $(VENV)/requirements.txt
 
 clean:  ## remove what builds made (not .venv)
-	rm -rf build dist taimatsu/*.so taimatsu/*.so.*
+	rm -rf build dist docs/_build docs/reference taimatsu/*.so taimatsu/*.so.*
+	find taimatsu -name '*.pyi' -delete
 
 # $(call configure,directory,options): CMake runs when a switch or the interpreter changed.
 configure = mkdir -p build && $(LOCK) cmake -S . -B build/$(1) -G Ninja \

@@ -45,7 +45,7 @@ def duration(seconds: float) -> str:
     >>> duration(1.23456e-7)
     '123 ns'
     """
-    for unit, scale in (("ns", 1e9), ("µs", 1e6), ("ms", 1e3)):
+    for unit, scale in (("ns", 1e9), ("µs", 1e6), ("ms", 1e3)):  # noqa: B007
         if seconds * scale < 999.5:
             break
     else:

@@ -26,7 +26,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from types import FunctionType
-from typing import Any
+from typing import Any, ClassVar
 
 import taimatsu as torch
 
@@ -255,7 +255,7 @@ class _Pickler(pickle._Pickler):
     def _save_storage_type(self, obj: StorageType) -> None:
         self._write_global(obj, obj.module, obj.name)
 
-    dispatch = {
+    dispatch: ClassVar[dict[type, Any]] = {
         **pickle._Pickler.dispatch,
         FunctionType: save_global,
         StorageType: _save_storage_type,

@@ -224,7 +224,8 @@ def module(name: str) -> str:
     lines = [f"from {dots} import {n} as {n}" for n in shared]
     lines += [d for (n, form), ops in table.items() for d in definitions(n, ops, form)]
     tuples = named_tuples(op for ops in table.values() for op in ops)
-    return "\n".join([HEADER, IMPORTS.format(dots=dots, public="Generator, Tensor"), *tuples, *lines, ""])
+    imports = IMPORTS.format(dots=dots, public="Generator, Tensor")
+    return "\n".join([HEADER, imports, *tuples, *lines, ""])
 
 
 def top_level() -> str:
@@ -235,11 +236,13 @@ def top_level() -> str:
     tree = ast.parse((package / "__init__.py").read_text())
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.level:
-            names = ", ".join(a.name if a.name == "*" else f"{a.name} as {a.name}" for a in node.names)
-            lines.append(f"from {'.' * node.level}{node.module or ''} import {names}")
-    for name in sorted(taimatsu._LAZY_MODULES):
-        if (package / f"{name}.py").exists() or (package / name).is_dir():
-            lines.append(f"from . import {name} as {name}")
+            names = [a.name if a.name == "*" else f"{a.name} as {a.name}" for a in node.names]
+            lines.append(f"from {'.' * node.level}{node.module or ''} import {', '.join(names)}")
+    lines += [
+        f"from . import {name} as {name}"
+        for name in sorted(taimatsu._LAZY_MODULES)
+        if (package / f"{name}.py").exists() or (package / name).is_dir()
+    ]
     lines += [f"from .{m} import {n} as {n}" for n, m in sorted(taimatsu._LAZY_NAMES.items())]
     table = groups("")
     own = set(vars(taimatsu)) - set(taimatsu.ops.namespaces[""])

@@ -393,7 +393,7 @@ class ParameterDict(_Mapped, Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The entry, or ``default`` if there is none."""
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401  (this is what it calls)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """The entry; if there is none, ``default`` is put in first."""

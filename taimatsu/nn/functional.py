@@ -3,7 +3,7 @@
 An op with a formula of its own belongs to `taimatsu.ops`; here are functions that only combine
 ops: they have no kernel and no gradient of their own.
 """
-# ruff: noqa: F405, F821  (the table's ops enter the namespace by globals().update)
+# ruff: noqa: F405  (the table's ops enter the namespace by globals().update)
 
 from __future__ import annotations
 

@@ -30,8 +30,10 @@ __all__ = [
     "zeros_",
 ]
 
-_LINEAR = ("linear", "sigmoid") + tuple(
-    f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)
+_LINEAR = (
+    "linear",
+    "sigmoid",
+    *(f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)),
 )
 
 

@@ -45,7 +45,7 @@ def register(entries: list[Op]) -> None:
             _core.method(name + "_", inplace, "inplace", f"In-place `{name}`.")
 
 
-from . import (  # noqa: E402  (the table's modules, in reading order)
+from . import (  # noqa: E402, F401, I001  (the table's modules, in reading order)
     arithmetic,
     comparison,
     activation,
@@ -66,7 +66,7 @@ from . import (  # noqa: E402  (the table's modules, in reading order)
     statistics,
     random,
     optim,
-)  # isort: skip
+)
 
 register(table.ENTRIES)
 

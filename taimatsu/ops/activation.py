@@ -2,8 +2,16 @@
 
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import (
-    SQRT1_2, SQRT_2_PI, erf, exp, log1p, maximum, minimum, tanh, where,
-)  # fmt: skip
+    SQRT1_2,
+    SQRT_2_PI,
+    erf,
+    exp,
+    log1p,
+    maximum,
+    minimum,
+    tanh,
+    where,
+)
 from taimatsu.codegen.promote import FLOATING, REAL
 
 from .arithmetic import sigmoid

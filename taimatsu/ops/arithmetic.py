@@ -2,8 +2,15 @@
 
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import (
-    cast, copysign, exp, isfinite, isnan, log, log1p, pi, where,
-)  # fmt: skip
+    copysign,
+    exp,
+    isfinite,
+    isnan,
+    log,
+    log1p,
+    pi,
+    where,
+)
 from taimatsu.codegen.promote import FLOATING, INEXACT, INTEGERS, NUMERIC, REAL
 
 from .table import composite, pointwise
@@ -185,7 +192,7 @@ def _(g, self, other, result):
 @pointwise("lerp(Tensor self, Tensor end, Tensor|Number weight) -> Tensor", dtypes=INEXACT)
 def lerp(x, end, w):
     """Linear interpolation: `self + weight * (end - self)`, exact at both ends."""
-    small = (lang.abs(w) if w.dtype.kind == "c" else lang.abs(w)) < 0.5
+    small = lang.abs(w) < 0.5
     return where(small, x + w * (end - x), end - (end - x) * (1 - w))
 
 

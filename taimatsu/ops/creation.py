@@ -80,7 +80,7 @@ def _new(name: str, params: str, make, doc: str):
     schema = f"new_{name}(Tensor self, {params}*, {TENSOR_OPTIONS}) -> Tensor"
 
     def formula(self, *args):
-        *own, dtype, layout, device, pin_memory, requires_grad = args
+        *own, dtype, _, device, _, requires_grad = args
         return make(*own, dtype=dtype or self.dtype, device=device or self.device,
                     requires_grad=bool(requires_grad))
 

@@ -208,7 +208,7 @@ def _parts(self, key):
     for i, k in enumerate(key):
         if isinstance(k, (list, tuple, range)) or type(k).__module__ == "numpy":
             k = taimatsu.as_tensor(k if not isinstance(k, range) else list(k), device=self.device)
-            key[i] = k.long() if k.numel() == 0 and not k.dtype == taimatsu.bool else k
+            key[i] = k.long() if k.numel() == 0 and k.dtype != taimatsu.bool else k
     used = sum(
         k.dim() if isinstance(k, taimatsu.Tensor) and k.dtype in (taimatsu.bool, taimatsu.uint8)
         else k is not None and k is not Ellipsis and not isinstance(k, bool)

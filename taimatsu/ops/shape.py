@@ -1,6 +1,6 @@
 """Views, and ops that only move elements."""
 
-from .table import composite, native, pointwise, view
+from .table import composite, native, view
 
 # ---- views: sizes, strides and offset over the same storage (csrc/ops/view.cpp) ---------------------
 

@@ -11,7 +11,6 @@ import pytest
 from arrays import array, random_tensor
 
 import taimatsu as torch
-from taimatsu import _core
 
 
 @pytest.fixture

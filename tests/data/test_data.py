@@ -40,7 +40,7 @@ def test_tensor_dataset():
 
 def test_combined_datasets():
     both = Squares(3) + Squares(2)
-    assert list(both[i] for i in range(5)) == [0, 1, 4, 0, 1] and both[-1] == 1
+    assert [both[i] for i in range(5)] == [0, 1, 4, 0, 1] and both[-1] == 1
     with pytest.raises(ValueError, match="absolute value"):
         both[-6]
     assert list(data.Subset(Squares(5), [4, 2])) == [16, 4]

@@ -28,7 +28,7 @@ def test_linear():
 def convolved(x, w, b, stride, padding, dilation, groups):
     """Cross-correlation by its definition: loops over the output's coordinates."""
     x = np.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding)])
-    n, c, height, width = x.shape
+    n, _, height, width = x.shape
     out_channels, per_group, kh, kw = w.shape
     oh = (height - dilation * (kh - 1) - 1) // stride + 1
     ow = (width - dilation * (kw - 1) - 1) // stride + 1

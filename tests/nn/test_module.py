@@ -322,7 +322,7 @@ def test_state_dict_round_trip():
         assert torch.equal(value, two.state_dict()[name])
     assert two.scale is not one.scale and not one.state_dict()["scale"].requires_grad
     assert one.state_dict(keep_vars=True)["scale"] is one.scale
-    assert list(one.state_dict(prefix="a."))[0] == "a.scale"
+    assert next(iter(one.state_dict(prefix="a."))) == "a.scale"
     assert one.state_dict()._metadata["first"] == {"version": 1}
 
 

@@ -25,9 +25,9 @@ DOMAINS = {
 }  # fmt: skip
 
 
-def _pair(make):
-    """The same calls for sizes and for lists of them."""
-    return make
+# Ops that take integers only, or complex numbers only, though no set of dtypes says so.
+INTEGER_ONLY = dict.fromkeys(("bincount", "repeat_interleave.counts"), True)
+COMPLEX_ONLY = dict.fromkeys(("imag", "view_as_real", "view_as_real_copy"), True)
 
 
 def _square(t):
@@ -317,6 +317,7 @@ HINTS = {
     "corrcoef": lambda t: [t(3, 5)],
     "diff": lambda t: [(t(3, 4),), (t(3, 4), 2, 0), (t(3, 4), 1, 1, t(3, 1), t(3, 2))],
     "gradient": lambda t: [(t(3, 4),), (t(5), {"spacing": 2.0}), (t(3, 4), {"dim": 1, "edge_order": 2})],
+    **dict.fromkeys(("trapezoid.dx", "cumulative_trapezoid.dx"), lambda t: [(t(3, 4),), (t(3, 4), {"dx": 0.5, "dim": 0})]),
     "trapezoid": lambda t: [(t(3, 4), t(4))],
     "cumulative_trapezoid": lambda t: [(t(3, 4), t(4))],
     "isin": lambda t: [(t(3, 4), t(5)), (t(3, 4), t(5), {"invert": True})],

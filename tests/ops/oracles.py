@@ -654,10 +654,11 @@ _CREATION = {
     "copy_": lambda x, src: np.broadcast_to(src, x.shape).astype(x.dtype),
     "to": lambda x, *how, **more: x, "to.other": lambda x, other: x, "cpu": lambda x: x,
     "type_as": lambda x, other: x, "contiguous": lambda x: x,
-    **dict.fromkeys(("half", "bfloat16", "float", "double", "cfloat", "cdouble"), lambda x: x),
-    "bool": lambda x: x != 0, "byte": lambda x: x.astype(np.int64).astype(np.uint8),
-    "char": lambda x: x.astype(np.int64).astype(np.int8), "short": lambda x: x.astype(np.int16),
-    "int": lambda x: x.astype(np.int32), "long": lambda x: x.astype(np.int64),
+    **dict.fromkeys(("half", "bfloat16", "float", "double"), lambda x: x.real.astype(float)),
+    **dict.fromkeys(("cfloat", "cdouble"), lambda x: x.astype(complex)), "bool": lambda x: x != 0,
+    **{name: lambda x, _t=t: x.real.astype(np.int64).astype(_t) for name, t in (
+        ("byte", np.uint8), ("char", np.int8), ("short", np.int16), ("int", np.int32),
+        ("long", np.int64))},
 }  # fmt: skip
 
 _VIEWS = {

@@ -7,7 +7,6 @@ end holds keywords). `DOMAINS` narrows the range of floating values.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +15,10 @@ import numpy as np
 import taimatsu as torch
 from taimatsu.ops.table import ENTRIES, Op
 
-from .hints import DOMAINS, HINTS
+from .hints import COMPLEX_ONLY, DOMAINS, HINTS, INTEGER_ONLY
+
+# What an op may raise when it is given what it doesn't take.
+REFUSED = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError)
 
 LAYOUTS = ("contiguous", "transposed", "stepped", "expanded", "offset")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -42,7 +44,7 @@ PUBLIC = {
 
 def lookup(table: dict[str, Any], name: str, default: Any = None) -> Any:
     """The row for an overload, or the one for all overloads of its name."""
-    base = name.rpartition(".")[0] if PUBLIC[name].parsed.name.count(".") else name
+    base = name.rpartition(".")[0] if "." in PUBLIC[name].name else name
     return table.get(name, table.get(base, default))
 
 
@@ -210,12 +212,6 @@ def tensors(value: Any) -> list[torch.Tensor]:
     return found
 
 
-def bits(x: torch.Tensor) -> bytes:
-    """The elements, bit by bit, in logical order."""
-    return bytes(x.detach().contiguous().clone().view(-1).untyped_storage().tolist()) if x.numel() \
-        else b""
-
-
 def snapshot(value: Any) -> list[tuple]:
     """All there is to a list of tensors, to see whether a failed call left them alone."""
     return [(tuple(x.shape), x.stride(), x.dtype, x.requires_grad, raw(x)) for x in tensors(value)]
@@ -225,10 +221,8 @@ def raw(x: torch.Tensor) -> bytes:
     """The elements as bytes, in logical order."""
     if x.is_meta:
         return b""
-    x = x.detach().contiguous()
-    x = x.view(torch.int16) if False else x
-    a = x.float() if x.dtype == torch.bfloat16 else x
-    return a.numpy().tobytes()
+    x = x.detach()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy().tobytes()
 
 
 def wide(x: torch.Tensor) -> np.ndarray:
@@ -244,7 +238,3 @@ def tolerance(dtype: torch.dtype) -> float:
     if not (dtype.is_floating_point or dtype.is_complex):
         return 0.0
     return 64 * torch.finfo(dtype).eps if dtype.itemsize > 2 else 4 * torch.finfo(dtype).eps
-
-
-def pairs(*lists: list) -> Iterator[tuple]:
-    return itertools.zip_longest(*lists)

@@ -283,7 +283,7 @@ def test_closure_and_zero_grad():
 
 
 def test_hooks():
-    a, _, optimizer = two_groups()
+    _, _, optimizer = two_groups()
     calls = []
     optimizer.register_step_pre_hook(lambda o, args, kwargs: calls.append("before"))
     handle = optimizer.register_step_post_hook(lambda o, args, kwargs: calls.append("after"))
