@@ -9,7 +9,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 sys.path.insert(0, str(DOCS))
 
-import reference  # noqa: E402
+import pages  # noqa: E402
 
 import taimatsu  # noqa: E402
 
@@ -18,8 +18,7 @@ copyright = "Taimatsu contributors, BSD 3-Clause"
 version = release = taimatsu.__version__
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
-myst_enable_extensions = ["myst_parser"]
 html_theme = "alabaster"
 html_theme_options = {"description": project + ": PyTorch's programming model, rebuilt"}
 
-reference.write(DOCS / "reference")  # made, not kept
+pages.write(DOCS / "reference")  # made, not kept

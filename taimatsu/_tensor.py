@@ -136,7 +136,7 @@ def new_tensor(
     >>> torch.ones(1, dtype=torch.float64).new_tensor([1, 2])
     tensor([1., 2.], dtype=torch.float64)
     """
-    options = {"dtype": dtype or self.dtype, "device": device or self.device}
+    options: dict[str, Any] = {"dtype": dtype or self.dtype, "device": device or self.device}
     make = functools.partial(_core.asarray, copy=True) if isinstance(data, Tensor) else _core.tensor
     return make(data, requires_grad=requires_grad, **options)
 

@@ -79,19 +79,19 @@ struct Run {
 
   // Where a gradient of `n` is summed; queues the node when it is the first.
   TensorRef& slot(Node* n, uint32_t i) {
-    if (n->run != this) {
-      if (n->run) {
-        if (!elsewhere) elsewhere.reset(new std::unordered_map<Node*, std::vector<TensorRef>>);
-        auto [at, first] = elsewhere->try_emplace(n);
-        if (first) {
-          at->second.resize(n->n_outputs);
-          push(n);
-        }
-        return at->second[i];
+    if (n->run == this) return n->outputs[i].grad;
+    // Once a node's gradients are elsewhere they stay there, though the other pass may be done.
+    if (n->run || (elsewhere && elsewhere->count(n))) {
+      if (!elsewhere) elsewhere.reset(new std::unordered_map<Node*, std::vector<TensorRef>>);
+      auto [at, first] = elsewhere->try_emplace(n);
+      if (first) {
+        at->second.resize(n->n_outputs);
+        push(n);
       }
-      push(n);
-      n->run = this;
+      return at->second[i];
     }
+    push(n);
+    n->run = this;
     return n->outputs[i].grad;
   }
 

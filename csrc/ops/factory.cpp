@@ -180,7 +180,11 @@ void infer_linspace(Call& c) {
 }
 void run_linspace(Call& c) {
   const int64_t n = c.outs[0]->numel();
-  const double start = c.args[0].to_double(), end = c.args[1].to_double();
+  double start = c.args[0].to_double(), end = c.args[1].to_double();
+  if (is_integral(c.outs[0]->dtype, true)) {
+    start = std::trunc(start);
+    end = std::trunc(end);
+  }
   const double step = n > 1 ? (end - start) / static_cast<double>(n - 1) : 0;
   // From both ends, so that the last element is exact and the result symmetric.
   generate(*c.outs[0], [&](int64_t i) {

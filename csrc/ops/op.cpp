@@ -333,9 +333,10 @@ const Plan& Op::plan(uint64_t mask, const Value* args) {
 
 namespace {
 
-// How many dims a row op's list of dims names; -1 for all.
+// How many dims a row op's `dim` names; -1 for all.
 int row_dims(const Op& op, const Value* args) {
   const Value& v = args[op.rows.index];
+  if (!v.none() && v.tag != Value::Ints) return 1;
   return v.none() || v.list.size == 0 ? -1 : static_cast<int>(v.list.size);
 }
 

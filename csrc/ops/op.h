@@ -202,10 +202,12 @@ struct Op {
   PyTypeObject* node_type = nullptr;  // of the tape's nodes for this op, made on first use
 
   bool differentiable() const;       // some gradient exists
-  // The row is given by a list of dims, whose number is part of the variant's identity.
+  // The row is given by a list of dims, or by one that may be absent: how many is part of the
+  // variant's identity.
   bool counts_rows() const {
-    return kind == Kind::Row && rows.kind == RowSpec::Param &&
-           schema.params[rows.index].type == Type::Ints;
+    if (kind != Kind::Row || rows.kind != RowSpec::Param) return false;
+    const Param& p = schema.params[rows.index];
+    return p.type == Type::Ints || p.optional;
   }
   const Plan& plan(uint64_t mask, const Value* args);
 };

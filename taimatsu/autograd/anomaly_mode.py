@@ -68,7 +68,7 @@ def _module_of(frame: FrameType | None) -> str:
     if "taimatsu.nn" not in sys.modules:
         return ""
     module_type = sys.modules["taimatsu.nn"].Module
-    running = []  # innermost first
+    running: list[Any] = []  # innermost first
     while frame is not None:
         if frame.f_code.co_argcount:
             owner = frame.f_locals.get(frame.f_code.co_varnames[0])

@@ -60,7 +60,7 @@ class Function:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__
         if "vjp" in own and "backward" not in own:
-            cls.backward = own["vjp"]
+            cls.backward = own["vjp"]  # type: ignore[method-assign]
         elif "vjp" in own:
             raise RuntimeError(
                 f"{cls.__name__}: implementing both 'backward' and 'vjp' for a custom Function is "

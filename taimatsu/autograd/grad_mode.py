@@ -53,7 +53,7 @@ def decorate(mode: Any, function: F) -> F:
             with mode.clone():
                 return function(*args, **kwargs)
 
-    return wrapped
+    return wrapped  # type: ignore[return-value]
 
 
 def _generator(mode: Any, function: Callable) -> Callable:

@@ -186,7 +186,7 @@ class Algebra:
                 ((f, n),) = p.factors.items()
                 if f.op == "log" and n == 1 and not p.guards:
                     rest = [q for q in parts if q is not p]
-                    self.logarithms.append((f.src[0], int(p.coefficient), rest, saved))
+                    self.logarithms.append((f.src[0], int(p.coefficient.real), rest, saved))
 
     def express(self, p: Product) -> Expr:
         """The expression of `p`, outputs recognised."""

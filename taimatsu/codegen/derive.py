@@ -381,10 +381,10 @@ def trials(op: Op, *args: Any) -> list[Trial]:
     What a gradient mentions can differ (conj, abs): a derived op takes what either needs.
     """
     first, *rest = trial_dtypes(op)
-    found = [trial(op, *args, first)]
+    found = [trial(op, *args, compute=first)]
     for compute in rest:
         try:
-            found.append(trial(op, *args, compute))
+            found.append(trial(op, *args, compute=compute))
         except (TypeError, KeyError, NotImplementedError):  # not a formula for complex numbers
             continue
     return found
@@ -415,7 +415,7 @@ def formula_plan(
         _complete(sources, op)
         if any(t.kind == "f" for one in tried if one.compute.kind == "c" for t in one.outputs):
             sources.want_sizes(("arg", wanted[0]))  # a real output doesn't tell of a complex input
-        formula = Derived(op, direct, shared, sources.order, present)
+        formula: Any = Derived(op, direct, shared, sources.order, present)
         outputs = [f"{role(op, params[i].type)} g_{params[i].name}" for i in direct]
         outputs += [f"{kind} s{n}" for n, kind in enumerate(kinds)]
         rows = op.row_spec if op.kind == "row" else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taimatsu.ops.schema import SchemaParam
     from taimatsu.ops.table import Op
 
-Source = tuple[str, int]  # ("g" | "arg" | "out" | "like", position); see `table.Plan`
+Source = tuple[str, Any]  # ("g" | "arg" | "out" | "like", position); see `table.Plan`
 _ORDER = ("g", "arg", "out", "like")
 
 # How an operand is seen by an op whose rows run along the dims that the original keeps.
@@ -81,7 +81,7 @@ class Sources:
         kind, i = source
         return kind == "arg" and self.op.parsed.params[i].number
 
-    def keep(self, integral: set[int]) -> tuple[str, ...]:
+    def keep(self, integral: Collection[int]) -> tuple[str, ...]:
         """Those outside of promotion: the op's own, and outputs that are positions."""
         params = self.op.parsed.params
         return tuple(
@@ -132,9 +132,9 @@ def derived_op(
     formula: Callable,
     sources: Sources,
     outputs: list[str],
-    integral: set[int] = frozenset(),
+    integral: Collection[int] = frozenset(),
     *,
-    extra: list[str] = (),
+    extra: Sequence[str] = (),
     crossed: bool = False,
     **options: Any,
 ) -> Op:

@@ -110,7 +110,7 @@ def horner(terms: Sequence[float], x: Value) -> Value:
 
 # Unevaluated sums of two: twice the precision.
 
-Constant = tuple[float, float]  # (nearest f64, rest)
+Constant = Sequence[float]  # (nearest f64, rest)
 
 
 def split(constant: Constant, dtype: DType, parts: int = 2) -> list[float]:

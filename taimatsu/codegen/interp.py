@@ -73,7 +73,7 @@ class _Machine:
             if e.op == "reduce":
                 axes.update(dict.fromkeys(e.arg[1]))
         self.dims = {a: d for d, a in enumerate(axes)}
-        self.memo: dict[tuple[Expr, Any], Any] = {}
+        self.memo: dict[tuple, Any] = {}
         self.leaves: dict[Expr, Array] = {}
 
     def extent(self, a: Axis) -> int:
@@ -208,7 +208,7 @@ class _Machine:
         self.memo[key] = (out, mask)
         return out
 
-    def fields(self, e: Expr, axes: Sequence[Axis], mask: Array | None) -> list[Array]:
+    def fields(self, e: Expr, axes: Sequence[Axis], mask: Array | None) -> Sequence[Array]:
         """The operands, broadcast to each other and along `axes`."""
         shape = [1] * len(self.dims)
         for a in axes:

@@ -240,7 +240,7 @@ class Store(NamedTuple):
     """
 
     buffer: Buffer
-    index: tuple[Expr, ...]
+    index: tuple[Expr, ...]  # type: ignore[assignment]
     value: Expr
     combine: Monoid | None = None
     guard: Expr | None = None

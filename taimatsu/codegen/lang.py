@@ -17,6 +17,7 @@ import cmath
 import math
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from . import monoids
 from .ir import (
@@ -358,7 +359,7 @@ def neg(x: Value) -> Value:
     return Value(node("neg", x.expr))
 
 
-def abs(x: Value | Number) -> Value | Number:
+def abs(x: Any) -> Any:
     """The magnitude; of a complex value a real one."""
     if not isinstance(x, Value):
         return builtins.abs(x)
@@ -439,13 +440,13 @@ def isnan(x: Value) -> Value:
     return Value(monoids.isnan(x.expr))
 
 
-def isinf(x: Value) -> Value:
+def isinf(x: Any) -> Any:
     if x.dtype.kind == "c":
         return isinf(real(x)) | isinf(imag(x))
     return abs(x) == inf if x.dtype.floating else Value(const(False, BOOL))
 
 
-def isfinite(x: Value) -> Value:
+def isfinite(x: Any) -> Any:
     if x.dtype.kind == "c":
         return isfinite(real(x)) & isfinite(imag(x))
     return abs(x) < inf if x.dtype.floating else Value(const(True, BOOL))
@@ -746,7 +747,7 @@ def within(at: Expr, size: Expr) -> Expr:
 # ---- indexed formulas; their tensors are in `operands` -----------------------------------------
 
 
-def window(k: int | tuple[int, ...]) -> Value | tuple[Value, ...]:
+def window(k: int | tuple[int, ...]) -> Any:
     """An axis over range(k), or one for each of several extents."""
     if isinstance(k, tuple | list):
         return tuple(window(n) for n in k)

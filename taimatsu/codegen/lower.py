@@ -17,6 +17,7 @@ Primitive, rendered by every back end:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from . import complexes, elementary, special, trigonometric
 from .ir import F32, Expr, rebuild, topological
@@ -47,7 +48,7 @@ def lower(root: Expr) -> Expr:
 def _lowered(e: Expr) -> Expr:
     kind = e.src[0].dtype.kind if e.src else None
     if kind == "f":
-        formula = _REAL.get(e.op)
+        formula: Any = _REAL.get(e.op)
     elif kind == "c":
         formula = _COMPLEX.get(e.op)
     else:

@@ -115,7 +115,7 @@ class Accumulator(Operand):
     def flat(self, *leading: Value | int) -> Accumulator:
         return Accumulator(self.buffer, tuple(map(_index, leading)))
 
-    def __getitem__(self, at) -> _Slot:
+    def __getitem__(self, at) -> _Slot:  # type: ignore[override]
         at = at if isinstance(at, tuple) else (at,)
         if self.leading:
             return self._flat_slot(_index(at[0]))
@@ -163,7 +163,7 @@ class _Slot(NamedTuple):
     indices: tuple[Expr, ...]
     guard: Expr
 
-    def __iadd__(self, value: Value | Number) -> _Slot:
+    def __iadd__(self, value: Value | Number) -> _Slot:  # type: ignore[override, misc]
         t = self.buffer.dtype
         guard = None if self.guard.op == "const" else self.guard
         context().stores.append(

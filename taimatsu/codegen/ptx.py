@@ -58,7 +58,7 @@ class Share(NamedTuple):
     """An iteration space dealt out: this thread takes `first`, then every `count`-th."""
 
     first: Value
-    count: Value
+    count: Value  # type: ignore[assignment]
 
 
 class GpuBuilder(Builder):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from typing import Any
 
 from .ir import BOOL, F64, DType, Expr, const
 
@@ -24,7 +25,7 @@ def node(op: str, *src: Expr, arg: object = None, dtype: DType | None = None) ->
     return Expr(op, src, arg, dtype) if found is None else found
 
 
-def is_const(e: Expr, value: object = None) -> bool:
+def is_const(e: Expr, value: Any = None) -> bool:
     """Whether `e` is a constant, and this one if given (0.0 is not -0.0; nan is no value)."""
     if e.op != "const":
         return False

@@ -218,7 +218,7 @@ def _number(inputs: Inputs, name: str, p: SchemaParam, compute: DType) -> Value:
         return Value(cast_expr(inputs.scalar(name, scalar_type(compute)), compute))
     if p.type == "float":
         x = inputs.scalar(name, F64)
-        return Value(x if compute.integral else cast_expr(x, compute))
+        return Value(x if compute.integral else cast_expr(x, compute.real))
     x = inputs.scalar(name, I64)
     return Value(node("ne", x, const(0, I64), dtype=DTYPES["bool"]) if p.type == "bool" else x)
 

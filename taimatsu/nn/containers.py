@@ -6,7 +6,7 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taimatsu import Tensor
 
@@ -26,6 +26,11 @@ def _position(index: Any, n: int, what: str) -> int:
 
 class _ModuleSequence(Module):
     """What `Sequential` and `ModuleList` share: children named "0", "1", ..."""
+
+    if TYPE_CHECKING:  # what they define
+
+        def __getitem__(self, index: Any) -> Any: ...
+        def __delitem__(self, index: Any) -> None: ...
 
     def _renumber(self, modules: Iterable[Module]) -> None:
         self._modules = {str(i): module for i, module in enumerate(modules)}
@@ -98,7 +103,7 @@ class Sequential(_ModuleSequence):
     def __init__(self, *args: Any):
         super().__init__()
         if len(args) == 1 and isinstance(args[0], OrderedDict):
-            named = args[0].items()
+            named: Iterable[tuple[str, Any]] = args[0].items()
         else:
             named = ((str(i), module) for i, module in enumerate(args))
         for name, module in named:
@@ -181,6 +186,14 @@ class ModuleList(_ModuleSequence):
 
 class _Mapped:
     """The dict methods of `ModuleDict` and `ParameterDict` that follow from item access."""
+
+    if TYPE_CHECKING:  # what they define
+
+        def __getitem__(self, key: str) -> Any: ...
+        def __setitem__(self, key: str, value: Any) -> None: ...
+        def __delitem__(self, key: str) -> None: ...
+        def keys(self) -> Iterable[str]: ...
+        def items(self) -> Iterable[tuple[str, Any]]: ...
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())

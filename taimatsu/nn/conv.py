@@ -84,7 +84,7 @@ class _ConvNd(Module):
             sides = [(r // 2, r - r // 2) for r in reversed(reach)]
             self._reversed_padding_repeated_twice = [p for side in sides for p in side]
         else:
-            sizes = (0,) * n if self.padding == "valid" else self.padding
+            sizes: Any = (0,) * n if self.padding == "valid" else self.padding
             self._reversed_padding_repeated_twice = list(repeated_reversed(sizes))
         first, second = out_channels, in_channels
         if self.transposed:

@@ -79,7 +79,7 @@ class Registry(dict):
             self[name] = default
         return self[name]
 
-    def __ior__(self, other):
+    def __ior__(self, other):  # type: ignore[misc]
         self.update(other)
         return self
 
@@ -405,6 +405,7 @@ class Module(StateDict):
 
     def _check_assigned(self, kind: str, name: str, value: Any) -> None:
         """A registered name keeps its kind: only None or a value of that kind may replace it."""
+        wanted: Any
         wanted, noun = {
             "_parameters": (Parameter, "parameter '{}' (torch.nn.Parameter or None expected)"),
             "_modules": (Module, "child module '{}' (torch.nn.Module or None expected)"),

@@ -153,7 +153,7 @@ class StateDict:
                     self._registry(kind)[name] = given.requires_grad_(tensor.requires_grad)
                 else:
                     if is_lazy(tensor):
-                        tensor.materialize(given.shape)
+                        tensor.materialize(given.shape)  # type: ignore[attr-defined]
                     tensor.copy_(given)
         except Exception as error:
             return (
@@ -180,7 +180,7 @@ class StateDict:
         metadata = getattr(state_dict, "_metadata", None)
         state_dict = OrderedDict(state_dict)
         if metadata is not None:
-            state_dict._metadata = metadata
+            state_dict._metadata = metadata  # type: ignore[attr-defined]
 
         def load(module: StateDict, part: dict, prefix: str) -> None:
             local = {} if metadata is None else metadata.get(prefix[:-1], {})

@@ -54,13 +54,13 @@ def true_divide(x, y):
     return x / y
 
 
-@pointwise("floor_divide(Tensor self, Tensor|Number other) -> Tensor", dtypes=REAL)
+@pointwise("floor_divide(Tensor self, Tensor|Number other) -> Tensor", dtypes=REAL & NUMERIC)
 def floor_divide(x, y):
     """The quotient rounded towards minus infinity, as Python's `//`."""
     return lang.floor_divide(x, y)
 
 
-@pointwise("_trunc_divide(Tensor self, Tensor|Number other) -> Tensor", dtypes=REAL)
+@pointwise("_trunc_divide(Tensor self, Tensor|Number other) -> Tensor", dtypes=REAL & NUMERIC)
 def trunc_divide(x, y):
     return lang.trunc_divide(x, y)
 
@@ -180,18 +180,24 @@ def nextafter(x, y):
 @pointwise("logaddexp(Tensor self, Tensor other) -> Tensor", dtypes=INEXACT, inplace=False)
 def logaddexp(x, y):
     """log(exp(self) + exp(other)), without overflow."""
+    if x.dtype.kind == "c":  # the larger real part is the one to factor out
+        first = lang.real(x) >= lang.real(y)
+        high, low = where(first, x, y), where(first, y, x)
+        return high + log(1 + exp(low - high))
     m = lang.maximum(x, y)
     return where(isfinite(m), m + log1p(exp(-lang.abs(x - y))), m)
 
 
 @logaddexp.gradient
 def _(g, self, other, result):
-    return g * exp(self - result), g * exp(other - result)
+    return g * lang.conj(exp(self - result)), g * lang.conj(exp(other - result))
 
 
-@pointwise("lerp(Tensor self, Tensor end, Tensor|Number weight) -> Tensor", dtypes=INEXACT)
+@pointwise("lerp(Tensor self, Tensor end, Tensor|Number weight) -> Tensor", dtypes=INEXACT,
+           follows=("weight",))
 def lerp(x, end, w):
     """Linear interpolation: `self + weight * (end - self)`, exact at both ends."""
+    w = cast(w, x.dtype)
     small = lang.abs(w) < 0.5
     return where(small, x + w * (end - x), end - (end - x) * (1 - w))
 

@@ -3,7 +3,7 @@
 from taimatsu.codegen import lang
 from taimatsu.codegen.promote import REAL
 
-from .table import pointwise
+from .table import composite, pointwise
 
 
 def _compare(name: str, formula, doc: str, *aliases: str, dtypes=None):
@@ -93,7 +93,7 @@ def where(condition, x, y):
 
 
 @pointwise("masked_fill(Tensor self, Tensor mask, Tensor|Number value) -> Tensor",
-           keep=("mask", "value"), inplace=True)
+           keep=("mask",), follows=("value",), inplace=True)
 def masked_fill(x, mask, value):
     """`value` where `mask` holds; the dtype stays that of `self`."""
     return lang.where(mask, lang.cast(value, x.dtype), x)
@@ -101,13 +101,12 @@ def masked_fill(x, mask, value):
 
 @masked_fill.gradient
 def _(g, mask):
-    return lang.where(mask, 0, g)
+    return lang.where(mask, 0, g), lang.where(mask, g, 0)
 
 
-@pointwise("isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08,"
-           " bool equal_nan=False) -> Tensor", inplace=False)
-def isclose(x, y, rtol, atol, equal_nan):
-    """Where |self - other| <= atol + rtol * |other|."""
+@pointwise("_isclose(Tensor self, Tensor other, float rtol, float atol, bool equal_nan) -> Tensor",
+           method=False)
+def _isclose(x, y, rtol, atol, equal_nan):
     close = x == y
     if equal_nan and not x.dtype.integral:
         close = close | (lang.isnan(x) & lang.isnan(y))
@@ -116,3 +115,15 @@ def isclose(x, y, rtol, atol, equal_nan):
     allowed = atol + lang.abs(rtol * y)
     difference = lang.abs(x - y)
     return close | (lang.isfinite(difference) & (difference <= allowed))
+
+
+@composite("isclose(Tensor self, Tensor other, float rtol=1e-05, float atol=1e-08,"
+           " bool equal_nan=False) -> Tensor", out=False)
+def isclose(self, other, rtol, atol, equal_nan):
+    """Where |self - other| <= atol + rtol * |other|."""
+    if self.dtype != other.dtype:
+        raise RuntimeError(f"isclose: {self.dtype} did not match {other.dtype}")
+    if rtol < 0 or atol < 0:
+        raise RuntimeError("isclose: rtol and atol must be greater than or equal to zero, but got "
+                           f"{rtol} and {atol}")
+    return _isclose(self, other, rtol, atol, equal_nan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .creation import TENSOR_OPTIONS, empty, empty_like
 from .table import composite, native
 
@@ -90,7 +92,7 @@ _LIKE = f"*, {TENSOR_OPTIONS}, MemoryFormat? memory_format=None"
 _FACTORY = {"method": False, "out": True}
 
 
-def _made(size, dtype, device) -> object:
+def _made(size, dtype, device) -> Any:
     return empty(size, dtype=dtype, device=device)
 
 

@@ -92,7 +92,7 @@ def _default(text: str | None, length: int | None) -> Any:
     if text[0] == "[":
         return tuple(_default(t, None) for t in split(text[1:-1]))
     try:
-        value = int(text)
+        value: float = int(text)
     except ValueError:
         try:
             value = float(text)

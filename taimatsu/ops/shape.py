@@ -297,5 +297,5 @@ def _copy_of(op) -> None:
 
 for _op in (alias, as_strided, diagonal, expand, narrow, permute, select, slice_, split, split_sizes,
             squeeze, squeeze_dim, squeeze_dims, t, transpose, unbind, unfold, unsqueeze, view_,
-            view_as_real, view_as_complex):
+            view_dtype, view_as_real, view_as_complex):
     _copy_of(_op)

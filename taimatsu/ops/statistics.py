@@ -400,8 +400,7 @@ def _slopes(x, dim: int, step, edge_order: int):
                                f"got {list(step.shape)}")
         h = step[1:] - step[:-1]
     else:
-        h = x.new_full([n - 1], step, dtype=None if x.is_complex() or x.dtype.is_floating_point
-                       else _core.get_default_dtype())
+        h = x.new_full([n - 1], step)
     a, b = shaped(h[:-1]), shaped(h[1:])
     middle = (-b / (a * (a + b))) * at(0, n - 2) + ((b - a) / (a * b)) * at(1, n - 2) \
         + (a / (b * (a + b))) * at(2, n - 2)
@@ -446,6 +445,8 @@ def gradient(self, spacing, dim, edge_order):
                            f"of length equal to that of dims; got {len(steps)} and {len(dims)}")
     if self.dtype == _core.uint8:
         raise RuntimeError("torch.gradient does not support uint8 input.")
+    if not (self.dtype.is_floating_point or self.is_complex()):
+        self = self.to(_core.get_default_dtype())
     return tuple(_slopes(self, d, h, edge_order) for d, h in zip(dims, steps, strict=True))
 
 

@@ -61,6 +61,7 @@ class Op:
         promote: str = "common",
         dtypes: frozenset | None = None,
         keep: tuple[str, ...] = (),
+        follows: tuple[str, ...] = (),
         static: tuple[str, ...] = (),
         dynamic: tuple[str, ...] = (),
         rows: Any = None,
@@ -71,20 +72,22 @@ class Op:
         over: str | None = None,
         ranks: Mapping[str, int] | None = None,
     ):
-        self.schema, self.kind, self.formula = schema, kind, formula
+        self.schema, self.kind = schema, kind
+        self.formula: Any = formula  # a function, but for views and routines of the core
         self.name = schema[: schema.index("(")].strip()
         takes_self = schema.partition("(")[2].partition(",")[0].partition(" ")[2][:4] == "self"
         self.module, self.names = module, tuple(names)
         self.method = (module in ("", "Tensor") and takes_self) if method is None else method
         self.inplace = (kind == "pointwise" and self.method) if inplace is None else inplace
         self.out = kind in FORMULA_KINDS and module == "" if out is None else out
-        self.promote, self.dtypes, self.keep = promote, dtypes, tuple(keep)
+        self.promote, self.dtypes, self.follows = promote, dtypes, tuple(follows)
+        self.keep = (*keep, *follows)
         self.static, self.dynamic, self.rows = tuple(static), tuple(dynamic), rows
         self.nonempty = nonempty
         self._doc = doc
         self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
         self.over, self.ranks = over, dict(ranks or {})
-        self.backward: Callable | dict[str, Callable] | None = None
+        self.backward: Any = None  # a function, or one for each input by name
         self.call: Callable | None = None  # the core's callable, once it is defined there
         self.handle: int | None = None  # the core's own record of the op
         self._plans: dict[tuple, Plan] = {}
@@ -131,7 +134,8 @@ class Op:
 
     def takes_gradient(self, p: SchemaParam) -> bool:
         """Whether the derivative by this parameter is one of the op's gradients."""
-        return p.tensor and p.type != "Index" and p.name not in self.keep
+        kept = p.name in self.keep and p.name not in self.follows
+        return p.tensor and p.type != "Index" and not kept
 
     def sizes(self, *shapes: tuple[int, ...] | None, **attributes: Any) -> list:
         """The sizes of each output of an indexed op, from those of the tensors."""
@@ -262,7 +266,8 @@ def pointwise(schema: str | Callable, **options: Any):
               what is a method only
     method, inplace, out   whether these forms exist; names   aliases
     promote   "common" [operands meet in one dtype], "float" [as common, integers become floating],
-              "none"; keep   operands outside of promotion: conditions, indices, targets
+              "none"; keep   operands outside of promotion: conditions, indices, targets;
+              follows   operands that have no say in it, and that the formula converts
     dtypes    the compute types it is defined for, a set of `codegen.promote` [all]
     static, dynamic   attributes that deviate from the rule: str, bool and lists are static
 

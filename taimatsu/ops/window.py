@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import inf, where, window
 from taimatsu.codegen.promote import FLOATING
@@ -57,7 +59,7 @@ def avg_pool(x, n, c, i, j, *, kernel, stride, padding, include_pad, divisor):
     if divisor:
         return total / divisor
     margins = padding if include_pad else (0, 0)
-    count = 1
+    count: Any = 1
     for start, k, size, margin in zip((top, left), kernel, (x.sizes[2], x.sizes[3]), margins,
                                       strict=True):
         first = lang.maximum(start, -margin)
@@ -163,7 +165,9 @@ for _dims in (1, 2):
 def adaptive_avg(x, n, c, i, j, *, size, kernel):
     """Windows that cover the plane evenly; `kernel` bounds their extents."""
     u, v = window(kernel)
-    inside, at, count = True, [], 1
+    inside: Any = True
+    count: Any = 1
+    at = []
     for o, w, out, extent in zip((i, j), (u, v), size, (x.sizes[2], x.sizes[3]), strict=True):
         first = lang.trunc_divide(o * extent, out)
         end = lang.trunc_divide((o + 1) * extent + (out - 1), out)

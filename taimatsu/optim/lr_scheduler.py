@@ -74,7 +74,7 @@ class LRScheduler:
 
     _get_lr_called_within_step = False
     _is_initial = False
-    _not_saved = ("optimizer",)
+    _not_saved: tuple[str, ...] = ("optimizer",)
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         if not isinstance(optimizer, Optimizer):
@@ -470,7 +470,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             _set(group, "lr", lr)
         self._last_lr = self._lrs()
 
-    def _seek(self, epoch: float) -> None:
+    def _seek(self, epoch: Any) -> None:
         """Set the length of the wave that ``epoch`` is in, and the position there."""
         if epoch < self.T_0:
             self.T_i, self.T_cur = self.T_0, epoch
@@ -486,6 +486,7 @@ class _Combined(LRScheduler):
     """Several schedules of one optimizer, saved and loaded together."""
 
     _not_saved = ("optimizer", "_schedulers")
+    _schedulers: Sequence[LRScheduler]
 
     def _check(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None) -> Optimizer:
         name = type(self).__name__

@@ -8,7 +8,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taimatsu import Tensor
 from taimatsu.utils.hooks import RemovableHandle
@@ -94,10 +94,14 @@ class Optimizer:
         "_optimizer_load_state_dict_post_hooks",
     )
 
+    if TYPE_CHECKING:  # the dicts of hooks, and what schedulers put here
+
+        def __getattr__(self, name: str) -> Any: ...
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
-            cls.step = _with_hooks(cls.step)
+            cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
 
     def __init__(self, params: Any, defaults: dict[str, Any]):
         self.defaults = defaults
@@ -305,7 +309,8 @@ def _for_param(param: Tensor | None, value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         return {k: _for_param(param, v, k) for k, v in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return type(value)(_for_param(param, v) for v in value)
+        make: Any = type(value)
+        return make(_for_param(param, v) for v in value)
     return value
 
 

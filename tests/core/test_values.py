@@ -120,9 +120,9 @@ def test_size_is_a_tuple_that_stays_one_of_its_kind():
     s = torch.Size([2, 3, 4])
     assert repr(s) == "torch.Size([2, 3, 4])" and s == (2, 3, 4) and hash(s) == hash((2, 3, 4))
     assert s.numel() == 24 and torch.Size().numel() == 1
-    for kept in (s + (5,), (5,) + s, s * 2, 2 * s, s[1:], s[::-1], copy.copy(s)):  # noqa: RUF005
+    for kept in (s + (5,), (5,) + s, s * 2, 2 * s, s[1:], s[::-1], copy.copy(s)):
         assert type(kept) is torch.Size
-    assert (5,) + s == (5, 2, 3, 4) and s[::-1] == (4, 3, 2) and s[-1] == 4  # noqa: RUF005
+    assert (5,) + s == (5, 2, 3, 4) and s[::-1] == (4, 3, 2) and s[-1] == 4
     assert pickle.loads(pickle.dumps(s)) == s and type(pickle.loads(pickle.dumps(s))) is torch.Size
     assert torch.Size([torch.tensor(3), np.int64(4)]) == (3, 4)
     n, *rest = s
@@ -134,7 +134,7 @@ def test_size_refuses():
         with pytest.raises(TypeError):
             torch.Size(bad)
     with pytest.raises(TypeError):
-        torch.Size([1]) + [2]  # noqa: RUF005
+        torch.Size([1]) + [2]
     with pytest.raises(IndexError):
         torch.Size([1])[1]
 
@@ -230,7 +230,7 @@ def test_modes_nest_and_restore():
         assert not torch.is_grad_enabled()
     assert torch.is_grad_enabled()
     with pytest.raises(ZeroDivisionError), torch.no_grad():
-        1 / 0  # noqa: B018
+        1 / 0
     assert torch.is_grad_enabled()
 
 

@@ -29,6 +29,12 @@ DOMAINS = {
 INTEGER_ONLY = dict.fromkeys(("bincount", "repeat_interleave.counts"), True)
 COMPLEX_ONLY = dict.fromkeys(("imag", "view_as_real", "view_as_real_copy"), True)
 
+# Ops that a tensor whose elements repeat one another tells nothing: they write, or need full rank.
+NEEDS_ALL_ELEMENTS = dict.fromkeys((
+    "nn.functional.batch_norm", "pinverse", "linalg.pinv", "linalg.matrix_rank", "linalg.lstsq",
+    "linalg.eig", "linalg.eigvals",
+), True)  # fmt: skip
+
 
 def _square(t):
     return [t(3, 3), t(2, 3, 3)]
@@ -130,7 +136,7 @@ HINTS = {
     "gcd": lambda t: [(t(3, 4), t(4))],
     "pow": lambda t: [(t(3, 4), t(4, low=0)), (t(3, 4), 2), (t(3, 4), 0.5 if t.inexact else 3), (2, t(3, 4, low=0))],
     "round": lambda t: [t(3, 4)] + ([(t(3, 4), {"decimals": 1}), (t(3, 4), {"decimals": -1})] if t.inexact else []),
-    "clamp": lambda t: [(t(3, 4), -1, 1), (t(3, 4), {"min": 0}), (t(3, 4), {"max": 1})],
+    "clamp": lambda t: [(t(3, 4), 1, 2), (t(3, 4), {"min": 0}), (t(3, 4), {"max": 1})],
     "clamp.Tensor": lambda t: [(t(3, 4), t(4, high=0), t(4, low=0)), (t(3, 4), None, t(4))],
     "clamp_min": lambda t: [(t(3, 4), 0), (t(3, 4), t(4))],
     "clamp_max": lambda t: [(t(3, 4), 0), (t(3, 4), t(4))],
@@ -161,8 +167,8 @@ HINTS = {
     "empty_strided": lambda t: [([2, 3], [1, 2], {"dtype": t.dtype})],
     "arange": lambda t: [(5, {"dtype": t.dtype})] if t.dtype != torch.bool else [(2,)],
     "arange.start": lambda t: [(1, 6, 2, {"dtype": t.dtype})] if t.dtype != torch.bool else [(1, 2)],
-    "linspace": lambda t: [(0, 4, 5, {"dtype": t.dtype})],
-    "logspace": lambda t: [(0, 3, 4, {"dtype": t.dtype, "base": 2.0})],
+    "linspace": lambda t: [(0, 4, 5, {"dtype": t.dtype})] if t.dtype != torch.bool else [(0, 4, 5)],
+    "logspace": lambda t: [(0, 3, 4, {"dtype": None if t.dtype == torch.bool else t.dtype, "base": 2.0})],
     "eye": lambda t: [(3, {"dtype": t.dtype}), (2, 3, {"dtype": t.dtype})],
     "zeros": lambda t: [([2, 3], {"dtype": t.dtype})],
     "ones": lambda t: [([2, 3], {"dtype": t.dtype})],
@@ -183,15 +189,16 @@ HINTS = {
     **dict.fromkeys(("permute", "permute_copy"), lambda t: [(t(2, 3, 4), [2, 0, 1])]),
     **dict.fromkeys(("transpose", "transpose_copy"), lambda t: [(t(2, 3, 4), 0, -1)]),
     **dict.fromkeys(("expand", "expand_copy"), lambda t: [(t(3, 1), [2, -1, 4])]),
-    **dict.fromkeys(("as_strided", "as_strided_copy"), lambda t: [(t(3, 4).contiguous(), [2, 3], [1, 2], 1)]),
+    **dict.fromkeys(("as_strided", "as_strided_copy"), lambda t: [(t(3, 4).clone(memory_format=torch.contiguous_format), [2, 3], [1, 2], 1)]),
     **dict.fromkeys(("unfold", "unfold_copy"), lambda t: [(t(7, 2), 0, 3, 2)]),
     **dict.fromkeys(("split.sizes", "split_copy.sizes"), lambda t: [(t(3, 4), [1, 3], 1)]),
     **dict.fromkeys(("view_as_real", "view_as_real_copy"), lambda t: [t(3, 4)]),
-    **dict.fromkeys(("view_as_complex", "view_as_complex_copy"), lambda t: [t(3, 2).contiguous()]),
+    **dict.fromkeys(("view_as_complex", "view_as_complex_copy"), lambda t: [t(3, 2).clone(memory_format=torch.contiguous_format)]),
     **dict.fromkeys(("squeeze", "squeeze_copy"), lambda t: [t(3, 1, 4)]),
     **dict.fromkeys(("squeeze.dim", "squeeze_copy.dim"), lambda t: [(t(3, 1, 4), 1), (t(3, 4), 0)]),
     **dict.fromkeys(("squeeze.dims", "squeeze_copy.dims"), lambda t: [(t(3, 1, 4), [0, 1])]),
     **dict.fromkeys(("narrow", "narrow_copy"), lambda t: [(t(3, 4), 1, 1, 2), (t(3, 4), 0, -2, 1)]),
+    "view.dtype": lambda t: [(t(3, 4), t.dtype)],
     "view_as": lambda t: [(t(3, 4).contiguous(), t(2, 6))],
     "reshape_as": lambda t: [(t(3, 4), t(2, 6))],
     "expand_as": lambda t: [(t(3, 1), t(2, 3, 4))],
@@ -274,6 +281,8 @@ HINTS = {
                      "linalg.lu"), _definite),
     **dict.fromkeys(("linalg.eig", "linalg.eigvals"), _square),
     **dict.fromkeys(("linalg.matrix_power", "matrix_power"), lambda t: [(t.spd(3, 3), 3), (t.spd(3, 3), -2), (t(2, 3, 3), 0)]),
+    **dict.fromkeys(("linalg.svd", "svd", "linalg.svdvals", "linalg.pinv", "pinverse",
+                     "linalg.matrix_rank"), lambda t: [t(3, 4), t(2, 4, 3)]),
     "cholesky_solve": lambda t: [(t(3, 2), _triangular(t))],
     "cholesky_inverse": lambda t: [_triangular(t)],
     "linalg.lu_solve": lambda t: [(*_lu(t), t(3, 2))],

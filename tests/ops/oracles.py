@@ -77,6 +77,10 @@ def _unary(f):
     return lambda x: f(_float(x))
 
 
+def _signed(x):
+    return x.astype(np.int64) if x.dtype.kind == "u" else x
+
+
 def _where_scan(f):
     def scan(x, dim):
         values = f.accumulate(x, axis=dim)
@@ -99,8 +103,12 @@ def _along(f):
 # ---- formulas ---------------------------------------------------------------------------------------
 
 
+def _sign(x):
+    return x if x.dtype == bool else np.sign(x)
+
+
 def _softmax(x, dim, dtype=None):
-    e = np.exp(x - x.max(axis=dim, keepdims=True))
+    e = np.exp(x - x.max(axis=dim, keepdims=True, initial=-np.inf))
     return e / e.sum(axis=dim, keepdims=True)
 
 
@@ -464,13 +472,15 @@ def _unique(x, sorted=True, return_inverse=False, return_counts=False, dim=None)
 
 def _runs(x, return_inverse=False, return_counts=False, dim=None):
     """The first of each run; with what was asked for."""
+    shape = x.shape
     x = x.reshape(-1) if dim is None else x
     n = x.shape[dim or 0]
     flat = np.moveaxis(x, dim or 0, 0).reshape(n, -1)
     first = np.concatenate([[True], (flat[1:] != flat[:-1]).any(1)])
     out = [np.compress(first, x, dim or 0)]
     if return_inverse:
-        out.append(np.cumsum(first) - 1)
+        at = np.cumsum(first) - 1
+        out.append(at if dim is not None else at.reshape(shape))
     if return_counts:
         out.append(np.diff([*np.flatnonzero(first), n]))
     return tuple(out) if len(out) > 1 else out[0]
@@ -560,7 +570,7 @@ _BINARY = {
     "remainder": np.remainder, "fmod": np.fmod, "pow": lambda x, y: np.power(x, y),
     "maximum": np.maximum, "minimum": np.minimum, "fmax": np.fmax, "fmin": np.fmin,
     "atan2": lambda x, y: np.arctan2(_float(x), _float(y)), "hypot": np.hypot,
-    "copysign": lambda x, y: np.copysign(_float(x), y), "logaddexp": np.logaddexp,
+    "copysign": lambda x, y: np.copysign(_float(x), y), "logaddexp": lambda x, y: np.log(np.exp(x) + np.exp(y)),
     "xlogy": lambda x, y: sp.xlogy(_float(x), y), "gcd": np.gcd, "lcm": np.lcm,
     "heaviside": np.heaviside, "ldexp": lambda x, e: x * 2.0**e,
     "float_power": lambda x, y: np.float_power(x, y),
@@ -574,11 +584,11 @@ _BINARY = {
 }  # fmt: skip
 
 _UNARY = {
-    "neg": np.negative, "positive": lambda x: x, "abs": np.abs, "sign": np.sign, "sgn": np.sign,
+    "neg": np.negative, "positive": lambda x: x, "abs": np.abs, "sign": _sign, "sgn": _sign,
     "signbit": np.signbit, "square": np.square, "reciprocal": lambda x: 1 / _float(x),
     "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "frac": lambda x: x - np.trunc(x),
     "round": lambda x, decimals=0: np.round(x, decimals), "bitwise_not": np.invert,
-    "rsqrt": _unary(lambda x: 1 / np.sqrt(x)), "sigmoid": _unary(sp.expit),
+    "rsqrt": _unary(lambda x: 1 / np.sqrt(x)), "sigmoid": _unary(lambda x: 1 / (1 + np.exp(-x))),
     "logit": lambda x, eps=None: sp.logit(_float(x) if eps is None else np.clip(x, eps, 1 - eps)),
     "sinc": _unary(np.sinc), "erf": _unary(sp.erf), "erfc": _unary(sp.erfc),
     "erfinv": _unary(sp.erfinv), "lgamma": _unary(sp.gammaln), "digamma": _unary(sp.psi),
@@ -605,7 +615,7 @@ _ACTIVATIONS = {
     "celu": lambda x, alpha=1: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
     "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
     "nn.functional.leaky_relu": lambda x, slope=0.01, **k: np.where(x > 0, x, k.get("negative_slope", slope) * x),
-    "nn.functional.hardtanh": lambda x, min_val=-1, max_val=1: np.minimum(np.maximum(x, min_val), max_val),
+    "nn.functional.hardtanh": lambda x, min_val=-1, max_val=1: np.minimum(np.maximum(_signed(x), min_val), max_val),
     "nn.functional.relu6": lambda x: np.clip(x, 0, 6),
     "nn.functional.hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "nn.functional.hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
@@ -647,12 +657,13 @@ _CREATION = {
     "new_full": lambda x, size, value: np.full(size, value, x.dtype),
     "arange": lambda end, dtype=None: np.arange(end),
     "arange.start": lambda start, end, step=1, dtype=None: np.arange(start, end, step),
-    "linspace": lambda start, end, steps, dtype: np.linspace(start, end, steps),
+    "linspace": lambda start, end, steps, dtype=None: np.linspace(start, end, steps),
     "logspace": lambda start, end, steps, dtype, base: np.logspace(start, end, steps, base=base),
     "eye": lambda n, m=None, dtype=None: np.eye(n, m), "clone": lambda x: x,
     "fill_": lambda x, value: np.full_like(x, value), "zero_": np.zeros_like,
     "copy_": lambda x, src: np.broadcast_to(src, x.shape).astype(x.dtype),
-    "to": lambda x, *how, **more: x, "to.other": lambda x, other: x, "cpu": lambda x: x,
+    "to": lambda x, *how, dtype=None, **more: x.real.astype(float) if dtype else x,
+    "to.dtype": lambda x, dtype, copy=False: x.real.astype(float), "to.other": lambda x, other: x.real.astype(float), "cpu": lambda x: x,
     "type_as": lambda x, other: x, "contiguous": lambda x: x,
     **dict.fromkeys(("half", "bfloat16", "float", "double"), lambda x: x.real.astype(float)),
     **dict.fromkeys(("cfloat", "cdouble"), lambda x: x.astype(complex)), "bool": lambda x: x != 0,
@@ -662,7 +673,7 @@ _CREATION = {
 }  # fmt: skip
 
 _VIEWS = {
-    "alias": lambda x: x, "view": np.reshape, "reshape": np.reshape, "ravel": np.ravel,
+    "alias": lambda x: x, "view": np.reshape, "view.dtype": lambda x, dtype: x, "reshape": np.reshape, "ravel": np.ravel,
     "flatten": np.ravel, "permute": np.transpose, "transpose": np.swapaxes,
     "t": np.transpose, "select": lambda x, dim, index: np.take(x, index, dim),
     "slice": lambda x: x, "narrow": lambda x, dim, start, n: np.take(x, range(start, start + n), dim),
@@ -828,11 +839,10 @@ def _check_eigh(result, A, UPLO="L"):
     _same(vectors * values[..., None, :] @ _adjoint(vectors), A)
 
 
-def _check_svd(result, A, *_, some=True, **__):
-    U, S, V = result
+def _check_svd(result, A):
+    U, S, Vh = result
     k = S.shape[-1]
-    right = V if V.shape[-2] == k and V.shape[-1] == A.shape[-1] else _adjoint(V)
-    _same((U[..., :k] * S[..., None, :]) @ right[..., :k, :], A)
+    _same((U[..., :k] * S[..., None, :]) @ Vh[..., :k, :], A)
 
 
 def _check_qr(result, A, *_, **__):
@@ -863,7 +873,7 @@ def _check_mode(result, x, dim=-1, keepdim=False):
 
 CHECKS = {
     "linalg.eig": _check_eig, "linalg.eigh": _check_eigh, "linalg.svd": _check_svd,
-    "svd": _check_svd, "linalg.qr": _check_qr, "qr": _check_qr, "linalg.lstsq": _check_lstsq,
+    "svd": lambda r, A: _check_svd((r[0], r[1], _adjoint(r[2])), A), "linalg.qr": _check_qr, "qr": _check_qr, "linalg.lstsq": _check_lstsq,
     "linalg.lu_factor": _check_lu_factor, "linalg.lu_factor_ex": _check_lu_factor,
     "linalg.lu": lambda r, A, **_: _same(r[0] @ r[1] @ r[2], A),
     "linalg.eigvals": lambda r, A: _same(np.sort_complex(r), np.sort_complex(np.linalg.eigvals(A))),
