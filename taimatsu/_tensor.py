@@ -201,4 +201,4 @@ def __torch_function__(
     return result if cls is Tensor else _as_class(result, cls)
 
 
-Tensor.__torch_function__ = classmethod(__torch_function__)
+Tensor.__torch_function__ = classmethod(__torch_function__)  # type: ignore[method-assign, assignment]

@@ -214,9 +214,6 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
     infer(c, nullptr);
     emit(c);
     if (mask) record(op, mask, args, outs);
-    if (modes.inference) {
-      for (int i = 0; i < outs.size(); ++i) outs[i]->inference = true;
-    }
     return;
   }
   // In place: the first param is the target. Otherwise out=, which has no history.
@@ -288,7 +285,13 @@ TensorRef call1(Op& op, std::initializer_list<Value> args) {
 void emit(Call& c) {
   if (!c.scanned || !c.on_cpu) {  // most formulas' operands were found to be on the CPU already
     const bool anywhere = c.op.kind == Kind::Native && c.op.native->any_devices;
-    if (!anywhere && common_device(c.op, c.args).type == DeviceType::Meta) return;
+    if (!anywhere && common_device(c.op, c.args).type == DeviceType::Meta) {
+      if (c.op.kind == Kind::Native && !c.op.native->infer) {
+        fail(Error::NotImplemented, "the sizes of the result depend on elements, which a tensor on "
+             "device meta hasn't; move it to another device");
+      }
+      return;
+    }
     for (int i = 0; i < c.outs.size(); ++i) {
       if (c.outs[i]->device().type == DeviceType::Meta) return;
     }

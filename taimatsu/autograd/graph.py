@@ -130,7 +130,7 @@ class _Handles:
 
 def register_multi_grad_hook(
     tensors: Sequence[Tensor],
-    fn: Callable[[Sequence[Tensor | None]], None] | Callable[[Tensor], None],
+    fn: Callable[[Any], None],
     *,
     mode: Literal["all", "any"] = "all",
 ) -> _Handles:

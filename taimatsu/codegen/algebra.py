@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import monoids
 from .ir import I64, Axis, DType, Expr, const, reduce
@@ -258,9 +259,9 @@ class Algebra:
         (only, power), *others = inside.items()
         if power == 1 and not others and only.op in ("add", "sub"):
             parts = [self.sum_over(q, axes) for q in terms(only)]
-            total = self.add(q for q in parts if q is not None)
-            if total is None or only in self.made:
-                return None if total is None else outside * total
+            whole: Any = self.add(q for q in parts if q is not None)
+            if whole is None or only in self.made:
+                return None if whole is None else outside * whole
         body = self.express(Product(p.dtype, 1.0, inside))
         return outside * Product(p.dtype, 1.0, {reduce(monoids.SUM, axes, body): 1})
 

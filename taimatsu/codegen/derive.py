@@ -381,10 +381,10 @@ def trials(op: Op, *args: Any) -> list[Trial]:
     What a gradient mentions can differ (conj, abs): a derived op takes what either needs.
     """
     first, *rest = trial_dtypes(op)
-    found = [trial(op, *args, compute=first)]
+    found = [trial(op, *args, first)]  # type: ignore[call-arg]
     for compute in rest:
         try:
-            found.append(trial(op, *args, compute=compute))
+            found.append(trial(op, *args, compute))  # type: ignore[call-arg]
         except (TypeError, KeyError, NotImplementedError):  # not a formula for complex numbers
             continue
     return found

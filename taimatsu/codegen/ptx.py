@@ -426,7 +426,7 @@ class TeamPass(RowPass):
         for e in self.p.reduces:
             acc = self.scope.memo[e]
             acc = acc if isinstance(acc, list) else [acc]
-            total = self.kernel.across_team(self.scope.code, e, acc)
+            total = self.kernel.across_team(self.scope.code, e, acc)  # type: ignore[attr-defined]
             self.scope.memo[e] = total if len(total) > 1 else total[0]
 
 
@@ -489,7 +489,8 @@ def render(
     text = kernel.render()
     block = {1: (BLOCK, 1), WARP: (WARP, BLOCK // WARP)}.get(team, (team, 1))
     per_block = {1: BLOCK * schedule.lanes[0], WARP: BLOCK // WARP}.get(team, 1)
-    return Launch(name, text, engine.emit(text, target, assembly=True), block, per_block,
+    assembly = str(engine.emit(text, target, assembly=True))
+    return Launch(name, text, assembly, block, per_block,
                   kernel.arguments())  # fmt: skip
 
 

@@ -209,10 +209,10 @@ def solve(
         found = node("sub", p, others) if n == 1 else node("sub", others, p)
         solved = {k: substitute(v, {axis(a): found}) for k, v in solved.items()}
         solved[axis(a)] = found
-    for a, found in solved.items():
+    for axis_expr, found in solved.items():
         if found.op != "axis":
             conds.append(node("le", const(0, I64), found, dtype=BOOL))
-        conds.append(node("lt", found, extent(a.arg), dtype=BOOL))
+        conds.append(node("lt", found, extent(axis_expr.arg), dtype=BOOL))
     return solved, conds
 
 

@@ -30,7 +30,6 @@ class _ModuleSequence(Module):
     if TYPE_CHECKING:  # what they define
 
         def __getitem__(self, index: Any) -> Any: ...
-        def __delitem__(self, index: Any) -> None: ...
 
     def _renumber(self, modules: Iterable[Module]) -> None:
         self._modules = {str(i): module for i, module in enumerate(modules)}
@@ -432,7 +431,7 @@ class ParameterDict(_Mapped, Module):
         out.update(self)
         return out
 
-    def __ior__(self, other: Mapping[str, Any]) -> ParameterDict:
+    def __ior__(self, other: Mapping[str, Any]) -> ParameterDict:  # type: ignore[misc]
         self.update(other)
         return self
 

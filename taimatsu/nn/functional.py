@@ -456,7 +456,7 @@ def instance_norm(
     if use_input_stats:
         with torch.no_grad():
             for running, batch in ((running_mean, mean), (running_var, var)):
-                if running is not None:
+                if running is not None and batch is not None:
                     running.copy_(batch.reshape(n, channels).mean(0))
     return out.reshape(input.shape)
 

@@ -468,7 +468,7 @@ class Module(StateDict):
             raise AttributeError(f"`{name}` is not an nn.Module")
         setattr(parent, name, module)
 
-    def _get_tensor(self, target: str, kind: str, noun: str) -> Tensor:
+    def _get_tensor(self, target: str, kind: str, noun: str) -> Any:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         if not hasattr(module, name):

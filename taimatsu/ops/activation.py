@@ -18,6 +18,7 @@ from .arithmetic import sigmoid
 from .table import pointwise
 
 _F = {"module": "nn.functional", "method": False, "dtypes": FLOATING}
+_SIGNED = frozenset(t for t in REAL if t.kind in "if")
 
 
 @pointwise("relu(Tensor self) -> Tensor", dtypes=REAL)
@@ -139,7 +140,7 @@ def leaky_relu(x, negative_slope):
 
 
 @pointwise("hardtanh(Tensor self, Number min_val=-1, Number max_val=1) -> Tensor", inplace=True,
-           **{**_F, "dtypes": REAL})
+           **{**_F, "dtypes": _SIGNED})
 def hardtanh(x, min_val, max_val):
     """x clamped to [min_val, max_val]."""
     return lang.clamp(x, min_val, max_val)

@@ -2,6 +2,7 @@
 
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import (
+    cast,
     copysign,
     exp,
     isfinite,
@@ -197,7 +198,7 @@ def _(g, self, other, result):
            follows=("weight",))
 def lerp(x, end, w):
     """Linear interpolation: `self + weight * (end - self)`, exact at both ends."""
-    w = cast(w, x.dtype)
+    w = lang.cast(w, x.dtype)
     small = lang.abs(w) < 0.5
     return where(small, x + w * (end - x), end - (end - x) * (1 - w))
 
@@ -395,6 +396,8 @@ def _(g, self, other):
            dtypes=REAL)
 def clamp(x, min, max):
     """Elements below `min` become `min`, above `max` become `max`; NaN stays."""
+    if min is None and max is None:
+        raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None; got neither")
     return lang.clamp(x, min, max)
 
 

@@ -59,10 +59,6 @@ eye = _factory(
     "Ones on the diagonal of an n x m matrix (m: n), zeros elsewhere.",
 )
 
-# Nothing of the values of `self` goes into these, so nothing flows back.
-for _op in (empty_like, zeros_like, ones_like, full_like):
-    _op.gradient(self=lambda g: None)
-
 
 @composite(f"logspace(Number start, Number end, int steps, float base=10.0, *, {TENSOR_OPTIONS})"
            " -> Tensor", method=False, out=True)

@@ -512,7 +512,7 @@ def isin(elements, test_elements, assume_unique, invert):
     """Where an element is one of `test_elements`, or with `invert` where it isn't."""
     as_tensors = [x if isinstance(x, _core.Tensor) else _core.tensor(x)
                   for x in (elements, test_elements)]
-    return _isin(*as_tensors, invert)
+    return _isin(as_tensors[0], as_tensors[1], invert)
 
 
 @composite("nonzero_static(Tensor self, *, int size, int fill_value=-1) -> Tensor", out=True)

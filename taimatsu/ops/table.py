@@ -243,7 +243,7 @@ class Op:
         return given
 
 
-def _entry(kind: str, schema: str, options: dict[str, Any]) -> Callable[[Callable], Op]:
+def _entry(kind: str, schema: str, options: dict[str, Any]) -> Callable[[Callable | None], Op]:
     def define(formula: Callable | None) -> Op:
         op = Op(schema, kind, formula, **options)
         ENTRIES.append(op)

@@ -77,10 +77,6 @@ def _unary(f):
     return lambda x: f(_float(x))
 
 
-def _signed(x):
-    return x.astype(np.int64) if x.dtype.kind == "u" else x
-
-
 def _where_scan(f):
     def scan(x, dim):
         values = f.accumulate(x, axis=dim)
@@ -615,7 +611,7 @@ _ACTIVATIONS = {
     "celu": lambda x, alpha=1: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
     "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
     "nn.functional.leaky_relu": lambda x, slope=0.01, **k: np.where(x > 0, x, k.get("negative_slope", slope) * x),
-    "nn.functional.hardtanh": lambda x, min_val=-1, max_val=1: np.minimum(np.maximum(_signed(x), min_val), max_val),
+    "nn.functional.hardtanh": lambda x, min_val=-1, max_val=1: np.minimum(np.maximum(x, min_val), max_val),
     "nn.functional.relu6": lambda x: np.clip(x, 0, 6),
     "nn.functional.hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "nn.functional.hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
