@@ -9,7 +9,8 @@ SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 
 def matrices(torch):
     squares = {n: torch.randn(n, n) for n in SIZES}
-    return {f"a{n}": a for n, a in squares.items()} | {f"b{n}": a.clone() for n, a in squares.items()}
+    return {f"a{n}": a for n,
+            a in squares.items()} | {f"b{n}": a.clone() for n, a in squares.items()}
 
 
 GROUPS = (

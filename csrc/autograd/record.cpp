@@ -51,13 +51,14 @@ Value constant_value(const Param& p, PyObject* o, std::deque<std::vector<int64_t
 
 }  // namespace
 
-// What a node keeps for a plan, in order, and where each step finds its arguments. It depends on
-// the plan only: which arguments are tensors, numbers or absent is part of what a plan is for.
+// What a node keeps for a plan, in order, and where each step finds its arguments. One plan has
+// one for each choice of which arguments are tensors, and which numbers or absent.
 struct Recipe {
   struct Keep {
     enum Kind : uint8_t { Input, Like, Inputs, Likes, Value, Output } kind;
     uint8_t index;  // of the argument or output
   };
+  uint64_t tensors = 0;  // bits of the kept arguments that are tensors
   std::vector<Keep> keeps;
   uint16_t n_saved = 0, n_values = 0, n_lists = 0;
   std::vector<std::vector<Place>> steps;  // for each param of the step's op
@@ -78,6 +79,7 @@ Recipe::Recipe(const Plan& plan, const Value* args) {
     const bool whole = plan.saved_args & bit(i);
     const auto index = static_cast<uint8_t>(i);
     if (args[i].is_tensor()) {
+      tensors |= bit(i);
       places_[0][i] = {Place::Saved, 0, n_saved++};
       keeps.push_back({whole ? Keep::Input : Keep::Like, index});
     } else if (args[i].tag == Value::Tensors) {
@@ -375,8 +377,14 @@ NodeRef connect(Op& op, uint64_t mask, const Recipe& recipe, const Value* args, 
 }
 
 const Recipe& recipe_of(const Plan& plan, const Value* args) {
-  if (!plan.recipe) plan.recipe = std::make_shared<Recipe>(plan, args);
-  return *plan.recipe;
+  uint64_t tensors = 0;
+  each_bit(plan.saved_args | plan.saved_likes,
+           [&](int i) { tensors |= static_cast<uint64_t>(args[i].is_tensor()) << i; });
+  for (const auto& r : plan.recipes) {
+    if (r->tensors == tensors) return *r;
+  }
+  plan.recipes.push_back(std::make_shared<Recipe>(plan, args));
+  return *plan.recipes.back();
 }
 
 // `out(i)` is the i-th output.

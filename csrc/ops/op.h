@@ -129,7 +129,7 @@ struct Plan {
   uint64_t saved_likes = 0;                 // arguments mentioned as Like
   std::vector<Step> steps;
   std::vector<Source> grads;                // one per set bit of mask
-  mutable std::shared_ptr<struct Recipe> recipe;  // how a node carries it out (autograd/record.cpp)
+  mutable std::vector<std::shared_ptr<struct Recipe>> recipes;  // autograd/record.cpp
 };
 
 // ---- Routines of view and native ops: C++, by name ------------------------------------------------

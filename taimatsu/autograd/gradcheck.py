@@ -334,7 +334,8 @@ class _Check:
             for k, v in enumerate(batch):
                 alone = _core.run_grad(y, self.inputs, v, True, False, True)
                 for a, b in zip(at_once, alone, strict=True):
-                    if a is not None and b is not None and not np.allclose(_vector(a[k]), _vector(b)):
+                    if a is not None and b is not None and not np.allclose(_vector(a[k]),
+                                                                           _vector(b)):
                         raise GradcheckError("the gradients of a batch differ from those apart")
 
 

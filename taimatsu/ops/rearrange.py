@@ -217,7 +217,8 @@ def trace(self):
     return self.diagonal().sum()
 
 
-@composite("vander(Tensor x, int? N=None, bool increasing=False) -> Tensor", method=False, out=False,
+@composite("vander(Tensor x, int? N=None, bool increasing=False) -> Tensor", method=False,
+           out=False,
            module="")
 def vander(x, N, increasing):
     """The Vandermonde matrix: powers of a vector as columns, falling unless `increasing`."""
@@ -246,10 +247,12 @@ def _triangle(name: str, keep, doc: str):
 
     @composite(f"{name}_indices(int row, int col, int offset=0, *, {TENSOR_OPTIONS}) -> Tensor",
                method=False, out=False,
-               doc=f"Where the elements are that `{name}` keeps of a (row, col) matrix: (2, count).")
+               doc=f"Where the elements are that `{name}` keeps of a (row, col) matrix: (2,"
+                   f" count).")
     def indices(row, col, offset, dtype, layout, device, pin_memory, requires_grad):
         if row < 0 or col < 0:
-            raise RuntimeError(f"{name}_indices: row and col must be non-negative; got {row}, {col}")
+            raise RuntimeError(f"{name}_indices: row and col must be non-negative; got {row},"
+                               f" {col}")
         ones = zeros([row, col]).eq(0)
         kept = keep(arange(col) - arange(row).unsqueeze(1), offset) & ones
         return kept.nonzero().t().contiguous().to(device=device, dtype=dtype)

@@ -300,3 +300,54 @@ cummin.gradient(self=_scatter_gradient)
 def logcumsumexp(x):
     """log(cumsum(exp(x))), without overflow."""
     return x.logcumsumexp()
+
+
+# ---- norms -------------------------------------------------------------------------------------
+
+
+@row(
+    "vector_norm(Row self, Number ord=2, int[1]? dim=None, bool keepdim=False, *,"
+    " ScalarType? dtype=None) -> Cell",
+    module="linalg",
+    method=False,
+    static=("ord",),
+    dtypes=INEXACT,
+)
+def vector_norm(x, ord):
+    """sum(|x|^ord)^(1/ord) of all elements, or along `dim`; `ord` may be 0, inf or -inf.
+
+    Raises NotImplementedError for integers: convert them first.
+
+    >>> taimatsu.linalg.vector_norm(taimatsu.tensor([3.0, 4.0]))
+    tensor(5.)
+    """
+    a = lang.abs(x)
+    if ord == lang.inf:
+        return a.max()
+    if ord == -lang.inf:
+        return a.min()
+    if ord == 0:
+        return (x != 0).to(a.dtype).sum()
+    if ord == 1:
+        return a.sum()
+    if ord == 2:
+        return lang.sqrt((a * a).sum())
+    return lang.pow(lang.pow(a, float(ord)).sum(), 1 / float(ord))
+
+
+@vector_norm.gradient
+def _(g, self, result, ord):
+    # At zero the norm has a kink; PyTorch's choice there is 0.
+    a = lang.abs(self)
+    direction = where(a == 0, 0, self / a)
+    if ord == 0:
+        return g * 0.0 * direction
+    if ord in (lang.inf, -lang.inf):
+        extreme = (a == result).to(a.dtype)
+        return g * (extreme / extreme.sum()) * direction
+    if ord == 1:
+        return g * direction
+    if ord == 2:
+        return where(result == 0, 0, g * (self / result))
+    p = float(ord)
+    return where(a == 0, 0, g * direction * lang.pow(a / result, p - 1))

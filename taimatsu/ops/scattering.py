@@ -92,7 +92,8 @@ def scatter_value(self, dim, index, value):
 def scatter_with(self, dim, index, src, reduce):
     """`scatter_reduce` with "add" or "multiply"."""
     if reduce not in _REDUCE:
-        raise RuntimeError(f"scatter: reduce argument must be either add or multiply, got {reduce!r}")
+        raise RuntimeError(f"scatter: reduce argument must be either add or multiply,"
+                           f" got {reduce!r}")
     _same_dtype("scatter", self, src)
     return scatter_reduce(self, dim, index, src, _REDUCE[reduce])
 
@@ -246,7 +247,8 @@ def index_copy(self, dim, index, source):
     dim = _dim(self, dim)
     _vector("index_copy", index)
     if source.dtype != self.dtype:
-        raise RuntimeError("index_copy_(): self and source expected to have the same dtype, but got "
+        raise RuntimeError("index_copy_(): self and source expected to have the same dtype,"
+                           " but got "
                            f"(self) {self.dtype} and (source) {source.dtype}")
     if not self.dim():
         _checked(index, 1, "index_copy")

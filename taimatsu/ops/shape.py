@@ -14,7 +14,8 @@ view_ = _view("view(Tensor(a) self, int[] size) -> Tensor(a)",
               "The same elements in other sizes, without a copy; one size may be -1.",
               module="Tensor")
 view_dtype = _view("view.dtype(Tensor(a) self, ScalarType dtype) -> Tensor(a)",
-                   "The same memory as elements of another dtype; where their size differs, the last"
+                   "The same memory as elements of another dtype; where their size differs,"
+                   " the last"
                    " dim, whose stride must be 1, gets longer or shorter. Has no gradient.",
                    module="Tensor")
 reshape = _view("reshape(Tensor(a) self, int[] shape) -> Tensor(a)",
@@ -261,7 +262,8 @@ def _split_along(name: str, dim, least: int, doc: str) -> None:
     def sections(self, sections):
         along = check(self)
         if sections <= 0 or self.size(along) % sections:
-            raise RuntimeError(f"{name} attempted to split along dimension {along}, but the size of "
+            raise RuntimeError(f"{name} attempted to split along dimension {along},"
+                               f" but the size of "
                                f"the dimension {self.size(along)} is not divisible by the "
                                f"split_size {sections}!")
         return tensor_split_sections(self, sections, along)
@@ -273,8 +275,10 @@ def _split_along(name: str, dim, least: int, doc: str) -> None:
 
 _split_along("hsplit", lambda x: 0 if x.dim() == 1 else 1, 1,
              "Pieces along dim 1 (of a vector dim 0): so many equal ones, or between indices.")
-_split_along("vsplit", lambda x: 0, 2, "Pieces along dim 0: so many equal ones, or between indices.")
-_split_along("dsplit", lambda x: 2, 3, "Pieces along dim 2: so many equal ones, or between indices.")
+_split_along("vsplit", lambda x: 0, 2,
+             "Pieces along dim 0: so many equal ones, or between indices.")
+_split_along("dsplit", lambda x: 2, 3,
+             "Pieces along dim 2: so many equal ones, or between indices.")
 
 
 # ---- copies of views --------------------------------------------------------------------------------
@@ -289,13 +293,15 @@ def _copy_of(op) -> None:
     params = params.partition(" -> ")[0].replace("(a)", "")
 
     @composite(f"{base}_copy{dot}{overload}({params} -> Tensor{'[]' if many else ''}",
-               doc=f"What `{base}` shows, copied.", method=base == "narrow", names=names, out=not many)
+               doc=f"What `{base}` shows,"
+                   f" copied.", method=base == "narrow", names=names, out=not many)
     def copied(*args):
         shown = op(*args)
         return tuple(x.clone() for x in shown) if many else shown.clone()
 
 
-for _op in (alias, as_strided, diagonal, expand, narrow, permute, select, slice_, split, split_sizes,
+for _op in (alias, as_strided, diagonal, expand, narrow, permute, select, slice_, split,
+            split_sizes,
             squeeze, squeeze_dim, squeeze_dims, t, transpose, unbind, unfold, unsqueeze, view_,
             view_dtype, view_as_real, view_as_complex):
     _copy_of(_op)

@@ -249,7 +249,8 @@ def histogram(self, bins, range, weight, density):
 def histogram_edges(self, bins, weight, density):
     """How many elements lie between the given edges, which rise."""
     if bins.dim() != 1:
-        raise RuntimeError(f"histogram(): bins tensor should have 1 dimension, but got {bins.dim()}")
+        raise RuntimeError(f"histogram(): bins tensor should have 1 dimension,"
+                           f" but got {bins.dim()}")
     if bins.dtype != self.dtype:
         raise RuntimeError("histogram(): input tensor and bins tensors should have the same dtype; "
                            f"got {self.dtype} and {bins.dtype}")
