@@ -184,5 +184,6 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 __all__ = [
     "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes",
-    "broadcast_tensors", "cartesian_prod", "equal", "is_complex", "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "meshgrid", "numel",
+    "broadcast_tensors", "cartesian_prod", "equal", "is_complex", "is_floating_point", "is_nonzero",
+    "is_storage", "is_tensor", "meshgrid", "numel",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+
 import taimatsu as torch
 from taimatsu import nn
 

@@ -147,16 +147,6 @@ T* Arguments::reserve(int64_t n) {
   return reinterpret_cast<T*>(large_.back().get());
 }
 
-namespace {
-
-void check_index(const Param& p, const Tensor& t) {
-  if (is_integral(t.dtype)) return;
-  fail(Error::Runtime, "Expected tensor for argument '", p.name, "' to have integers; got torch.",
-       info(t.dtype).legacy, "Tensor; convert it with .long()");
-}
-
-}  // namespace
-
 bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why) {
   if (o == Py_None) {
     if (p.optional || (p.has_default && p.default_value.none())) {
@@ -169,7 +159,6 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
       case Type::TensorOrNumber: {
         if (is_tensor(o)) {
           v = Value(as_tensor(o));
-          if (p.role == Role::Index) check_index(p, *v.tensor);
           return true;
         }
         Number n;

@@ -9,7 +9,7 @@
 namespace taimatsu {
 namespace {
 
-// ---- Functions: builtins whose `self` is a capsule of the Function --------------------------------
+// ---- Functions: builtins whose `self` is a capsule of the Function ------------------------------
 
 PyObject* call_function(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   return invoke(*static_cast<Function*>(PyCapsule_GetPointer(self, nullptr)), nullptr, args, nargs,
@@ -120,7 +120,7 @@ PyObject* run(Function& f, Op& op, Arguments& a) {
   return wrap_outputs(op, outs);
 }
 
-// ---- Registration, called by taimatsu.ops --------------------------------------------------------
+// ---- Registration, called by taimatsu.ops -------------------------------------------------------
 
 
 Function* new_function(PyObject* args) {

@@ -238,9 +238,11 @@ Op* define(PyObject* entry) {
     const Param& p = op->schema.params[i];
     op->pure &= !p.written;
     if (p.type <= Type::Tensors) op->tensor_params.push_back(static_cast<uint8_t>(i));
+    const bool may_be_absent = p.optional || (p.has_default && p.default_value.none());
+    if (may_be_absent || p.type == Type::TensorOrNumber) {
+      op->varying.push_back(static_cast<uint8_t>(i));
+    }
   }
-  op->plan_by_mask = std::none_of(op->schema.params.begin(), op->schema.params.end(),
-                                  [](const Param& p) { return p.optional || p.is_static; });
   switch (op->kind) {
     case Kind::Pointwise:
     case Kind::Row:
@@ -283,25 +285,24 @@ Op& core_op(const char* name) {
 }
 
 bool Op::differentiable() const {
-  return kind != Kind::View && kind != Kind::Composite && entry &&
-         truth(entry.get(), "differentiable");
+  if (differentiable_known < 0) {  // settled once: the table doesn't change after the first call
+    differentiable_known = kind != Kind::View && kind != Kind::Composite && entry &&
+                           truth(entry.get(), "differentiable");
+  }
+  return differentiable_known;
 }
 
 const Plan& Op::plan(uint64_t mask, const Value* args) {
-  if (plan_by_mask) {
-    for (auto& p : plans) {
-      if (p.first.first == mask) return *p.second;
-    }
-  }
-  uint64_t present = 0;  // what the derivative depends on besides the mask: which args are there
-  for (size_t i = 0; i < schema.params.size() && !plan_by_mask; ++i) {
+  uint64_t present = 0;  // which arguments are there, and which are tensors
+  for (uint8_t i : varying) {
     if (!args[i].none()) present |= uint64_t{1} << i;
+    if (args[i].is_tensor()) present |= uint64_t{1} << (i + 32);
   }
   uint32_t static_id = 0;
   std::string statics_key;
   for (uint8_t i : statics) {
     const Value& v = args[i];
-    if (v.tag == Value::Number) statics_key += concat(v.to_int(), ';');
+    if (v.tag == Value::Number) statics_key += concat(int{v.number.tag}, ':', v.number.i, ';');
     if (v.tag == Value::String) statics_key += concat(v.string, ';');
     if (v.tag == Value::Ints) statics_key += format(v.ints());
   }

@@ -132,7 +132,7 @@ struct Plan {
   mutable std::vector<std::shared_ptr<struct Recipe>> recipes;  // autograd/record.cpp
 };
 
-// ---- Routines of view and native ops: C++, by name ------------------------------------------------
+// ---- Routines of view and native ops: C++, by name ----------------------------------------------
 struct ViewRoutine {
   LayoutRef (*layout)(const Tensor& self, const Value* args) = nullptr;
   // Ops that return several views (split, unbind).
@@ -197,11 +197,13 @@ struct Op {
   std::unordered_map<std::string, uint32_t> static_ids;
   std::pair<std::string, uint32_t> last_statics{"", 0};
   std::vector<std::pair<std::pair<uint64_t, uint64_t>, std::unique_ptr<Plan>>> plans;
-  bool plan_by_mask = false;         // nothing optional or static: the mask alone tells the plan
+  // Params that may be absent, or a number in place of a tensor: plans differ by which they are.
+  std::vector<uint8_t> varying;
 
   PyTypeObject* node_type = nullptr;  // of the tape's nodes for this op, made on first use
 
   bool differentiable() const;       // some gradient exists
+  mutable int8_t differentiable_known = -1;
   // The row is given by a list of dims, or by one that may be absent: how many is part of the
   // variant's identity.
   bool counts_rows() const {

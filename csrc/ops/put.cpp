@@ -20,6 +20,7 @@ void infer_put(Call& c) {
     fail(Error::Runtime, "values of shape ", format(src.sizes()), " don't fit ", index.numel(),
          " positions in ", format(self.sizes()));
   }
+  if (index.device().type == DeviceType::Meta) return;
   const int64_t n = self.layout->size(1);
   for (int64_t i = 0; i < index.numel(); ++i) {
     const int64_t at = position_at(index, i);
@@ -73,7 +74,7 @@ void run_put(Call& c) {
     case DType::F64: return put<double>(self, index, *src, true);
     case DType::C64: return put<std::complex<float>>(self, index, *src, true);
     case DType::C128: return put<std::complex<double>>(self, index, *src, true);
-    case DType::Bool:
+    case DType::Bool: return put<bool>(self, index, *src, true);
     case DType::U8:
     case DType::I8: return put<uint8_t>(self, index, *src, true);
     case DType::U16:

@@ -254,7 +254,9 @@ class Engine:
         self.target = host()
         self.emitter = machine(self.target)
         empty = binding.parse_assembly(f'target triple = "{self.target.triple}"')
-        self.jit = binding.create_mcjit_compiler(empty, machine(self.target))
+        # The memory manager that keeps an object's sections together: they refer to each other by
+        # 32-bit distances, and LLVM's own aborts where the program's memory came in between.
+        self.jit = binding.create_mcjit_compiler(empty, machine(self.target), use_lmm=True)
         self.cache = Cache.default()
         self.loaded: dict[str, Loaded] = {}
         self.base = repr((self.target, binding.llvm_version_info)).encode() + _sources()

@@ -317,6 +317,7 @@ def _tensor(op, p, t, promoted, converts, axes, single, inputs: Inputs, nout: in
         return None
     own, rank = DTYPES[t[0]], t[1]
     kept = p.name in op.keep or p.type == "Index" or (op.promote == "none" and not converts)
+    kept = kept and not (rank == "number" and p.name in op.follows)
     target = own.compute if kept else promoted.compute
     if rank == "number":
         return Value(cast_expr(inputs.scalar(p.name, scalar_type(target)), target))

@@ -2,7 +2,6 @@
 
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import (
-    cast,
     copysign,
     exp,
     isfinite,
@@ -300,7 +299,7 @@ def lang_abs(n: int) -> int:
     return -n if n < 0 else n
 
 
-# ---- elementary functions: integers become floating ------------------------------------------------
+# ---- elementary functions: integers become floating ----------------------------------------------
 
 
 def _elementary(name: str, doc: str, *aliases: str, dtypes=INEXACT, function=None, inplace=True):
@@ -403,9 +402,9 @@ def clamp(x, min, max):
 
 @clamp.gradient
 def _(g, self, min, max):
-    inside = None
-    for bound in ([self >= min] if min is not None else []) + ([self <= max] if max is not None else []):
-        inside = bound if inside is None else inside & bound
+    inside = None if min is None else self >= min
+    if max is not None:
+        inside = self <= max if inside is None else inside & (self <= max)
     return g if inside is None else where(inside, g, 0)
 
 

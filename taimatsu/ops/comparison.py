@@ -1,7 +1,6 @@
 """Comparison, logic and selection."""
 
 from taimatsu.codegen import lang
-from taimatsu.codegen.ir import BOOL
 from taimatsu.codegen.promote import REAL
 
 from .table import composite, pointwise
@@ -96,10 +95,7 @@ def where(condition, x, y):
 @pointwise("masked_fill(Tensor self, Tensor mask, Tensor|Number value) -> Tensor",
            keep=("mask",), follows=("value",), inplace=True)
 def masked_fill(x, mask, value):
-    """`value` where `mask`, of bools, holds; the dtype stays that of `self`."""
-    if mask.dtype != BOOL:
-        raise RuntimeError(f"masked_fill: only supports boolean masks; got a mask of {mask.dtype}; "
-                           "convert it with .bool()")
+    """`value` where `mask` holds; the dtype stays that of `self`."""
     return lang.where(mask, lang.cast(value, x.dtype), x)
 
 

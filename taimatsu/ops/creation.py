@@ -89,7 +89,7 @@ new_ones = _new("ones", "int[] size, ", ones, "`ones` with the dtype and device 
 new_full = _new("full", "int[] size, Number fill_value, ", full,
                 "`full` with the dtype and device of `self`.")
 
-# ---- copies and fills -----------------------------------------------------------------------------
+# ---- copies and fills ----------------------------------------------------------------------------
 
 clone = native("clone(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor", out=False,
                doc="A copy with memory of its own, through which gradients flow.")

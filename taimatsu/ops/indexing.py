@@ -82,7 +82,9 @@ def index_select(self, dim, index):
     dim, index = _dim(self, dim), index.reshape(-1)
     shape = list(self.shape)
     out = take(along(self, dim), index)
-    return out.reshape(shape[:dim] + [index.numel()] + shape[dim + 1 :]) if shape else out.reshape(())
+    if not shape:
+        return out.reshape(())
+    return out.reshape(shape[:dim] + [index.numel()] + shape[dim + 1 :])
 
 
 def _fitting(name: str, self, dim: int, index) -> None:
@@ -180,7 +182,7 @@ def _(gx, g, index, d, i, *, padding):
     gx[index[d], i] += where(index[d] == padding, 0, g[d, i])
 
 
-# ---- x[key]: what isn't plain slicing ---------------------------------------------------------------
+# ---- x[key]: what isn't plain slicing ------------------------------------------------------------
 
 
 @pointwise("_wrap(Tensor self, int n) -> Tensor", method=False, inplace=False, **_PRIVATE)
@@ -197,7 +199,9 @@ def _positions(index, n: int, dim: int):
     except IndexError:
         low, high = int(index.min()), int(index.max())
         bad = high if high >= n else low
-        raise IndexError(f"index {bad} is out of bounds for dimension {dim} with size {n}") from None
+        raise IndexError(
+            f"index {bad} is out of bounds for dimension {dim} with size {n}"
+        ) from None
 
 
 def _parts(self, key):

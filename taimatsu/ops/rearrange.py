@@ -84,7 +84,7 @@ def roll(self, shifts, dims):
     return out.clone() if out is self else out
 
 
-# ---- repetition -----------------------------------------------------------------------------------
+# ---- repetition ----------------------------------------------------------------------------------
 
 
 @composite("repeat(Tensor self, int[] repeats) -> Tensor", module="Tensor", out=False)
@@ -175,7 +175,7 @@ def repeat_interleave_counts(repeats, output_size):
     return _positions(repeats, output_size, repeats.numel())
 
 
-# ---- diagonals ------------------------------------------------------------------------------------
+# ---- diagonals -----------------------------------------------------------------------------------
 
 
 @composite("diag_embed(Tensor self, int offset=0, int dim1=-2, int dim2=-1) -> Tensor", out=False)
@@ -233,7 +233,7 @@ def vander(x, N, increasing):
     return powers if increasing else fliplr(powers)
 
 
-# ---- triangles ------------------------------------------------------------------------------------
+# ---- triangles -----------------------------------------------------------------------------------
 
 
 def _triangle(name: str, keep, doc: str):
@@ -264,7 +264,7 @@ tril = _triangle("tril", lambda d, k: d <= k, "Zeros above the diagonal.")
 triu = _triangle("triu", lambda d, k: d >= k, "Zeros below the diagonal.")
 
 
-# ---- parts replaced, in a copy ----------------------------------------------------------------------
+# ---- parts replaced, in a copy -------------------------------------------------------------------
 
 
 def _replaced(self, src, show, name: str):
@@ -310,7 +310,7 @@ def as_strided_scatter(self, src, size, stride, storage_offset):
                      "as_strided_scatter")
 
 
-# ---- choices of elements ----------------------------------------------------------------------------
+# ---- choices of elements -------------------------------------------------------------------------
 
 
 @composite("combinations(Tensor self, int r=2, bool with_replacement=False) -> Tensor",

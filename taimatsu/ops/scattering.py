@@ -140,7 +140,7 @@ def scatter_reduce(self, dim, index, src, reduce, include_self):
     if not self.dim():
         return scatter_reduce(self.reshape(1), 0, index.reshape(-1), src.reshape(-1), reduce,
                               include_self=include_self).reshape(())
-    index, src = (index if index.dim() else index.reshape(1)), (src if src.dim() else src.reshape(1))
+    index, src = (t if t.dim() else t.reshape(1) for t in (index, src))
     _fitting("scatter_reduce", self, dim, index)
     _checked(index, self.size(dim), "scatter_reduce")
     src = src[tuple(slice(n) for n in index.shape)]

@@ -2,7 +2,7 @@
 
 from .table import composite, native, view
 
-# ---- views: sizes, strides and offset over the same storage (csrc/ops/view.cpp) ---------------------
+# ---- views: sizes, strides and offset over the same storage (csrc/ops/view.cpp) ------------------
 
 
 def _view(schema: str, doc: str, **options):
@@ -64,7 +64,7 @@ basic_index = _view("_basic_index(Tensor(a) self, Any key) -> Tensor(a)",
                     module=None)
 
 
-# ---- views of views ---------------------------------------------------------------------------------
+# ---- views of views ------------------------------------------------------------------------------
 
 
 def _wrap(dim: int, n: int) -> int:
@@ -218,7 +218,7 @@ def vstack(tensors):
     return cat([x.reshape(1, -1) if x.dim() < 2 else x for x in tensors], 0)
 
 
-# ---- the inverse of expand ------------------------------------------------------------------------
+# ---- the inverse of expand -----------------------------------------------------------------------
 
 
 @composite("sum_to_size(Tensor self, int[] size) -> Tensor", module="Tensor", out=False)
@@ -281,7 +281,7 @@ _split_along("dsplit", lambda x: 2, 3,
              "Pieces along dim 2: so many equal ones, or between indices.")
 
 
-# ---- copies of views --------------------------------------------------------------------------------
+# ---- copies of views -----------------------------------------------------------------------------
 
 
 def _copy_of(op) -> None:

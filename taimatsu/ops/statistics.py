@@ -18,7 +18,7 @@ from .shape import cat
 from .sorting import kthvalue, searchsorted, sort
 from .table import composite
 
-# ---- the middle, and other quantiles --------------------------------------------------------------
+# ---- the middle, and other quantiles -------------------------------------------------------------
 
 
 def _line(self, dim: int):
@@ -189,7 +189,7 @@ def nanmean(self, dim, keepdim, dtype):
     return x.nansum(dim, keepdim=keepdim) / count
 
 
-# ---- histograms -----------------------------------------------------------------------------------
+# ---- histograms ----------------------------------------------------------------------------------
 
 
 def _range(name, self, low, high):
@@ -259,7 +259,9 @@ def histogram_edges(self, bins, weight, density):
 
 def _histogram(x, edges, weight, density):
     if not x.dtype.is_floating_point:
-        raise NotImplementedError(f"histogram: not defined for {x.dtype}; convert to a floating one")
+        raise NotImplementedError(
+            f"histogram: not defined for {x.dtype}; convert to a floating one"
+        )
     bins = edges.numel() - 1
     at = (searchsorted(edges.contiguous(), x, right=True) - 1).clamp(max=bins)
     at = where(x == edges[-1], bins - 1, at)
@@ -275,7 +277,7 @@ def _histogram(x, edges, weight, density):
     return hist / (hist.sum() * (edges[1:] - edges[:-1])) if density else hist
 
 
-# ---- covariance -----------------------------------------------------------------------------------
+# ---- covariance ----------------------------------------------------------------------------------
 
 
 @composite("cov(Tensor self, *, int correction=1, Tensor? fweights=None, Tensor? aweights=None)"
@@ -354,7 +356,7 @@ def corrcoef(self):
     return c.clamp(-1, 1)
 
 
-# ---- differences and integrals ----------------------------------------------------------------------
+# ---- differences and integrals -------------------------------------------------------------------
 
 
 @composite("diff(Tensor self, int n=1, int dim=-1, Tensor? prepend=None, Tensor? append=None)"
@@ -387,7 +389,9 @@ def _slopes(x, dim: int, step, edge_order: int):
     """The derivative along `dim` for neighbours `step` (a number, or coordinates) apart."""
     n = x.size(dim)
     if n < edge_order + 1:
-        raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
+        raise RuntimeError(
+            "torch.gradient expected each dimension size to be at least edge_order+1"
+        )
 
     def at(first, count):
         return x.narrow(dim, first, count)
@@ -493,7 +497,7 @@ _trapezoids("cumulative_trapezoid", lambda panels, dim: panels.cumsum(dim),
             "The running integral along `dim` by the trapezoidal rule.")
 
 
-# ---- membership -----------------------------------------------------------------------------------
+# ---- membership ----------------------------------------------------------------------------------
 
 
 def _isin(elements, tests, invert):

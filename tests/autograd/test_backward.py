@@ -31,6 +31,18 @@ def test_a_product_rule_by_hand():
     same(y.grad, [1, 2, 3])
 
 
+def test_a_number_may_stand_where_a_tensor_stood():
+    """How a call is recorded depends on which operands are tensors, not on the first call."""
+    x = torch.tensor([2.0, 3.0], requires_grad=True)
+    c = torch.tensor([5.0, 7.0])
+    for call, expected in [
+        (lambda: x * c, [5, 7]), (lambda: x * 4, [4, 4]), (lambda: 4.0 * x, [4, 4]),
+        (lambda: x**c, [80, 5103]), (lambda: x**2, [4, 6]), (lambda: x**c, [80, 5103]),
+        (lambda: x.masked_fill(c > 6, 1.0), [1, 0]), (lambda: x.masked_fill(c < 6, c[0]), [0, 1]),
+    ]:  # fmt: skip
+        assert grad(call().sum(), x)[0].tolist() == pytest.approx(expected)
+
+
 def test_gradients_accumulate_over_passes_in_the_same_tensor():
     x = leaf(1.0, 2.0)
     (x * x).sum().backward()

@@ -97,6 +97,17 @@ def test_a_written_output_is_reported_with_its_node():
         z.sum().backward()
 
 
+def test_an_operand_is_checked_whatever_stood_in_its_place_before():
+    """One derivative serves numbers and tensors as operands; what is kept differs."""
+    x = leaf(3)
+    (x * 3.0).sum().backward()
+    w = torch.ones(3, dtype=torch.float64)
+    y = x * w
+    w.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 def test_a_write_through_a_view_is_seen_too():
     x = leaf(4)
     y = x * 1

@@ -142,3 +142,19 @@ def test_debug_prints_the_kernel(tmp_path):
 
 def test_nothing_is_imported_before_the_first_kernel(tmp_path):
     assert script("print('llvmlite' in sys.modules)", tmp_path).strip() == "False"
+
+
+def test_kernels_load_where_the_programs_memory_leaves_gaps(tmp_path):
+    # Sections of one object more than 2 GB apart can't refer to each other: LLVM aborts.
+    out = script(
+        """
+        import mmap
+        held = []
+        for k in range(100):
+            held.append(mmap.mmap(-1, 1 << 28))
+            check(k + 0.5)
+        print("done")
+        """,
+        tmp_path,
+    )
+    assert out == "done\n"

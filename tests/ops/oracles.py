@@ -30,7 +30,7 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
-# ---- how NumPy's functions are called ---------------------------------------------------------------
+# ---- how NumPy's functions are called ------------------------------------------------------------
 
 
 def _axis(dim):
@@ -96,7 +96,7 @@ def _along(f):
     return along
 
 
-# ---- formulas ---------------------------------------------------------------------------------------
+# ---- formulas ------------------------------------------------------------------------------------
 
 
 def _sign(x):
@@ -257,7 +257,7 @@ def _combinations(x, r=2, with_replacement=False):
     return np.array(list(pick(x, r))).reshape(-1, r)
 
 
-# ---- products, convolution, windows -----------------------------------------------------------------
+# ---- products, convolution, windows --------------------------------------------------------------
 
 
 def _scaled(product):
@@ -314,11 +314,13 @@ def _transposed(x, weight, bias=None, stride=1, padding=0, output_padding=0, gro
         for g in range(groups):
             y[(slice(None), slice(g * per, (g + 1) * per), *place)] += np.einsum(
                 "bc...,co->bo...", x[:, g * ins : (g + 1) * ins], w[g * ins : (g + 1) * ins])
-    y = y[(slice(None), slice(None), *(slice(p, k - p) for p, k in zip(padding, sizes, strict=True)))]
+    y = y[(slice(None), slice(None),
+           *(slice(p, k - p) for p, k in zip(padding, sizes, strict=True)))]
     return y if bias is None else y + bias.reshape([-1] + [1] * n)
 
 
-def _convolution_entry(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+def _convolution_entry(x, weight, bias, stride, padding, dilation, transposed, output_padding,
+                       groups):
     return _convolution(x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -362,7 +364,8 @@ def _average(window, places, padded):
 def _adaptive(n):
     def pool(x, output_size):
         planes = x.shape[-n:]
-        sizes = [m if k is None else k for k, m in zip(_list(output_size, n), planes, strict=True)] \
+        sizes = [m if k is None else k for k, m in zip(_list(output_size, n), planes,
+                                                       strict=True)] \
             if not isinstance(output_size, int) else [output_size] * n
         y = np.zeros((*x.shape[:-n], *sizes), x.dtype)
         for at in np.ndindex(*sizes):
@@ -378,14 +381,15 @@ def _pad(x, pad, mode="constant", value=None):
     widths = [(0, 0)] * x.ndim
     for k in range(len(pad) // 2):
         widths[-1 - k] = (pad[2 * k], pad[2 * k + 1])
-    x = x[tuple(slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(widths, x.shape, strict=True))]
+    x = x[tuple(slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(widths, x.shape,
+                                                                       strict=True))]
     widths = [(max(a, 0), max(b, 0)) for a, b in widths]
     if mode == "constant":
         return np.pad(x, widths, constant_values=value or 0)
     return np.pad(x, widths, {"replicate": "edge", "circular": "wrap"}.get(mode, mode))
 
 
-# ---- losses -----------------------------------------------------------------------------------------
+# ---- losses --------------------------------------------------------------------------------------
 
 
 def _reduce(loss, reduction):
@@ -418,7 +422,8 @@ def _nll(logp, target, weight=None, reduction="mean", ignore_index=-100):
     return loss.sum() / w.sum() if reduction == "mean" else _reduce(loss, reduction)
 
 
-def _cross_entropy(x, target, weight=None, reduction="mean", ignore_index=-100, label_smoothing=0.0):
+def _cross_entropy(x, target, weight=None, reduction="mean", ignore_index=-100,
+                   label_smoothing=0.0):
     logp = x - sp.logsumexp(x, axis=1, keepdims=True)
     if target.dtype.kind == "f":
         return _reduce(-(logp * target).sum(1), reduction)
@@ -428,7 +433,7 @@ def _cross_entropy(x, target, weight=None, reduction="mean", ignore_index=-100, 
     return (1 - label_smoothing) * hard - label_smoothing * logp.mean()
 
 
-# ---- order and statistics ---------------------------------------------------------------------------
+# ---- order and statistics ------------------------------------------------------------------------
 
 
 def _sorted(x, dim=-1, descending=False, stable=None):
@@ -519,7 +524,7 @@ def _take_along(x, index, dim=None):
                               index if dim is not None else index.reshape(-1), dim or 0)
 
 
-# ---- linear algebra ---------------------------------------------------------------------------------
+# ---- linear algebra ------------------------------------------------------------------------------
 
 
 def _adjoint(x):
@@ -548,7 +553,7 @@ def _solve_triangular(A, B, upper, left=True, unitriangular=False):
     return np.linalg.solve(np.triu(A) if upper else np.tril(A), B)
 
 
-# ---- the table --------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------
 
 _TERNARY = {
     "lerp": lambda x, end, w: x + w * (end - x),
@@ -566,7 +571,8 @@ _BINARY = {
     "remainder": np.remainder, "fmod": np.fmod, "pow": lambda x, y: np.power(x, y),
     "maximum": np.maximum, "minimum": np.minimum, "fmax": np.fmax, "fmin": np.fmin,
     "atan2": lambda x, y: np.arctan2(_float(x), _float(y)), "hypot": np.hypot,
-    "copysign": lambda x, y: np.copysign(_float(x), y), "logaddexp": lambda x, y: np.log(np.exp(x) + np.exp(y)),
+    "copysign": lambda x, y: np.copysign(_float(x), y),
+    "logaddexp": lambda x, y: np.log(np.exp(x) + np.exp(y)),
     "xlogy": lambda x, y: sp.xlogy(_float(x), y), "gcd": np.gcd, "lcm": np.lcm,
     "heaviside": np.heaviside, "ldexp": lambda x, e: x * 2.0**e,
     "float_power": lambda x, y: np.float_power(x, y),
@@ -591,10 +597,12 @@ _UNARY = {
     "deg2rad": _unary(np.deg2rad), "rad2deg": _unary(np.rad2deg),
     "logical_not": np.logical_not, "isnan": np.isnan, "isinf": np.isinf, "isfinite": np.isfinite,
     "isposinf": lambda x: np.isposinf(_float(x)), "isneginf": lambda x: np.isneginf(_float(x)),
-    "isreal": np.isreal, "conj_physical": np.conj, "conj": np.conj, "angle": lambda x: np.angle(_float(x)),
+    "isreal": np.isreal, "conj_physical": np.conj, "conj": np.conj,
+    "angle": lambda x: np.angle(_float(x)),
     "real": np.real, "imag": np.imag, "resolve_conj": lambda x: x, "resolve_neg": lambda x: x,
     "adjoint": _adjoint, "clamp": _clamp,
-    "nan_to_num": lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, True, nan, posinf, neginf),
+    "nan_to_num": lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, True, nan, posinf,
+                                                                             neginf),
     **{name: _unary(getattr(np, name)) for name in (
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "sin", "cos", "tan",
         "sinh", "cosh", "tanh")},
@@ -610,8 +618,11 @@ _ACTIVATIONS = {
     "nn.functional.elu": lambda x, alpha=1: np.where(x > 0, x, alpha * np.expm1(x)),
     "celu": lambda x, alpha=1: np.where(x > 0, x, alpha * np.expm1(x / alpha)),
     "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
-    "nn.functional.leaky_relu": lambda x, slope=0.01, **k: np.where(x > 0, x, k.get("negative_slope", slope) * x),
-    "nn.functional.hardtanh": lambda x, min_val=-1, max_val=1: np.minimum(np.maximum(x, min_val), max_val),
+    "nn.functional.leaky_relu": lambda x, slope=0.01, **k: np.where(x > 0, x,
+                                                                    k.get("negative_slope",
+                                                                          slope) * x),
+    "nn.functional.hardtanh": lambda x, min_val=-1, max_val=1: np.minimum(np.maximum(x, min_val),
+                                                                          max_val),
     "nn.functional.relu6": lambda x: np.clip(x, 0, 6),
     "nn.functional.hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "nn.functional.hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
@@ -624,7 +635,8 @@ _ACTIVATIONS = {
 
 _REDUCTIONS = {
     "sum": _reduction(np.sum, True), "nansum": _reduction(np.nansum, True),
-    "mean": _reduction(np.mean), "nanmean": _reduction(np.nanmean), "prod": _reduction(np.prod, True),
+    "mean": _reduction(np.mean), "nanmean": _reduction(np.nanmean),
+    "prod": _reduction(np.prod, True),
     "amax": _reduction(np.max), "amin": _reduction(np.min), "max": _reduction(np.max),
     "min": _reduction(np.min), "any": _reduction(np.any), "all": _reduction(np.all),
     "aminmax": lambda x, dim=None, keepdim=False: (
@@ -634,7 +646,8 @@ _REDUCTIONS = {
     "count_nonzero": lambda x, dim=None: np.count_nonzero(x, axis=_axis(dim)),
     "var": _moment(np.var), "std": _moment(np.std), "var_mean": _moment(np.var, True),
     "std_mean": _moment(np.std, True),
-    "logsumexp": lambda x, dim, keepdim=False: sp.logsumexp(_float(x), axis=_axis(dim), keepdims=keepdim),
+    "logsumexp": lambda x, dim, keepdim=False: sp.logsumexp(_float(x), axis=_axis(dim),
+                                                            keepdims=keepdim),
     "cumsum": lambda x, dim, dtype=None: np.cumsum(_whole(x), dim),
     "cumprod": lambda x, dim, dtype=None: np.cumprod(_whole(x), dim),
     "cummax": _where_scan(np.maximum), "cummin": _where_scan(np.minimum),
@@ -659,7 +672,8 @@ _CREATION = {
     "fill_": lambda x, value: np.full_like(x, value), "zero_": np.zeros_like,
     "copy_": lambda x, src: np.broadcast_to(src, x.shape).astype(x.dtype),
     "to": lambda x, *how, dtype=None, **more: x.real.astype(float) if dtype else x,
-    "to.dtype": lambda x, dtype, copy=False: x.real.astype(float), "to.other": lambda x, other: x.real.astype(float), "cpu": lambda x: x,
+    "to.dtype": lambda x, dtype, copy=False: x.real.astype(float),
+    "to.other": lambda x, other: x.real.astype(float), "cpu": lambda x: x,
     "type_as": lambda x, other: x, "contiguous": lambda x: x,
     **dict.fromkeys(("half", "bfloat16", "float", "double"), lambda x: x.real.astype(float)),
     **dict.fromkeys(("cfloat", "cdouble"), lambda x: x.astype(complex)), "bool": lambda x: x != 0,
@@ -669,10 +683,12 @@ _CREATION = {
 }  # fmt: skip
 
 _VIEWS = {
-    "alias": lambda x: x, "view": np.reshape, "view.dtype": lambda x, dtype: x, "reshape": np.reshape, "ravel": np.ravel,
+    "alias": lambda x: x, "view": np.reshape, "view.dtype": lambda x, dtype: x,
+    "reshape": np.reshape, "ravel": np.ravel,
     "flatten": np.ravel, "permute": np.transpose, "transpose": np.swapaxes,
     "t": np.transpose, "select": lambda x, dim, index: np.take(x, index, dim),
-    "slice": lambda x: x, "narrow": lambda x, dim, start, n: np.take(x, range(start, start + n), dim),
+    "slice": lambda x: x,
+    "narrow": lambda x, dim, start, n: np.take(x, range(start, start + n), dim),
     "expand": _expand, "broadcast_to": _expand, "squeeze": _squeeze, "unsqueeze": np.expand_dims,
     "as_strided": _strided, "diagonal": np.diagonal, "unfold": _windows, "split": _splits,
     "unbind": lambda x, dim=0: tuple(np.moveaxis(x, dim, 0)),
@@ -691,7 +707,8 @@ _SHAPES = {
     "sum_to_size": lambda x, sizes: x.sum(0, keepdims=True).reshape(sizes),
     "cat": np.concatenate, "stack": np.stack, "hstack": np.hstack, "vstack": np.vstack,
     "dstack": np.dstack, "column_stack": np.column_stack,
-    "hsplit": lambda x, at: tuple(np.hsplit(x, at)), "vsplit": lambda x, at: tuple(np.vsplit(x, at)),
+    "hsplit": lambda x, at: tuple(np.hsplit(x, at)),
+    "vsplit": lambda x, at: tuple(np.vsplit(x, at)),
     "dsplit": lambda x, at: tuple(np.dsplit(x, at)),
     "flip": lambda x, dims: np.flip(x, tuple(dims)), "fliplr": np.fliplr, "flipud": np.flipud,
     "rot90": np.rot90,
@@ -713,12 +730,14 @@ _SHAPES = {
 _INDEXING = {
     "index_select": lambda x, dim, index: np.take(x, index, dim),
     "gather": lambda x, dim, index: np.take_along_axis(
-        x[tuple(slice(None) if d == dim else slice(n) for d, n in enumerate(index.shape))], index, dim),
+        x[tuple(slice(None) if d == dim else slice(n) for d, n in enumerate(index.shape))], index,
+        dim),
     "scatter": lambda x, dim, index, src, reduce=None: _scatter(
         x, dim, index, src, _FOLDS.get(reduce, lambda old, new: new)),
     "scatter_add": lambda x, dim, index, src: _scatter(x, dim, index, src, _FOLDS["sum"]),
     "scatter_reduce": lambda x, dim, index, src, how: _scatter(x, dim, index, src, _FOLDS[how]),
-    "index_add": lambda x, dim, index, src, alpha=1: _index_fold(x, dim, index, src * alpha, _FOLDS["sum"]),
+    "index_add": lambda x, dim, index, src, alpha=1: _index_fold(x, dim, index, src * alpha,
+                                                                 _FOLDS["sum"]),
     "index_reduce": lambda x, dim, index, src, how: _index_fold(x, dim, index, src, _FOLDS[how]),
     "index_copy": lambda x, dim, index, src: _index_fold(x, dim, index, src, lambda old, new: new),
     "index_fill": lambda x, dim, index, value: _replaced(x, (slice(None),) * dim + (index,), value),
@@ -728,8 +747,10 @@ _INDEXING = {
     "embedding": lambda x, at, padding=-1: x[at], "take": np.take,
     "masked_select": lambda x, mask: x[np.broadcast_to(mask, x.shape)],
     "masked_scatter": lambda x, mask, src: _replaced(x, mask, src.reshape(-1)[: mask.sum()]),
-    "put": lambda x, at, src, accumulate=False: _put(x.reshape(-1), at, src, accumulate).reshape(x.shape),
-    "take_along_dim": _take_along, "unravel_index": lambda at, shape: tuple(np.unravel_index(at, shape)),
+    "put": lambda x, at, src, accumulate=False: _put(x.reshape(-1), at, src,
+                                                     accumulate).reshape(x.shape),
+    "take_along_dim": _take_along,
+    "unravel_index": lambda at, shape: tuple(np.unravel_index(at, shape)),
     "nonzero": lambda x, as_tuple=False: np.nonzero(x) if as_tuple else np.argwhere(x),
     "argwhere": np.argwhere, "nonzero_static": _nonzero_static,
 }  # fmt: skip
@@ -757,7 +778,8 @@ _PRODUCTS = {
 
 _LINALG = {
     "linalg.cholesky": _upper(np.linalg.cholesky), "cholesky": _upper(np.linalg.cholesky),
-    "linalg.cholesky_ex": lambda x, **k: (_upper(np.linalg.cholesky)(x, **k), np.zeros(x.shape[:-2])),
+    "linalg.cholesky_ex": lambda x, **k: (_upper(np.linalg.cholesky)(x, **k),
+                                          np.zeros(x.shape[:-2])),
     "cholesky_solve": lambda B, L, upper=False: np.linalg.solve(_factored(L, upper), B),
     "cholesky_inverse": lambda L, upper=False: np.linalg.inv(_factored(L, upper)),
     "linalg.lu_solve": lambda LU, pivots, B: np.linalg.solve(_lu_product(LU, pivots), B),
@@ -771,7 +793,8 @@ _LINALG = {
     "linalg.slogdet": np.linalg.slogdet, "slogdet": np.linalg.slogdet, "linalg.det": np.linalg.det,
     "det": np.linalg.det, "logdet": lambda x: np.log(np.linalg.det(x)),
     "linalg.svdvals": lambda A: np.linalg.svd(A, compute_uv=False),
-    "linalg.eigvalsh": np.linalg.eigvalsh, "linalg.pinv": np.linalg.pinv, "pinverse": np.linalg.pinv,
+    "linalg.eigvalsh": np.linalg.eigvalsh, "linalg.pinv": np.linalg.pinv,
+    "pinverse": np.linalg.pinv,
     "linalg.matrix_rank": np.linalg.matrix_rank, "linalg.matrix_power": np.linalg.matrix_power,
     "matrix_power": np.linalg.matrix_power,
 }  # fmt: skip
@@ -790,7 +813,8 @@ _LOSSES = {
     "nn.functional.mse_loss": _loss(lambda x, t: (x - t) ** 2),
     "nn.functional.l1_loss": _loss(lambda x, t: np.abs(x - t)),
     "nn.functional.smooth_l1_loss": _loss(_huber), "nn.functional.huber_loss": _loss(_huber),
-    "nn.functional.binary_cross_entropy": _loss(lambda p, t: -(t * np.log(p) + (1 - t) * np.log1p(-p))),
+    "nn.functional.binary_cross_entropy": _loss(lambda p, t:
+        -(t * np.log(p) + (1 - t) * np.log1p(-p))),
     "nn.functional.binary_cross_entropy_with_logits": _loss(
         lambda x, t: -(t * sp.log_expit(x) + (1 - t) * sp.log_expit(-x))),
     "nn.functional.kl_div": _loss(_kl), "nn.functional.nll_loss": _nll,
@@ -798,12 +822,15 @@ _LOSSES = {
 }  # fmt: skip
 
 _STATISTICS = {
-    "sort": _sorted, "msort": lambda x: np.sort(x, 0), "argsort": lambda *a, **k: _sorted(*a, **k)[1],
+    "sort": _sorted, "msort": lambda x: np.sort(x, 0),
+    "argsort": lambda *a, **k: _sorted(*a, **k)[1],
     "topk": _topk, "kthvalue": _kth, "unique": _unique, "unique_consecutive": _runs,
     "searchsorted": _search, "bucketize": lambda x, edges, **k: _search(edges, x, **k),
     "bincount": _bincount, "median": _median, "nanmedian": _median,
     "quantile": _quantile(np.quantile), "nanquantile": _quantile(np.nanquantile),
-    "histc": lambda x, bins=100, min=0, max=0: np.histogram(x, bins, (min, max) if min < max else None)[0].astype(x.dtype),
+    "histc": lambda x, bins=100, min=0, max=0: np.histogram(x, bins,
+                                                            (min,
+                                                             max) if min < max else None)[0].astype(x.dtype),
     "histogram": _histogram, "cov": lambda x, correction=1: np.cov(x, ddof=correction),
     "corrcoef": np.corrcoef,
     "diff": lambda x, n=1, dim=-1, *ends: np.diff(x, n, dim, *ends), "gradient": _gradient,
@@ -818,7 +845,7 @@ ORACLES = {
 }  # fmt: skip
 
 
-# ---- conditions, where several results are right ----------------------------------------------------
+# ---- conditions, where several results are right -------------------------------------------------
 
 
 def _same(a, b):
@@ -869,7 +896,8 @@ def _check_mode(result, x, dim=-1, keepdim=False):
 
 CHECKS = {
     "linalg.eig": _check_eig, "linalg.eigh": _check_eigh, "linalg.svd": _check_svd,
-    "svd": lambda r, A: _check_svd((r[0], r[1], _adjoint(r[2])), A), "linalg.qr": _check_qr, "qr": _check_qr, "linalg.lstsq": _check_lstsq,
+    "svd": lambda r, A: _check_svd((r[0], r[1], _adjoint(r[2])), A), "linalg.qr": _check_qr,
+    "qr": _check_qr, "linalg.lstsq": _check_lstsq,
     "linalg.lu_factor": _check_lu_factor, "linalg.lu_factor_ex": _check_lu_factor,
     "linalg.lu": lambda r, A, **_: _same(r[0] @ r[1] @ r[2], A),
     "linalg.eigvals": lambda r, A: _same(np.sort_complex(r), np.sort_complex(np.linalg.eigvals(A))),

@@ -15,7 +15,7 @@ import numpy as np
 import taimatsu as torch
 from taimatsu.ops.table import ENTRIES, Op
 
-from .hints import COMPLEX_ONLY, DOMAINS, HINTS, INTEGER_ONLY
+from .hints import DOMAINS, HINTS
 
 # What an op may raise when it is given what it doesn't take.
 REFUSED = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError)
@@ -72,7 +72,8 @@ class Maker:
             return True
         return floating if self.inexact else integral
 
-    def __call__(self, *shape: int, low: float | None = None, high: float | None = None, dtype=None):
+    def __call__(self, *shape: int, low: float | None = None, high: float | None = None,
+                 dtype=None):
         shape = tuple(n * self.scale for n in shape)
         dtype = dtype or self.dtype
         low = self.domain[0] if low is None else low
@@ -190,7 +191,7 @@ def samples(name: str, dtype: torch.dtype, layout: str = "contiguous", **options
     return calls
 
 
-# ---- what is done with arguments and results --------------------------------------------------------
+# ---- what is done with arguments and results -----------------------------------------------------
 
 
 def each(value: Any, function: Callable) -> Any:

@@ -7,11 +7,24 @@ import pytest
 
 import taimatsu as torch
 
-from .oracles import CHECKS, ELSEWHERE, ORACLES
 from .hints import COMPLEX_ONLY, HINTS, INTEGER_ONLY, NEEDS_ALL_ELEMENTS
+from .oracles import CHECKS, ELSEWHERE, ORACLES
 from .samples import (
-    DTYPES, FLOATS, LAYOUTS, PUBLIC, REFUSED, Maker, derived, each, lookup, raw, samples,
-    snapshot, tensors, tolerance, wide,
+    DTYPES,
+    FLOATS,
+    LAYOUTS,
+    PUBLIC,
+    REFUSED,
+    Maker,
+    derived,
+    each,
+    lookup,
+    raw,
+    samples,
+    snapshot,
+    tensors,
+    tolerance,
+    wide,
 )  # fmt: skip
 
 COMPARED = sorted(name for name in PUBLIC if lookup(ELSEWHERE, name) is None)
@@ -151,8 +164,9 @@ def test_same_bits_in_any_company(name):
 def test_every_entry_has_an_oracle():
     """A new op needs a line in oracles.py (and one in hints.py, if its schema says too little)."""
     told = {*ORACLES, *CHECKS, *ELSEWHERE}
-    assert not [n for n in PUBLIC if lookup({k: True for k in told}, n) is None]
-    known = {n for name, op in PUBLIC.items() for n in (name, name.removesuffix(f".{op.name.partition('.')[2]}"))}
+    assert not [n for n in PUBLIC if lookup(dict.fromkeys(told, True), n) is None]
+    known = {n for name, op in PUBLIC.items() for n in (name,
+                                                        name.removesuffix(f".{op.name.partition('.')[2]}"))}
     assert not told - known, "lines for ops that are no more"
 
 
