@@ -70,9 +70,7 @@ def imports(peer: str, rounds: int) -> list[Figure]:
         for _ in range(rounds + 1):
             for library, got in times.items():
                 code = IMPORT.format(library=library)
-                got.append(
-                    fresh(code, PYTHONPYCACHEPREFIX=bytecode, PYTHONDONTWRITEBYTECODE="")
-                )
+                got.append(fresh(code, PYTHONPYCACHEPREFIX=bytecode, PYTHONDONTWRITEBYTECODE=""))
     (peer_s, peer_mb), (our_s, our_mb) = (
         [median(column) for column in zip(*got[1:], strict=True)]  # the first writes bytecode
         for got in (times[peer], times[OURS])

@@ -8,9 +8,8 @@ SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 
 
 def matrices(torch):
-    squares = {n: torch.randn(n, n) for n in SIZES}
-    return {f"a{n}": a for n,
-            a in squares.items()} | {f"b{n}": a.clone() for n, a in squares.items()}
+    """a64, b64, a96, ...: two random matrices of each size."""
+    return {f"{name}{n}": torch.randn(n, n) for n in SIZES for name in "ab"}
 
 
 GROUPS = (

@@ -88,7 +88,18 @@ using Ints = Span<int64_t>;
 // Messages follow "op: the rule; what was given; what to do"; the op's name is put in front by the
 // op call (ops/op.h), so that code below it states only the rule.
 struct Error {
-  enum Kind { Runtime, Type, Value, Index, NotImplemented, OutOfMemory, Overflow, Buffer, Attribute, Python };
+  enum Kind {
+    Runtime,
+    Type,
+    Value,
+    Index,
+    NotImplemented,
+    OutOfMemory,
+    Overflow,
+    Buffer,
+    Attribute,
+    Python
+  };
   Kind kind;
   std::string message;  // empty for Python: the interpreter's error indicator is set
   bool named = false;   // the message tells the op
@@ -118,7 +129,8 @@ inline void checked(int status) {
 
 void raise(const Error& e);  // sets the interpreter's error indicator (python/errors.cpp)
 
-// Runs `body` where Python called C++; a C++ error becomes a Python one and `otherwise` is returned.
+// Runs `body` where Python called C++; a C++ error becomes a Python one and `otherwise` is
+// returned.
 template <class R, class F>
 R guard(R otherwise, F&& body) {
   try {

@@ -48,7 +48,8 @@ PyObject* apply_list(PyObject*, PyObject* args) {
       python_error();
     }
     Op& op = *op_of(entry);
-    if (op.kind != Kind::Pointwise) fail(Error::Type, op.name, ": apply_list needs a pointwise rule");
+    if (op.kind != Kind::Pointwise)
+      fail(Error::Type, op.name, ": apply_list needs a pointwise rule");
     const std::vector<int> targets = replaced(op);
     const Py_ssize_t width = PyList_Size(lists);
     const Py_ssize_t length = width ? PyList_Size(PyList_GetItem(lists, 0)) : 0;

@@ -243,8 +243,9 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
             if (t.ndim() != 1 || !is_integral(t.dtype)) break;
             int64_t* data = reserve<int64_t>(t.numel());
             for (int64_t k = 0; k < t.numel(); ++k) {
-              data[k] = load_element(t.dtype, t.data() + k * t.layout->stride(0) * itemsize(t.dtype))
-                            .as_int();
+              data[k] =
+                  load_element(t.dtype, t.data() + k * t.layout->stride(0) * itemsize(t.dtype))
+                      .as_int();
             }
             v = Value(Ints(data, t.numel()));
             return true;
@@ -328,9 +329,7 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
       }
       case Type::Layout:
       case Type::Generator:
-      case Type::Any:
-        v = Value::of_object(o);
-        return true;
+      case Type::Any: v = Value::of_object(o); return true;
     }
     if (overrides(o)) {  // whatever it is, its __torch_function__ will know
       if (!overridden) overridden = o;
@@ -339,8 +338,8 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
     }
   }
   if (why) {
-    *why = concat("argument '", p.name == "self" ? "input" : p.name, "' must be ",
-                  expected_type(p), ", not ", type_of(o));
+    *why = concat("argument '", p.name == "self" ? "input" : p.name, "' must be ", expected_type(p),
+                  ", not ", type_of(o));
   }
   return false;
 }
@@ -364,7 +363,8 @@ bool Arguments::parse(const Schema& s, PyObject* self, PyObject* const* args, Py
         if (n == 1) {  // not ints at all: let the conversion say so
           Value v;
           return convert(s.params[s.varargs_ints], o, v, why) &&
-                 (values[s.varargs_ints] = v, fill(s, self, args, nargs, kwnames, s.varargs_ints, why));
+                 (values[s.varargs_ints] = v,
+                  fill(s, self, args, nargs, kwnames, s.varargs_ints, why));
         }
         if (why) {
           *why = concat("argument '", s.params[s.varargs_ints].name,

@@ -35,8 +35,10 @@ Device common_device(const Op& op, const Value* args) {
       first = t;
       device = t->device();
     } else if (t->device() != device && !(t->ndim() == 0 && t->device().type == DeviceType::CPU)) {
-      fail(Error::Runtime, "Expected all tensors to be on the same device, but found at least two "
-           "devices, ", device.str(), " and ", t->device().str(), "; move them with .to()");
+      fail(Error::Runtime,
+           "Expected all tensors to be on the same device, but found at least two "
+           "devices, ",
+           device.str(), " and ", t->device().str(), "; move them with .to()");
     }
   };
   for (uint8_t i : op.tensor_params) {
@@ -78,8 +80,8 @@ void check_elements_apart(const Tensor& target) {
 // by a copy otherwise. The targets are checked before anything is written.
 void run_into(Call& c, Tensor* const* into, bool resize) {
   // One target that is an operand, and all operands laid out alike: nothing to check or to copy.
-  if (c.scanned && c.shared && c.on_cpu && c.op.kind == Kind::Pointwise && into[0]->layout == c.shared &&
-      c.args[0].is_tensor() && into[0] == c.args[0].tensor) {
+  if (c.scanned && c.shared && c.on_cpu && c.op.kind == Kind::Pointwise &&
+      into[0]->layout == c.shared && c.args[0].is_tensor() && into[0] == c.args[0].tensor) {
     const Variant& v = find_variant(c);
     if (v.outputs.size() == 1 && v.outputs[0].dtype == into[0]->dtype && !aliased(c, *into[0])) {
       c.outs.push(TensorRef(into[0]));
@@ -110,12 +112,14 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
   Tensors fresh;
   for (int i = 0; i < n; ++i) {
     Tensor& target = *into[i];
-    direct[i & 7] = known && i < 8 && c.op.kind <= Kind::Indexed && target.dtype == c.outs[i]->dtype;
+    direct[i & 7] =
+        known && i < 8 && c.op.kind <= Kind::Indexed && target.dtype == c.outs[i]->dtype;
     for (size_t k = 0; k < c.op.schema.params.size(); ++k) {
       if (!c.args[k].is_tensor()) continue;
       Overlap o = overlap(c.args[k].t(), target);
       if (o == Overlap::Partial) {
-        fail(Error::Runtime, "unsupported operation: some elements of the input tensor and the "
+        fail(Error::Runtime,
+             "unsupported operation: some elements of the input tensor and the "
              "written-to tensor refer to a single memory location; clone() one of them first");
       }
       // Other kinds than pointwise read elements after others were written.
@@ -220,7 +224,8 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
   const bool inplace = args[0].is_tensor() && into[0] == args[0].tensor;
   if (!inplace) {
     if (mask || (modes.grad && requires_grad(*into[0]))) {
-      fail(Error::Runtime, "functions with out=... arguments don't support automatic "
+      fail(Error::Runtime,
+           "functions with out=... arguments don't support automatic "
            "differentiation, but one of the arguments requires grad");
     }
     run_into(c, into, true);
@@ -243,8 +248,8 @@ void interpose(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
     checked(PyTuple_SetItem(list.get(), static_cast<Py_ssize_t>(i), to_python(args[i])));
   }
   PyObject* target = into ? into[0]->object() : Py_None;
-  outs.other = Object::steal(checked(PyObject_CallFunctionObjArgs(
-      interpreter, op.entry.get(), list.get(), target, nullptr)));
+  outs.other = Object::steal(checked(
+      PyObject_CallFunctionObjArgs(interpreter, op.entry.get(), list.get(), target, nullptr)));
   unwrap_outputs(op, outs);
 }
 
@@ -287,7 +292,8 @@ void emit(Call& c) {
     const bool anywhere = c.op.kind == Kind::Native && c.op.native->any_devices;
     if (!anywhere && common_device(c.op, c.args).type == DeviceType::Meta) {
       if (c.op.kind == Kind::Native && !c.op.native->infer) {
-        fail(Error::NotImplemented, "the sizes of the result depend on elements, which a tensor on "
+        fail(Error::NotImplemented,
+             "the sizes of the result depend on elements, which a tensor on "
              "device meta hasn't; move it to another device");
       }
       return;

@@ -23,7 +23,8 @@ struct Options {
     if (s.device >= 0 && !c.args[s.device].none()) device = c.args[s.device].device;
     if (s.requires_grad >= 0) requires_grad = c.args[s.requires_grad].to_bool();
     if (requires_grad && !is_differentiable(dtype)) {
-      fail(Error::Runtime, "Only Tensors of floating point and complex dtype can require gradients");
+      fail(Error::Runtime,
+           "Only Tensors of floating point and complex dtype can require gradients");
     }
   }
 };
@@ -157,8 +158,9 @@ void generate(Tensor& t, const F& value) {
       for (int64_t i = 0; i < t.numel(); ++i) {
         auto v = value(i);
         store_element(t.dtype, p + i * size,
-                      std::is_integral<decltype(v)>::value ? Number::integer(static_cast<int64_t>(v))
-                                                           : Number::real(static_cast<double>(v)));
+                      std::is_integral<decltype(v)>::value
+                          ? Number::integer(static_cast<int64_t>(v))
+                          : Number::real(static_cast<double>(v)));
       }
   }
 }
@@ -194,7 +196,8 @@ void run_linspace(Call& c) {
 }
 
 void infer_eye(Call& c) {
-  int64_t sizes[2] = {c.args[0].to_int(), c.args[1].none() ? c.args[0].to_int() : c.args[1].to_int()};
+  int64_t sizes[2] = {c.args[0].to_int(),
+                      c.args[1].none() ? c.args[0].to_int() : c.args[1].to_int()};
   for (int64_t n : sizes) {
     if (n < 0) fail(Error::Runtime, "n must be greater or equal to 0, got ", n);
   }

@@ -11,7 +11,8 @@ namespace {
 
 // ---- Functions: builtins whose `self` is a capsule of the Function ------------------------------
 
-PyObject* call_function(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+PyObject* call_function(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                        PyObject* kwnames) {
   return invoke(*static_cast<Function*>(PyCapsule_GetPointer(self, nullptr)), nullptr, args, nargs,
                 kwnames);
 }
@@ -31,12 +32,14 @@ template <int... I>
 constexpr std::array<FastCall, sizeof...(I)> pool(std::integer_sequence<int, I...>) {
   return {{&call_method<I>...}};
 }
-const std::array<FastCall, kMaxMethods> kPool = pool(std::make_integer_sequence<int, kMaxMethods>{});
+const std::array<FastCall, kMaxMethods> kPool =
+    pool(std::make_integer_sequence<int, kMaxMethods>{});
 int methods_used = 0;
 
 // ---- Errors -----------------------------------------------------------------------------------
 
-std::string types_given(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+std::string types_given(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                        PyObject* kwnames) {
   std::string out = "(";
   auto put = [&](PyObject* o, const char* key) {
     Object name = Object::steal(PyObject_GetAttrString((PyObject*)Py_TYPE(o), "__name__"));
@@ -90,8 +93,7 @@ std::vector<Tensor*> out_targets(const Op& op, PyObject* out) {
       targets.push_back(as_tensor(item));
     }
   } else {
-    fail(Error::Type, op.base_name, "(): argument 'out' must be Tensor, not ",
-         "something else");
+    fail(Error::Type, op.base_name, "(): argument 'out' must be Tensor, not ", "something else");
   }
   if (targets.size() != op.schema.returns.size()) {
     fail(Error::Type, op.base_name, "(): expected ", op.schema.returns.size(),
@@ -122,7 +124,6 @@ PyObject* run(Function& f, Op& op, Arguments& a) {
 
 // ---- Registration, called by taimatsu.ops -------------------------------------------------------
 
-
 Function* new_function(PyObject* args) {
   const char *name, *form, *doc;
   PyObject* entries;
@@ -136,7 +137,8 @@ Function* new_function(PyObject* args) {
   }
   // CPython shows what follows the first line's "--" as the docstring, the line as the signature.
   f->doc = f->overloads.size() == 1
-               ? f->name + f->overloads[0]->schema.signature().substr(f->overloads[0]->base_name.size()) +
+               ? f->name +
+                     f->overloads[0]->schema.signature().substr(f->overloads[0]->base_name.size()) +
                      "\n--\n\n" + doc
                : std::string(doc);
   f->def = {f->name.c_str(), nullptr, METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
@@ -162,8 +164,7 @@ PyObject* py_method(PyObject*, PyObject* args) {
     Function* f = new_function(args);
     if (methods_used == kMaxMethods) fail(Error::Runtime, "too many methods: raise kMaxMethods");
     methods[methods_used] = f;
-    f->def.ml_meth =
-        reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(kPool[methods_used++]));
+    f->def.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(kPool[methods_used++]));
     f->callable = checked(PyDescr_NewMethod(TensorType, &f->def));
     checked(PyObject_SetAttrString(reinterpret_cast<PyObject*>(TensorType), f->name.c_str(),
                                    f->callable));

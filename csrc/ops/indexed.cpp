@@ -111,7 +111,8 @@ void run_indexed(Call& c) {
   Kernel kernel = v.kernel(key, n, 1, false, false);
   void* ptr[kMaxOperands];
   for (int i = 0; i < n; ++i) ptr[i] = ops[i]->data();
-  int32_t status = launch({kernel, ptr, geometry, at, static_cast<int>(extents.size), scalars, work});
+  int32_t status =
+      launch({kernel, ptr, geometry, at, static_cast<int>(extents.size), scalars, work});
   if (status) check_status(c.op, status);
 }
 

@@ -18,7 +18,8 @@ void* scratch_of_thread(int64_t bytes) {
   static thread_local std::vector<char> buffer;
   if (bytes == 0) return nullptr;
   if (static_cast<int64_t>(buffer.size()) < bytes + 64) buffer.resize(bytes + 64);
-  return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
+  return reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) &
+                                 ~uintptr_t{63});
 }
 
 }  // namespace
@@ -50,13 +51,14 @@ int32_t launch(const Launch& l) {
   const int64_t align = extent >= 4096 ? 64 : 1;  // whole vectors, where the axis is long
   std::atomic<int32_t> status{0};
   PyThreadState* state = PyEval_SaveThread();
-  parallel_for(extent, std::max<int64_t>(1, kGrain / per_step), align, [&](int64_t begin, int64_t end) {
-    int64_t geometry[kMaxGeometry];
-    std::copy(l.geometry, l.geometry + l.geometry_size, geometry);
-    geometry[2 * axis] = lo + begin;
-    geometry[2 * axis + 1] = lo + end;
-    status |= l.kernel.fn(l.ptr, geometry, l.scalars, scratch_of_thread(scratch));
-  });
+  parallel_for(extent, std::max<int64_t>(1, kGrain / per_step), align,
+               [&](int64_t begin, int64_t end) {
+                 int64_t geometry[kMaxGeometry];
+                 std::copy(l.geometry, l.geometry + l.geometry_size, geometry);
+                 geometry[2 * axis] = lo + begin;
+                 geometry[2 * axis + 1] = lo + end;
+                 status |= l.kernel.fn(l.ptr, geometry, l.scalars, scratch_of_thread(scratch));
+               });
   PyEval_RestoreThread(state);
   return status;
 }
@@ -68,8 +70,8 @@ void copy_into(Tensor& to, Tensor& from) {
       to.numel() == from.numel()) {
     const int64_t bytes = to.numel() * itemsize(to.dtype);
     if (to.device().type != DeviceType::CPU || from.device().type != DeviceType::CPU) {
-      const Backend& b = backend(to.device().type == DeviceType::CPU ? from.device().type
-                                                                    : to.device().type);
+      const Backend& b =
+          backend(to.device().type == DeviceType::CPU ? from.device().type : to.device().type);
       return b.copy(to.data(), to.device(), from.data(), from.device(), bytes);
     }
     parallel_for(bytes, 1 << 20, 4096, [&](int64_t begin, int64_t end) {
@@ -162,7 +164,8 @@ Overlap overlap(const Tensor& a, const Tensor& b) {
   }
   // Two views of one buffer that interleave (columns of a matrix): same strides, different
   // offsets inside one stride never meet.
-  if (sa == sb && a.sizes() == b.sizes() && a.strides() == b.strides() && a.layout->dense == false) {
+  if (sa == sb && a.sizes() == b.sizes() && a.strides() == b.strides() &&
+      a.layout->dense == false) {
     int64_t shift = a.layout->offset - b.layout->offset;
     if (shift < 0) shift = -shift;
     int64_t least = 0, span = 0;

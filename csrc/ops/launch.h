@@ -9,13 +9,13 @@ namespace taimatsu {
 // One kernel over its outer axes; threads split the longest axis that the kernel allows.
 struct Launch {
   const Kernel& kernel;
-  void** ptr;              // operands
-  int64_t* geometry;       // lo, hi per axis, then what the kind prescribes
+  void** ptr;         // operands
+  int64_t* geometry;  // lo, hi per axis, then what the kind prescribes
   int geometry_size;
   int axes;
   const int64_t* scalars;
-  int64_t work;            // elements touched: decides whether threads pay
-  int64_t row = 0;         // extent of the row, for scratch
+  int64_t work;     // elements touched: decides whether threads pay
+  int64_t row = 0;  // extent of the row, for scratch
 };
 int32_t launch(const Launch& l);
 
@@ -44,12 +44,12 @@ inline int stride_class(int64_t stride) { return stride == 1 ? 1 : stride == 0 ?
 constexpr int kMaxGeometry = 16 + 16 * 2 * 8;
 
 // Elementary operations, without history unless stated.
-void copy_into(Tensor& to, Tensor& from);        // broadcasts and converts
-TensorRef clone(Tensor& t);                      // preserve_format
-TensorRef contiguous(Tensor& t);                 // t itself where it is
-TensorRef to_dtype(Tensor& t, DType dtype);      // with history; t itself where it has the dtype
+void copy_into(Tensor& to, Tensor& from);    // broadcasts and converts
+TensorRef clone(Tensor& t);                  // preserve_format
+TensorRef contiguous(Tensor& t);             // t itself where it is
+TensorRef to_dtype(Tensor& t, DType dtype);  // with history; t itself where it has the dtype
 void fill(Tensor& t, const Number& n);
-void resize_tensor(Tensor& t, Ints sizes);       // the out= form's
+void resize_tensor(Tensor& t, Ints sizes);  // the out= form's
 bool can_cast(DType from, DType to);
 
 enum class Overlap { None, Same, Partial };

@@ -266,9 +266,7 @@ Op* define(PyObject* entry) {
       op->native = &it->second;
       break;
     }
-    case Kind::Composite:
-      op->python = attribute(entry, "formula").leak();
-      break;
+    case Kind::Composite: op->python = attribute(entry, "formula").leak(); break;
   }
   Object number = Object::steal(checked(PyLong_FromVoidPtr(op.get())));
   checked(PyObject_SetAttrString(entry, "handle", number.get()));
@@ -323,9 +321,9 @@ const Plan& Op::plan(uint64_t mask, const Value* args) {
       checked(PyDict_SetItem(values.get(), p.interned, v.get()));
     }
   }
-  Object plan = Object::steal(checked(
-      PyObject_CallMethod(entry.get(), "plan", "KOO", static_cast<unsigned long long>(mask),
-                          values.get(), presence.get())));
+  Object plan = Object::steal(
+      checked(PyObject_CallMethod(entry.get(), "plan", "KOO", static_cast<unsigned long long>(mask),
+                                  values.get(), presence.get())));
   plans.emplace_back(key, convert_plan(plan.get(), mask));
   return *plans.back().second;
 }
@@ -369,9 +367,18 @@ uint32_t statics_id(Op& op, const Value* args) {
     switch (v.tag) {
       case Value::Number: put(&v.number.i, 8); break;
       case Value::String: put(v.string, std::strlen(v.string) + 1); break;
-      case Value::Ints: put(&v.list.size, 8); put(v.list.data, 8 * v.list.size); break;
-      case Value::Floats: put(&v.list.size, 8); put(v.list.data, 8 * v.list.size); break;
-      case Value::Bools: put(&v.list.size, 8); put(v.list.data, v.list.size); break;
+      case Value::Ints:
+        put(&v.list.size, 8);
+        put(v.list.data, 8 * v.list.size);
+        break;
+      case Value::Floats:
+        put(&v.list.size, 8);
+        put(v.list.data, 8 * v.list.size);
+        break;
+      case Value::Bools:
+        put(&v.list.size, 8);
+        put(v.list.data, v.list.size);
+        break;
       case Value::DType: key.push_back(static_cast<char>(v.dtype)); break;
       default: break;
     }
@@ -379,7 +386,8 @@ uint32_t statics_id(Op& op, const Value* args) {
   for (uint8_t i : op.scalars) key.push_back(args[i].none() ? 0 : 1);
   if (op.counts_rows()) key.push_back(static_cast<char>(row_dims(op, args)));
   if (key == op.last_statics.first) return op.last_statics.second;  // as nearly always
-  uint32_t id = op.static_ids.emplace(key, static_cast<uint32_t>(op.static_ids.size() + 1)).first->second;
+  uint32_t id =
+      op.static_ids.emplace(key, static_cast<uint32_t>(op.static_ids.size() + 1)).first->second;
   op.last_statics = {std::move(key), id};
   return id;
 }
@@ -388,12 +396,16 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
   Object operands = Object::steal(checked(PyTuple_New(op.operands.size())));
   for (size_t k = 0; k < op.operands.size(); ++k) {
     const Value& v = args[op.operands[k]];
-    Object item = v.none() ? Object(Py_None)
-                  : v.is_tensor()
-                      ? Object::steal(checked(Py_BuildValue("(ss)", info(v.t().dtype).code,
-                                                            v.t().ndim() ? "tensor" : "scalar")))
-                      : Object::steal(
-                            checked(Py_BuildValue("(ss)", info(v.number.dtype()).code, "number")));
+    if (op.schema.params[op.operands[k]].role == Role::Index && !is_integral(v.t().dtype)) {
+      fail(Error::Runtime, "Expected an index of dtype int64 or int32; got torch.",
+           info(v.t().dtype).legacy, "Tensor; convert it with .long()");
+    }
+    Object item =
+        v.none() ? Object(Py_None)
+        : v.is_tensor()
+            ? Object::steal(checked(Py_BuildValue("(ss)", info(v.t().dtype).code,
+                                                  v.t().ndim() ? "tensor" : "scalar")))
+            : Object::steal(checked(Py_BuildValue("(ss)", info(v.number.dtype()).code, "number")));
     checked(PyTuple_SetItem(operands.get(), k, item.leak()));
   }
   Object statics = Object::steal(checked(PyDict_New()));
@@ -405,7 +417,8 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
     checked(PyDict_SetItem(statics.get(), op.schema.params[i].interned, v.get()));
   }
   for (uint8_t i : op.scalars) {  // an absent optional is settled, like a static
-    if (args[i].none()) checked(PyDict_SetItem(statics.get(), op.schema.params[i].interned, Py_None));
+    if (args[i].none())
+      checked(PyDict_SetItem(statics.get(), op.schema.params[i].interned, Py_None));
   }
   if (op.counts_rows()) {  // how many dims, not which: the kernel sees their strides
     const int n = row_dims(op, args);
@@ -414,17 +427,17 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
     checked(PyDict_SetItem(statics.get(), op.schema.params[op.rows.index].interned, v.get()));
   }
   auto variant = std::make_unique<Variant>();
-  variant->python = Object::steal(checked(PyObject_CallMethod(
-      op.entry.get(), "variant", "OOs", operands.get(), statics.get(),
-      info(common_dtype(op, args)).code)));
+  variant->python =
+      Object::steal(checked(PyObject_CallMethod(op.entry.get(), "variant", "OOs", operands.get(),
+                                                statics.get(), info(common_dtype(op, args)).code)));
   variant->compute = dtype_of_code(text(variant->python.get(), "compute").c_str());
   Object outputs = attribute(variant->python.get(), "outputs");
   for (Py_ssize_t i = 0, n = PySequence_Size(outputs.get()); i < n; ++i) {
     Object item = Object::steal(checked(PySequence_GetItem(outputs.get(), i)));
     std::string role = text(PyTuple_GetItem(item.get(), 1));
     variant->outputs.push_back({dtype_of_code(text(PyTuple_GetItem(item.get(), 0)).c_str()),
-                                role == "row"    ? Role::Row
-                                : role == "cell" ? Role::Cell
+                                role == "row"      ? Role::Row
+                                : role == "cell"   ? Role::Cell
                                 : role == "shared" ? Role::Shared
                                                    : Role::Plain});
   }
@@ -503,8 +516,8 @@ Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, bool b
   for (int i = 0; i < operands; ++i) {
     const uint64_t bits = key.bits[0] >> (4 * i);
     const char text[2] = {"ucs"[bits >> 2 & 3], "ucs"[bits & 3]};
-    checked(PyTuple_SetItem(
-        names.get(), i, checked(PyUnicode_FromStringAndSize(text + 2 - letters, letters))));
+    checked(PyTuple_SetItem(names.get(), i,
+                            checked(PyUnicode_FromStringAndSize(text + 2 - letters, letters))));
   }
   Object made = Object::steal(
       checked(PyObject_CallMethod(python.get(), "kernel", "OOO", names.get(),

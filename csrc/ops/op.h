@@ -37,7 +37,7 @@ struct Op;
 // One call on its way down: what emit() sees, and what a recorder would keep.
 struct Call {
   Op& op;
-  const Value* args;     // by schema
+  const Value* args;  // by schema
   Tensors& outs;
   struct Variant* variant = nullptr;
   bool recorded = false;  // the tape has seen it already
@@ -69,7 +69,9 @@ constexpr int kMaxScalars = 24;
 // What tells kernels of one variant apart: the stride classes of the operands.
 struct LayoutClass {
   uint64_t bits[2] = {0, 0};
-  bool operator==(const LayoutClass& o) const { return bits[0] == o.bits[0] && bits[1] == o.bits[1]; }
+  bool operator==(const LayoutClass& o) const {
+    return bits[0] == o.bits[0] && bits[1] == o.bits[1];
+  }
   // Two axes an operand, `first` is the outer; 0, 1, 2: uniform, contiguous, strided.
   void add(int operand, int first, int second) {
     bits[0] |= static_cast<uint64_t>(first << 2 | second) << (4 * operand);
@@ -100,8 +102,8 @@ struct Variant {
 
 // Identity of a variant: all that promotion looks at, and the static attributes.
 struct VariantKey {
-  uint64_t operands = 0;   // 6 bits each: dtype, 16 + kind of a number, 31 absent; +32 if 0-dim
-  uint32_t statics = 0;    // interned
+  uint64_t operands = 0;  // 6 bits each: dtype, 16 + kind of a number, 31 absent; +32 if 0-dim
+  uint32_t statics = 0;   // interned
   DType default_dtype = DType::F32;
   bool operator==(const VariantKey& o) const {
     return operands == o.operands && statics == o.statics && default_dtype == o.default_dtype;
@@ -113,11 +115,11 @@ struct Source {
   // Like: a tensor with the sizes, dtype and device of an argument, whose elements aren't read.
   enum Kind : uint8_t { Zero, Gradient, Argument, Output, Like, Step, Constant } kind = Zero;
   int16_t index = 0;
-  int16_t sub = 0;     // of Step: which output
+  int16_t sub = 0;  // of Step: which output
   Object constant;
 };
 struct Step {
-  Op* op = nullptr;    // or a Python function
+  Op* op = nullptr;  // or a Python function
   Object function;
   std::vector<Source> sources;
   int nout = 1;
@@ -128,7 +130,7 @@ struct Plan {
   uint64_t saved_args = 0, saved_outs = 0;  // bit sets of what the steps mention
   uint64_t saved_likes = 0;                 // arguments mentioned as Like
   std::vector<Step> steps;
-  std::vector<Source> grads;                // one per set bit of mask
+  std::vector<Source> grads;                                    // one per set bit of mask
   mutable std::vector<std::shared_ptr<struct Recipe>> recipes;  // autograd/record.cpp
 };
 
@@ -155,7 +157,7 @@ void register_native(const char* name, NativeRoutine r);
 #define TM_CONCAT_(a, b) a##b
 #define TM_CONCAT(a, b) TM_CONCAT_(a, b)
 // At namespace scope: TM_NATIVE("mm", mm_infer, mm_run);
-#define TM_NATIVE(name, ...) \
+#define TM_NATIVE(name, ...)                             \
   static const bool TM_CONCAT(tm_native_, __COUNTER__) = \
       (register_native(name, {__VA_ARGS__}), true)
 #define TM_VIEW(name, ...) \
@@ -163,8 +165,8 @@ void register_native(const char* name, NativeRoutine r);
 
 struct RowSpec {
   enum Kind : uint8_t { Param, All, Fixed, Trailing } kind = All;
-  int index = 0;             // the param, or the dim
-  bool complement = false;   // all dims but those
+  int index = 0;            // the param, or the dim
+  bool complement = false;  // all dims but those
 };
 
 struct Op {
@@ -172,25 +174,25 @@ struct Op {
   std::string base_name;  // "max"
   Kind kind;
   Schema schema;
-  Object entry;           // the table's entry; null only for ops of the core itself
-  bool pure = true;       // writes to none of its arguments
+  Object entry;                        // the table's entry; null only for ops of the core itself
+  bool pure = true;                    // writes to none of its arguments
   std::vector<uint8_t> tensor_params;  // params that are tensors, may be, or are lists of them
   // Formula kinds
-  std::vector<uint8_t> operands;     // params that are tensors or may be
-  std::vector<uint8_t> scalars;      // dynamic attributes
-  std::vector<uint8_t> statics;      // static attributes
-  bool has_statics = false;          // statics, or scalars that may be absent
-  uint64_t kept = 0;                 // operand params outside promotion
+  std::vector<uint8_t> operands;  // params that are tensors or may be
+  std::vector<uint8_t> scalars;   // dynamic attributes
+  std::vector<uint8_t> statics;   // static attributes
+  bool has_statics = false;       // statics, or scalars that may be absent
+  uint64_t kept = 0;              // operand params outside promotion
   enum Promote : uint8_t { Common, Float, None } promote = Common;
   RowSpec rows;
-  int keepdim = -1;                  // that param's position
-  bool nonempty = false;             // a row of no elements has no result (max, argmin)
-  Object out_sizes;                  // of indexed ops: the entry's `out` function
-  bool inplace = false, out = false; // which forms exist besides the plain one
+  int keepdim = -1;                   // that param's position
+  bool nonempty = false;              // a row of no elements has no result (max, argmin)
+  Object out_sizes;                   // of indexed ops: the entry's `out` function
+  bool inplace = false, out = false;  // which forms exist besides the plain one
 
   const ViewRoutine* view = nullptr;
   const NativeRoutine* native = nullptr;
-  PyObject* python = nullptr;        // of composites
+  PyObject* python = nullptr;  // of composites
 
   // Caches. Linear search with the last hit in front: an op sees few variants.
   std::vector<std::pair<VariantKey, std::unique_ptr<Variant>>> variants;
@@ -202,7 +204,7 @@ struct Op {
 
   PyTypeObject* node_type = nullptr;  // of the tape's nodes for this op, made on first use
 
-  bool differentiable() const;       // some gradient exists
+  bool differentiable() const;  // some gradient exists
   mutable int8_t differentiable_known = -1;
   // The row is given by a list of dims, or by one that may be absent: how many is part of the
   // variant's identity.
@@ -214,9 +216,9 @@ struct Op {
   const Plan& plan(uint64_t mask, const Value* args);
 };
 
-Op* define(PyObject* entry);                 // registers a table entry; idempotent
-Op* op_of(PyObject* entry);                  // the registered op, defining it if need be
-Op& core_op(const char* name);               // an op that C++ calls by name ("add", "copy_", "sum")
+Op* define(PyObject* entry);    // registers a table entry; idempotent
+Op* op_of(PyObject* entry);     // the registered op, defining it if need be
+Op& core_op(const char* name);  // an op that C++ calls by name ("add", "copy_", "sum")
 
 // Calls an op: the whole path, tape included. `into` are the tensors of the in-place or out= form.
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into = nullptr);

@@ -35,7 +35,8 @@ void put(Tensor& self, const Tensor& index, const Tensor& src, bool accumulate) 
   T* to = self.as<T>();
   const T* from = src.as<T>();
   const int64_t *ts = self.layout->stride_data(), *fs = src.layout->stride_data();
-  const int64_t outer = src.layout->size(0), rows = src.layout->size(1), inner = src.layout->size(2);
+  const int64_t outer = src.layout->size(0), rows = src.layout->size(1),
+                inner = src.layout->size(2);
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t d = 0; d < rows; ++d) {
       T* row = to + o * ts[0] + position_at(index, d) * ts[1];

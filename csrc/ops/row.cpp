@@ -10,9 +10,9 @@
 namespace taimatsu {
 namespace {
 
-constexpr int64_t kBlock = 32768;   // elements of a row that one partial accumulator covers
-constexpr int64_t kFewRows = 64;    // below, long rows are reduced in blocks
-constexpr int64_t kShortRow = 16;   // below, the vector runs across rows
+constexpr int64_t kBlock = 32768;  // elements of a row that one partial accumulator covers
+constexpr int64_t kFewRows = 64;   // below, long rows are reduced in blocks
+constexpr int64_t kShortRow = 16;  // below, the vector runs across rows
 
 // The full shape of a call and which of its dims belong to the row.
 struct RowShape {
@@ -141,7 +141,8 @@ int row_operands(const Call& c, RowOperand* ops) {
   for (uint8_t i : c.op.operands) {
     const Param& p = c.op.schema.params[i];
     if (c.args[i].is_tensor()) {
-      ops[n++] = {c.args[i].tensor, p.role == Role::Plain || p.role == Role::Index ? Role::Row : p.role};
+      ops[n++] = {c.args[i].tensor,
+                  p.role == Role::Plain || p.role == Role::Index ? Role::Row : p.role};
     }
   }
   return n;
@@ -267,8 +268,8 @@ void run_row(Call& c) {
     const int64_t extent = geometry[2 * axis + 1];
     const int64_t step = axis == 2 ? std::max<int64_t>(1, kBlock / geometry[7]) : kBlock;
     const int64_t blocks = (extent + step - 1) / step;
-    TensorRef states = empty(Ints(std::vector<int64_t>{blocks * rows * kernel.state_bytes}.data(), 1),
-                             DType::U8);
+    TensorRef states =
+        empty(Ints(std::vector<int64_t>{blocks * rows * kernel.state_bytes}.data(), 1), DType::U8);
     std::vector<int32_t> flags(blocks);
     PyThreadState* state = PyEval_SaveThread();
     parallel_for(blocks, 1, 1, [&](int64_t begin, int64_t end) {

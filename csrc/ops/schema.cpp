@@ -51,16 +51,25 @@ class Parser {
 
   Spelling spelling() {
     static const Spelling all[] = {
-        {"Tensor", Type::Tensor, Role::Plain},   {"Row", Type::Tensor, Role::Row},
-        {"Cell", Type::Tensor, Role::Cell},      {"Shared", Type::Tensor, Role::Shared},
-        {"Index", Type::Tensor, Role::Index},    {"Number", Type::Number, Role::Plain},
-        {"int", Type::Int, Role::Plain},         {"float", Type::Float, Role::Plain},
-        {"bool", Type::Bool, Role::Plain},       {"str", Type::String, Role::Plain},
-        {"DType", Type::DType, Role::Plain},     {"Layout", Type::Layout, Role::Plain},
-        {"Device", Type::Device, Role::Plain},   {"MemoryFormat", Type::MemoryFormat, Role::Plain},
-        {"Generator", Type::Generator, Role::Plain}, {"Any", Type::Any, Role::Plain},
+        {"Tensor", Type::Tensor, Role::Plain},
+        {"Row", Type::Tensor, Role::Row},
+        {"Cell", Type::Tensor, Role::Cell},
+        {"Shared", Type::Tensor, Role::Shared},
+        {"Index", Type::Tensor, Role::Index},
+        {"Number", Type::Number, Role::Plain},
+        {"int", Type::Int, Role::Plain},
+        {"float", Type::Float, Role::Plain},
+        {"bool", Type::Bool, Role::Plain},
+        {"str", Type::String, Role::Plain},
+        {"DType", Type::DType, Role::Plain},
+        {"Layout", Type::Layout, Role::Plain},
+        {"Device", Type::Device, Role::Plain},
+        {"MemoryFormat", Type::MemoryFormat, Role::Plain},
+        {"Generator", Type::Generator, Role::Plain},
+        {"Any", Type::Any, Role::Plain},
         // PyTorch's own spellings
-        {"Scalar", Type::Number, Role::Plain},   {"SymInt", Type::Int, Role::Plain},
+        {"Scalar", Type::Number, Role::Plain},
+        {"SymInt", Type::Int, Role::Plain},
         {"ScalarType", Type::DType, Role::Plain},
     };
     std::string name = word();
@@ -236,8 +245,8 @@ Schema Schema::parse(const std::string& text) {
   s.memory_format = s.find("memory_format");
   // f(2, 3) for f((2, 3)): where a list of ints is the last thing that is given by position.
   int first = !s.params.empty() && s.params[0].name == "self" ? 1 : 0;
-  if (first < s.positional && s.params[first].type == Type::Ints &&
-      s.params[first].list_size < 0 && first + 1 == s.positional) {
+  if (first < s.positional && s.params[first].type == Type::Ints && s.params[first].list_size < 0 &&
+      first + 1 == s.positional) {
     s.varargs_ints = first;
   }
   return s;

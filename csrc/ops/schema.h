@@ -11,23 +11,38 @@
 namespace taimatsu {
 
 enum class Type : uint8_t {
-  Tensor, TensorOrNumber, Tensors, Number, Int, Float, Bool, Ints, Floats, Bools, String, DType,
-  Layout, Device, MemoryFormat, Generator, Any
+  Tensor,
+  TensorOrNumber,
+  Tensors,
+  Number,
+  Int,
+  Float,
+  Bool,
+  Ints,
+  Floats,
+  Bools,
+  String,
+  DType,
+  Layout,
+  Device,
+  MemoryFormat,
+  Generator,
+  Any
 };
 enum class Role : uint8_t { Plain, Row, Cell, Shared, Index };
 
 struct Param {
   std::string name;
-  PyObject* interned;    // the name as an interned str: keywords compare by pointer first
+  PyObject* interned;  // the name as an interned str: keywords compare by pointer first
   Type type;
   Role role = Role::Plain;
-  bool optional = false;       // "?": None is accepted
-  bool optional_items = false; // "Tensor?[]"
+  bool optional = false;        // "?": None is accepted
+  bool optional_items = false;  // "Tensor?[]"
   bool keyword_only = false;
   bool has_default = false;
-  bool written = false;        // "(a!)": the op writes to it
-  bool is_static = false;      // part of the kernel's identity
-  int list_size = -1;          // int[2]: a single int stands for two
+  bool written = false;    // "(a!)": the op writes to it
+  bool is_static = false;  // part of the kernel's identity
+  int list_size = -1;      // int[2]: a single int stands for two
   Value default_value;
 };
 
@@ -38,13 +53,13 @@ struct Return {
 };
 
 struct Schema {
-  std::string text;       // as declared
-  std::string name;       // "max", without the overload
-  std::string overload;   // "dim"
+  std::string text;      // as declared
+  std::string name;      // "max", without the overload
+  std::string overload;  // "dim"
   std::vector<Param> params;
   std::vector<Return> returns;
-  int positional = 0;          // how many params may be given by position
-  int varargs_ints = -1;       // the param that takes trailing ints: zeros(2, 3)
+  int positional = 0;     // how many params may be given by position
+  int varargs_ints = -1;  // the param that takes trailing ints: zeros(2, 3)
   // Where the keyword arguments of factories are; -1: there is none.
   int dtype = -1, device = -1, requires_grad = -1, memory_format = -1;
 
@@ -72,7 +87,7 @@ class Arguments {
              PyObject* kwnames, std::string* why);
   void fill_defaults(const Schema& s);
 
-  PyObject* out = nullptr;       // the `out=` argument, borrowed (a tensor or a tuple of tensors)
+  PyObject* out = nullptr;         // the `out=` argument, borrowed (a tensor or a tuple of tensors)
   PyObject* overridden = nullptr;  // the first argument whose type has a __torch_function__
 
  private:

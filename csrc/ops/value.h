@@ -9,7 +9,18 @@ enum class MemoryFormat : uint8_t { Contiguous, Preserve, ChannelsLast, Channels
 
 struct Value {
   enum Tag : uint8_t {
-    None, Number, Tensor, Tensors, Ints, Floats, Bools, String, DType, Device, MemoryFormat, Object
+    None,
+    Number,
+    Tensor,
+    Tensors,
+    Ints,
+    Floats,
+    Bools,
+    String,
+    DType,
+    Device,
+    MemoryFormat,
+    Object
   };
   Tag tag = None;
   union {
@@ -20,14 +31,14 @@ struct Value {
       int64_t size;
     } tensors;
     struct {
-      const void* data;         // int64_t, double or bool by the tag
+      const void* data;  // int64_t, double or bool by the tag
       int64_t size;
     } list;
-    const char* string;         // UTF-8, of a Python str that lives
+    const char* string;  // UTF-8, of a Python str that lives
     taimatsu::DType dtype;
     taimatsu::Device device;
     taimatsu::MemoryFormat format;
-    PyObject* object;           // a generator, a slice, anything else
+    PyObject* object;  // a generator, a slice, anything else
   };
 
   Value() : number() {}

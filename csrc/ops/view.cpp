@@ -97,17 +97,20 @@ LayoutRef reshaped(const Tensor& t, Ints requested, bool may_copy) {
     return intern(sizes, {stride, sizes.size}, t.layout->offset);
   }
   if (may_copy) return nullptr;
-  fail(Error::Runtime, "view size is not compatible with input tensor's size and stride (at least "
+  fail(Error::Runtime,
+       "view size is not compatible with input tensor's size and stride (at least "
        "one dimension spans across two contiguous subspaces). Use .reshape(...) instead. "
-       "The input has shape ", format(t.sizes()), " and strides ", format(t.strides()));
+       "The input has shape ",
+       format(t.sizes()), " and strides ", format(t.strides()));
 }
 
 LayoutRef permuted(const Tensor& t, Ints dims) {
   const int n = t.ndim();
   if (dims.size != n) {
-    fail(Error::Runtime, "permute(sparse_coo): number of dimensions in the tensor input does not "
-         "match the length of the desired ordering of dimensions i.e. input.dim() = ", n,
-         " is not equal to len(dims) = ", dims.size);
+    fail(Error::Runtime,
+         "permute(sparse_coo): number of dimensions in the tensor input does not "
+         "match the length of the desired ordering of dimensions i.e. input.dim() = ",
+         n, " is not equal to len(dims) = ", dims.size);
   }
   Strided s(t);
   bool seen[kMaxDims] = {false};
@@ -182,7 +185,8 @@ LayoutRef view_transpose(const Tensor& t, const Value* a) {
   return transposed(t, a[1].to_int(), a[2].to_int());
 }
 LayoutRef view_t(const Tensor& t, const Value*) {
-  if (t.ndim() > 2) fail(Error::Runtime, "t() expects a tensor with <= 2 dimensions, but self is ", t.ndim(), "D");
+  if (t.ndim() > 2)
+    fail(Error::Runtime, "t() expects a tensor with <= 2 dimensions, but self is ", t.ndim(), "D");
   return t.ndim() < 2 ? LayoutRef(t.layout) : transposed(t, 0, 1);
 }
 LayoutRef view_mT(const Tensor& t, const Value*) {
@@ -258,7 +262,8 @@ LayoutRef view_flatten(const Tensor& t, const Value* a) {
     return reshaped(t, Ints(&one, 1), true);
   }
   int64_t from = wrap_dim(a[1].to_int(), t.ndim()), to = wrap_dim(a[2].to_int(), t.ndim());
-  if (from > to) fail(Error::Runtime, "flatten() has invalid args: start_dim cannot come after end_dim");
+  if (from > to)
+    fail(Error::Runtime, "flatten() has invalid args: start_dim cannot come after end_dim");
   if (from == to) return LayoutRef(t.layout);
   std::vector<int64_t> sizes(t.sizes().begin(), t.sizes().begin() + from);
   int64_t n = 1;
@@ -289,11 +294,11 @@ LayoutRef view_diagonal(const Tensor& t, const Value* a) {
   }
   Strided s(t);
   int64_t rows = s.sizes[d1], columns = s.sizes[d2];
-  int64_t n = std::max<int64_t>(0, offset >= 0 ? std::min(rows, columns - offset)
-                                               : std::min(rows + offset, columns));
+  int64_t n = std::max<int64_t>(
+      0, offset >= 0 ? std::min(rows, columns - offset) : std::min(rows + offset, columns));
   if (n > 0) {
     s.offset = wrapping_add(s.offset, offset >= 0 ? wrapping_mul(offset, s.strides[d2])
-                                          : wrapping_mul(-offset, s.strides[d1]));
+                                                  : wrapping_mul(-offset, s.strides[d1]));
   }
   int64_t stride = wrapping_add(s.strides[d1], s.strides[d2]);
   s.remove(std::max(d1, d2));
@@ -334,13 +339,17 @@ void views_split(const Tensor& t, const Value* a, std::vector<LayoutRef>& out) {
     int64_t total = 0;
     bool too_many = false;
     for (int64_t k : a[1].ints()) {
-      if (k < 0) fail(Error::Runtime, "split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes=", format(a[1].ints()));
+      if (k < 0)
+        fail(Error::Runtime,
+             "split_with_sizes expects split_sizes have only non-negative entries, but got "
+             "split_sizes=",
+             format(a[1].ints()));
       too_many |= __builtin_add_overflow(total, k, &total);
     }
     if (too_many || total != n) {
       fail(Error::Runtime, "split_with_sizes expects split_sizes to sum exactly to ", n,
-           " (input tensor's size at dimension ", dim, "), but got split_sizes=",
-           format(a[1].ints()));
+           " (input tensor's size at dimension ", dim,
+           "), but got split_sizes=", format(a[1].ints()));
     }
     return views_of_sections(t, dim, a[1].ints(), out);
   }
@@ -354,7 +363,8 @@ void views_split(const Tensor& t, const Value* a, std::vector<LayoutRef>& out) {
   views_of_sections(t, dim, lengths, out);
 }
 void views_unbind(const Tensor& t, const Value* a, std::vector<LayoutRef>& out) {
-  if (t.ndim() == 0) fail(Error::Runtime, "Dimension specified as ", a[1].to_int(), " but tensor has no dimensions");
+  if (t.ndim() == 0)
+    fail(Error::Runtime, "Dimension specified as ", a[1].to_int(), " but tensor has no dimensions");
   int64_t dim = wrap_dim(a[1].to_int(), t.ndim());
   for (int64_t i = 0; i < t.layout->size(dim); ++i) {
     Strided s(t);
@@ -377,8 +387,10 @@ LayoutRef view_as_real(const Tensor& t, const Value*) {
 }
 DType view_complex_dtype(const Tensor& t, const Value*) {
   if (t.dtype != DType::F32 && t.dtype != DType::F64) {
-    fail(Error::Runtime, "view_as_complex is only supported for half, float and double tensors, "
-         "but got a tensor of scalar type: ", info(t.dtype).legacy);
+    fail(Error::Runtime,
+         "view_as_complex is only supported for half, float and double tensors, "
+         "but got a tensor of scalar type: ",
+         info(t.dtype).legacy);
   }
   return complex_dtype(t.dtype);
 }

@@ -6,14 +6,14 @@
 namespace taimatsu {
 
 // False if `o` is something else; no Python error is left behind.
-bool dtype_of(PyObject* o, DType& out);            // torch.dtype; also float, int, bool, complex types
-bool device_of(PyObject* o, Device& out);          // torch.device, str, int (a CUDA index)
+bool dtype_of(PyObject* o, DType& out);    // torch.dtype; also float, int, bool, complex types
+bool device_of(PyObject* o, Device& out);  // torch.device, str, int (a CUDA index)
 bool memory_format_of(PyObject* o, MemoryFormat& out);
 
-PyObject* dtype_object(DType t);                   // borrowed: singletons
-PyObject* device_object(Device d);                 // new references from here on
+PyObject* dtype_object(DType t);    // borrowed: singletons
+PyObject* device_object(Device d);  // new references from here on
 PyObject* memory_format_object(MemoryFormat f);
-PyObject* size_object(Ints sizes);                 // taimatsu.Size
+PyObject* size_object(Ints sizes);  // taimatsu.Size
 PyObject* number_object(const Number& n);
 inline PyObject* tensor_object(TensorRef t) { return reinterpret_cast<PyObject*>(t.leak()); }
 

@@ -276,9 +276,10 @@ LayoutRef checked_layout(Ints sizes, Ints strides, int64_t offset, const char* f
   bool valid = offset >= 0 && sizes.size <= kMaxDims;
   for (int64_t i = 0; i < sizes.size; ++i) valid = valid && sizes[i] >= 0 && strides[i] >= 0;
   if (!valid) {
-    fail(Error::Runtime, function, ": sizes, strides and the offset must be at least 0, and dims at "
-         "most ", kMaxDims, "; got size ", format(sizes), ", stride ", format(strides), ", offset ",
-         offset);
+    fail(Error::Runtime, function,
+         ": sizes, strides and the offset must be at least 0, and dims at "
+         "most ",
+         kMaxDims, "; got size ", format(sizes), ", stride ", format(strides), ", offset ", offset);
   }
   return intern(sizes, strides, offset);
 }

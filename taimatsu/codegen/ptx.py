@@ -79,6 +79,9 @@ class GpuBuilder(Builder):
             return
         code.emit(f"store {typed(v)}, {typed(pointer)}, align {self.align(v.dtype, v.lanes)}")
 
+    def remainder(self, code: Code, a: Value, b: Value) -> Value:
+        return self.binary(code, "frem", a, b)
+
 
 class GpuKernel(Kernel):
     """A kernel whose loops are dealt out to threads."""

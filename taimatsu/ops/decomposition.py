@@ -716,7 +716,7 @@ def lstsq(A, B, rcond, driver):
     rank = (_tolerance(S, None, rcond, A.shape) < S).sum(-1)
     solution = matmul(pinv(A, rtol=rcond), right)
     residuals = A.new_empty(0)
-    if m > n and bool((rank == n).all()):
+    if m > n and not rank.is_meta and bool((rank == n).all()):
         error = matmul(A, solution) - right
         residuals = (error.abs() ** 2).sum(-2)
     values = S if driver in ("gelsd", "gelss") else S.new_empty(0)

@@ -199,7 +199,7 @@ def normal(mean, std, generator):
     from taimatsu import Tensor, broadcast_tensors
 
     if isinstance(std, Tensor):
-        if std.numel() and bool((std < 0).any()):
+        if std.numel() and not std.is_meta and bool((std < 0).any()):
             raise RuntimeError("normal expects all elements of std >= 0.0")
         like = broadcast_tensors(mean, std)[1] if isinstance(mean, Tensor) else std
         return empty_like(like.contiguous()).normal_(generator=generator) * std + mean

@@ -329,5 +329,5 @@ def combinations(self, r, with_replacement):
     if r == 0:
         return empty([0], dtype=self.dtype, device=self.device)
     picks = list((replaced if with_replacement else without)(range(self.numel()), r))
-    at = tensor(picks, dtype=int64).reshape(len(picks), r)
+    at = tensor(picks, dtype=int64, device=self.device).reshape(len(picks), r)
     return index_select(self, 0, at.reshape(-1)).reshape(len(picks), r)

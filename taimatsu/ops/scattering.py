@@ -22,14 +22,14 @@ def _same_dtype(name: str, self, src) -> None:
 def _grid(sizes, dim: int, at):
     """The coordinates of every element of `sizes`, with `at` in place of those along `dim`."""
     return tuple(
-        at if d == dim else arange(n).reshape([-1] + [1] * (len(sizes) - d - 1))
+        at if d == dim else arange(n, device=at.device).reshape([-1] + [1] * (len(sizes) - d - 1))
         for d, n in enumerate(sizes)
     )
 
 
 def _checked(index, n: int, name: str):
     """`index`; RuntimeError or IndexError if a position isn't in range(n)."""
-    if index.numel() and index.device.type != "meta":
+    if index.numel() and not index.is_meta:
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= n:
             bad = low if low < 0 else high
@@ -179,6 +179,8 @@ def _scatter_fold(self, dim, index, src, reduce, include_self):
     if not include_self:
         neutral = 1 if reduce == "prod" else _extreme(self, reduce == "amax")
         out = self.masked_fill(_counts(self, dim, index) > 0, neutral)
+    if index.is_meta:
+        return out.clone()
     rank = _ranks(index, dim)
     lines = arange(index.size(dim)).reshape([-1] + [1] * (index.dim() - dim - 1))
     lines = lines.expand(index.shape)
@@ -216,7 +218,7 @@ def _vector(name: str, index) -> None:
 
 
 def _wrapped(name: str, index, n: int):
-    if index.numel():
+    if index.numel() and not index.is_meta:
         low, high = int(index.min()), int(index.max())
         if low < -n or high >= n:
             raise IndexError(f"{name}(): index out of range in self; positions {low} to {high} of "
@@ -319,6 +321,8 @@ def masked_scatter(self, mask, source):
         raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got "
                            f"{self.dtype} and {source.dtype}")
     self, mask = broadcast_tensors(self, mask)
+    if self.is_meta:
+        return self.clone()
     count = int(mask.sum())
     if count > source.numel():
         raise RuntimeError("masked_scatter: number of elements of source < number of ones in mask; "

@@ -108,13 +108,13 @@ def _quantile(name, self, q, dim, keepdim, interpolation, ignore_nan):
     if not isinstance(q, _core.Tensor):
         if not 0 <= q <= 1:
             raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")
-        q = _core.tensor(q, dtype=self.dtype)
+        q = _core.tensor(q, dtype=self.dtype, device=self.device)
     if q.dtype != self.dtype:
         raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor; got "
                            f"{q.dtype} and {self.dtype}")
     if q.dim() > 1:
         raise RuntimeError(f"{name}() q must be a scalar or 1D tensor; got {q.dim()}D")
-    if q.numel() and not bool(((q >= 0) & (q <= 1)).all()):
+    if q.numel() and not q.is_meta and not bool(((q >= 0) & (q <= 1)).all()):
         raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
     if dim is None:
         x, last = self.reshape(-1), 0
@@ -197,7 +197,7 @@ def _range(name, self, low, high):
         raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
     if low > high:
         raise RuntimeError(f"{name}: max must be larger than min; got {low} and {high}")
-    if low == high and self.numel():
+    if low == high and self.numel() and not self.is_meta:
         low, high = float(self.min()), float(self.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
@@ -225,7 +225,8 @@ def histc(self, bins, min, max):
     x = self.detach().reshape(-1)
     low, high = _range("torch.histc", x, float(min), float(max))
     at, inside = _bins(x, low, high, bins)
-    return scatter_add(zeros([bins], dtype=self.dtype), 0, at, inside.to(self.dtype))
+    return scatter_add(zeros([bins], dtype=self.dtype, device=self.device), 0, at,
+                       inside.to(self.dtype))
 
 
 @composite("histogram(Tensor self, int bins=100, *, float[]? range=None, Tensor? weight=None,"
@@ -240,7 +241,7 @@ def histogram(self, bins, range, weight, density):
     low, high = _range("histogram()", x, *(range or (0.0, 0.0)))
     if range is None and x.numel() == 0:
         low, high = 0.0, 1.0
-    edges = linspace(low, high, bins + 1, dtype=self.dtype)
+    edges = linspace(low, high, bins + 1, dtype=self.dtype, device=self.device)
     return _histogram(x, edges, weight, density), edges
 
 
@@ -273,7 +274,8 @@ def _histogram(x, edges, weight, density):
         amount = where(inside, weight.reshape(-1), 0).to(x.dtype)
     else:
         amount = inside.to(x.dtype)
-    hist = scatter_add(zeros([bins], dtype=x.dtype), 0, at.clamp(0, max(bins - 1, 0)), amount)
+    hist = scatter_add(zeros([bins], dtype=x.dtype, device=x.device), 0,
+                       at.clamp(0, max(bins - 1, 0)), amount)
     return hist / (hist.sum() * (edges[1:] - edges[:-1])) if density else hist
 
 

@@ -244,7 +244,8 @@ def pad(self, pad, mode, value):
                                f"dimension, but got: padding ({before}, {after}) at dimension "
                                f"{dim} of input {list(self.shape)}")
         at = [_OUTSIDE[mode](i, n) for i in range(-before, n + after)]
-        out = out.index_select(dim, taimatsu.tensor(at, dtype=taimatsu.int64))
+        out = out.index_select(
+            dim, taimatsu.tensor(at, dtype=taimatsu.int64, device=self.device))
     return out
 
 

@@ -201,3 +201,23 @@ def test_many_layouts_come_and_go():
         assert torch.empty(n, 2, device="meta").shape == (n, 2)
     for n, t in enumerate(kept):
         assert (t.shape, t.stride()) == ((3, n), (max(n, 1), 1))
+
+
+@pytest.mark.parametrize("name", ["uint8", "int16", "float32", "int64", "complex128"])
+def test_the_same_bytes_as_another_dtype(name):
+    """`view(dtype)` against NumPy's, whose rule for the last dim is the same."""
+    a = np.arange(48, dtype=np.float32).reshape(3, 4, 4)
+    for x in (torch.tensor(a), torch.tensor(a)[1:], torch.tensor(a).transpose(0, 1)):
+        y = x.view(getattr(torch, name))
+        assert y.numpy().tobytes() == x.numpy().tobytes()
+        assert y.shape == x.numpy().view(name).shape
+        assert y.data_ptr() == x.data_ptr()
+        y.zero_()
+        assert not x.any()
+
+
+def test_bytes_have_no_gradient():
+    x = torch.ones(2, 4, requires_grad=True)
+    bits = x.view(torch.int32)
+    assert not bits.requires_grad and not x.view(torch.float32).requires_grad
+    assert bits[0, 0] == 0x3F800000

@@ -210,7 +210,7 @@ HINTS = {
     **dict.fromkeys(("squeeze.dim", "squeeze_copy.dim"), lambda t: [(t(3, 1, 4), 1), (t(3, 4), 0)]),
     **dict.fromkeys(("squeeze.dims", "squeeze_copy.dims"), lambda t: [(t(3, 1, 4), [0, 1])]),
     **dict.fromkeys(("narrow", "narrow_copy"), lambda t: [(t(3, 4), 1, 1, 2), (t(3, 4), 0, -2, 1)]),
-    "view.dtype": lambda t: [(t(3, 4), t.dtype)],
+    **dict.fromkeys(("view.dtype", "view_copy.dtype"), lambda t: [(t(3, 4), t.dtype)]),
     "view_as": lambda t: [(t(3, 4).contiguous(), t(2, 6))],
     "reshape_as": lambda t: [(t(3, 4), t(2, 6))],
     "expand_as": lambda t: [(t(3, 1), t(2, 3, 4))],
@@ -379,4 +379,30 @@ HINTS = {
     "normal": lambda t: [(t(3, 4), t(3, 4, low=0.1)), (t(3, 4), 1.0)],
     "rand": lambda t: [([2, 3], {"dtype": t.dtype})],
     "randn": lambda t: [([2, 3], {"dtype": t.dtype})],
+}  # fmt: skip
+
+# ---- derivatives --------------------------------------------------------------------------------
+
+# Ops with no derivative, though their results are floating; or to be checked elsewhere: results
+# that are determined up to a factor (tests/linalg), and those rounded to fewer digits.
+NO_GRADIENT = dict.fromkeys((
+    "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "histc",
+    "histogram", "nextafter", "heaviside", "bincount", "unique", "unique_consecutive",
+    "linalg.eig", "linalg.eigh", "linalg.svd", "svd", "linalg.qr", "qr",
+    "half", "bfloat16", "float", "cfloat", "to.dtype",
+), True)  # fmt: skip
+# Ops whose derivative can't be derived again: that of trigamma is not in the language.
+NO_SECOND = dict.fromkeys(("digamma",), True)
+# Ops of Hermitian matrices, which read one triangle: their argument is made one first.
+HERMITIAN = dict.fromkeys((
+    "cholesky", "linalg.cholesky", "linalg.cholesky_ex", "linalg.eigvalsh",
+), True)  # fmt: skip
+# Where the samples for the values stand at a kink, or have constants among them.
+GRADIENT_SAMPLES = {
+    "to": lambda t: [t(3, 4)],
+    "embedding": lambda t: [(t(5, 3), t.i(5, 2, 4))],
+    "linalg.matrix_power": lambda t: [(t.spd(3, 3), 3), (t.spd(3, 3), -2)],
+    "matrix_power": lambda t: [(t.spd(3, 3), 3), (t.spd(3, 3), -2)],
+    "nn.functional.batch_norm": lambda t: [(t(4, 3), None, None, t(3), t(3), True)],
+    "linalg.eigvals": lambda t: [t.spd(3, 3)],
 }  # fmt: skip

@@ -698,6 +698,7 @@ _VIEWS = {
 
 _SHAPES = {
     **_VIEWS, **{f"{name}_copy": f for name, f in _VIEWS.items()},
+    **dict.fromkeys(("view.dtype", "view_copy.dtype"), lambda x, dtype: x),
     "view_as": lambda x, other: x.reshape(other.shape),
     "reshape_as": lambda x, other: x.reshape(other.shape),
     "expand_as": lambda x, other: np.broadcast_to(x, other.shape),

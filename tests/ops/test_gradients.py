@@ -1,0 +1,67 @@
+"""The derivative of every op against finite differences, first and second, in double precision."""
+
+from __future__ import annotations
+
+import pytest
+
+import taimatsu as torch
+from taimatsu.autograd import gradcheck, gradgradcheck
+
+from .hints import GRADIENT_SAMPLES, HERMITIAN, NO_GRADIENT, NO_SECOND
+from .oracles import ELSEWHERE
+from .samples import PUBLIC, Maker, each, lookup, samples, tensors
+from .test_values import supported
+
+DIFFERENTIABLE = sorted(
+    name for name, op in PUBLIC.items()
+    if torch.float64 in supported(name) and op.module != "optim"
+    and lookup(ELSEWHERE, name) is None and lookup(NO_GRADIENT, name) is None
+    and "(a!)" not in op.schema
+)  # fmt: skip
+
+
+def problems(name):
+    """(function, inputs that require grad) for each sample whose result can be differentiated."""
+    op = PUBLIC[name]
+    special = lookup(GRADIENT_SAMPLES, name)
+    if special is not None:
+        calls = [(c if isinstance(c, tuple) else (c,), {}) for c in special(Maker(torch.float64))]
+    else:
+        calls = samples(name, torch.float64)
+    for args, kwargs in calls:
+        inputs = [
+            x.detach().clone().requires_grad_() for x in tensors([args, kwargs])
+            if x.dtype == torch.float64
+        ]  # fmt: skip
+        if not inputs:
+            continue
+
+        def function(*given, args=args, kwargs=kwargs):
+            fresh = iter(given)
+            full = each((args, kwargs), lambda x: next(fresh) if x.dtype == torch.float64 else x)
+            if lookup(HERMITIAN, name):
+                x, *rest = full[0]
+                full = ((x @ x.mT, *rest), full[1])
+            found = tensors(op(*full[0], **full[1]))
+            return tuple(y for y in found if y.is_floating_point() or y.is_complex())
+
+        if function(*inputs):
+            yield function, inputs
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_first_and_second(name):
+    checked = 0
+    for function, inputs in problems(name):
+        assert any(y.requires_grad for y in function(*inputs)), "the result has no history"
+        assert gradcheck(function, inputs)
+        checked += 1
+        # A derivative that is constant has no history of its own.
+        first = torch.autograd.grad(
+            [y.abs().sum() for y in function(*inputs) if y.requires_grad], inputs,
+            allow_unused=True, create_graph=True,
+        )  # fmt: skip
+        if lookup(NO_SECOND, name) is None and any(g is not None and g.requires_grad for g in first):
+            assert gradgradcheck(function, inputs, fast_mode=True)
+    if not checked:
+        pytest.skip("gives no floating results")
