@@ -49,6 +49,7 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     arithmetic,
     comparison,
     activation,
+    special,
     reduction,
     normalization,
     creation,

@@ -1,7 +1,8 @@
 """Arguments for ops whose schema doesn't say enough, a line for each; see samples.py.
 
 `t` makes tensors: t(3, 4) of the dtype and layout under test, t.i(n, 5) positions in range(n),
-t.m(3, 4) a mask, t.spd(3, 3) positive definite matrices. A dict at the end of a call holds keywords.
+t.m(3, 4) a mask, t.spd(3, 3) positive definite matrices. A dict at the end of a call holds
+keywords.
 """
 
 from __future__ import annotations
@@ -388,8 +389,8 @@ HINTS = {
 NO_GRADIENT = dict.fromkeys((
     "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "histc",
     "histogram", "nextafter", "heaviside", "bincount", "unique", "unique_consecutive",
-    "linalg.eig", "linalg.eigh", "linalg.svd", "svd", "linalg.qr", "qr",
-    "half", "bfloat16", "float", "cfloat", "to.dtype",
+    "to.other", "linalg.eig", "linalg.eigh", "linalg.svd", "svd", "linalg.qr", "qr",
+    "half", "bfloat16", "float", "cfloat", "to.dtype", "view.dtype", "view_copy.dtype",
 ), True)  # fmt: skip
 # Ops whose derivative can't be derived again: that of trigamma is not in the language.
 NO_SECOND = dict.fromkeys(("digamma",), True)

@@ -260,6 +260,16 @@ def _combinations(x, r=2, with_replacement=False):
 # ---- products, convolution, windows --------------------------------------------------------------
 
 
+def _vector_norm(x, ord=2, dim=None, keepdim=False, dtype=None):
+    a = np.abs(_float(x) if dtype is None else x)
+    axis = None if dim is None or dim == [] else tuple(np.atleast_1d(dim))
+    if ord in (np.inf, -np.inf):
+        return (np.max if ord > 0 else np.min)(a, axis=axis, keepdims=keepdim)
+    if ord == 0:
+        return (a != 0).sum(axis=axis, keepdims=keepdim).astype(a.dtype)
+    return (a**ord).sum(axis=axis, keepdims=keepdim) ** (1 / ord)
+
+
 def _scaled(product):
     """beta * x + alpha * product(...)."""
     return lambda x, *factors, beta=1, alpha=1: beta * x + alpha * product(*factors)
@@ -303,7 +313,8 @@ def _transposed(x, weight, bias=None, stride=1, padding=0, output_padding=0, gro
     n = weight.ndim - 2
     stride, padding, dilation = _list(stride, n), _list(padding, n), _list(dilation, n)
     extra = _list(output_padding, n)
-    sizes = [(x.shape[2 + d] - 1) * stride[d] + dilation[d] * (weight.shape[2 + d] - 1) + 1 + extra[d]
+    reach = [dilation[d] * (weight.shape[2 + d] - 1) + 1 + extra[d] for d in range(n)]
+    sizes = [(x.shape[2 + d] - 1) * stride[d] + reach[d]
              for d in range(n)]
     ins, per = weight.shape[0] // groups, weight.shape[1]
     y = np.zeros((x.shape[0], per * groups, *sizes), np.result_type(x, weight))
@@ -549,6 +560,15 @@ def _lu_product(LU, pivots):
     return a
 
 
+def _vector_norm(x, ord=2, dim=None, keepdim=False, dtype=None):
+    axis = tuple(range(x.ndim)) if dim is None else _axis(dim) if not isinstance(dim,
+                                                                                 int) else (dim,)
+    size = np.abs(x)
+    if ord == np.inf:
+        return size.max(axis=axis, keepdims=keepdim)
+    return (size**ord).sum(axis=axis, keepdims=keepdim) ** (1 / ord)
+
+
 def _solve_triangular(A, B, upper, left=True, unitriangular=False):
     return np.linalg.solve(np.triu(A) if upper else np.tril(A), B)
 
@@ -767,6 +787,7 @@ def _put(x, at, values, accumulate):
 
 
 _PRODUCTS = {
+    "linalg.vector_norm": _vector_norm,
     "mm": np.matmul, "bmm": np.matmul, "mv": np.matmul, "dot": np.dot, "matmul": np.matmul,
     "vdot": np.vdot, "inner": np.inner, "outer": np.outer,
     "addmm": _scaled(np.matmul), "addmv": _scaled(np.matmul), "baddbmm": _scaled(np.matmul),
@@ -793,6 +814,7 @@ _LINALG = {
     "triangular_solve": lambda B, A, upper=True: (_solve_triangular(A, B, upper), A),
     "linalg.slogdet": np.linalg.slogdet, "slogdet": np.linalg.slogdet, "linalg.det": np.linalg.det,
     "det": np.linalg.det, "logdet": lambda x: np.log(np.linalg.det(x)),
+    "linalg.vector_norm": _vector_norm,
     "linalg.svdvals": lambda A: np.linalg.svd(A, compute_uv=False),
     "linalg.eigvalsh": np.linalg.eigvalsh, "linalg.pinv": np.linalg.pinv,
     "pinverse": np.linalg.pinv,
@@ -829,9 +851,8 @@ _STATISTICS = {
     "searchsorted": _search, "bucketize": lambda x, edges, **k: _search(edges, x, **k),
     "bincount": _bincount, "median": _median, "nanmedian": _median,
     "quantile": _quantile(np.quantile), "nanquantile": _quantile(np.nanquantile),
-    "histc": lambda x, bins=100, min=0, max=0: np.histogram(x, bins,
-                                                            (min,
-                                                             max) if min < max else None)[0].astype(x.dtype),
+    "histc": lambda x, bins=100, min=0, max=0: np.histogram(
+        x, bins, (min, max) if min < max else None)[0].astype(x.dtype),
     "histogram": _histogram, "cov": lambda x, correction=1: np.cov(x, ddof=correction),
     "corrcoef": np.corrcoef,
     "diff": lambda x, n=1, dim=-1, *ends: np.diff(x, n, dim, *ends), "gradient": _gradient,

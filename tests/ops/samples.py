@@ -1,8 +1,8 @@
 """Arguments to call every op of the table with.
 
 A schema mostly says what an op takes: `derived` makes arguments from types, roles and names. Where
-it can't, `HINTS` has a line: a function of a `Maker` that returns tuples of arguments (a dict at the
-end holds keywords). `DOMAINS` narrows the range of floating values.
+it can't, `HINTS` has a line: a function of a `Maker` that returns tuples of arguments (a dict at
+the end holds keywords). `DOMAINS` narrows the range of floating values.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ _SHAPES = ((3, 4), (4,), (3, 1), (3, 4), (1, 4))
 
 def _argument(op: Op, p, t: Maker, shape, nth: int) -> Any:
     if p.type in ("Tensor", "Row"):
-        return t(*shape) if op.kind != "pointwise" or nth == 0 else t(*shape[2 - len(_SHAPES[nth]) :])
+        whole = op.kind != "pointwise" or nth == 0
+        return t(*shape) if whole else t(*shape[2 - len(_SHAPES[nth]) :])
     if p.type == "Number":
         return t.number()
     if p.type == "int":

@@ -9,7 +9,16 @@ import taimatsu as torch
 from .hints import HINTS
 from .oracles import ELSEWHERE
 from .samples import (
-    DTYPES, INTEGERS, PUBLIC, REFUSED, each, lookup, raw, samples, snapshot, tensors,
+    DTYPES,
+    INTEGERS,
+    PUBLIC,
+    REFUSED,
+    each,
+    lookup,
+    raw,
+    samples,
+    snapshot,
+    tensors,
 )  # fmt: skip
 from .test_values import supported
 
@@ -89,7 +98,7 @@ def test_in_place(name):
             write = getattr(target, base)
         else:
             function = torch.ops.namespaces[op.module][base]
-            write = lambda *a, f=function, x=target, **k: f(x, *a, **k)  # noqa: E731
+            write = lambda *a, f=function, x=target, **k: f(x, *a, **k)
         fits = target.shape == plain.shape and torch.can_cast(plain.dtype, target.dtype)
         if not fits:
             before = snapshot([target])
@@ -142,7 +151,7 @@ def test_meta(name):
             except NotImplementedError as e:
                 assert "meta" in str(e)
                 continue
-        if op.name in ("cpu", "to"):
+        if op.name in ("cpu", "to", "linalg.lstsq", "lstsq"):  # lstsq: residuals depend on the rank
             continue
         for a, b in zip(tensors(found), tensors(real), strict=True):
             assert (a.shape, a.dtype, a.device.type) == (b.shape, b.dtype, "meta")
@@ -151,8 +160,9 @@ def test_meta(name):
 # Formulas whose shapes may grow, and library routines that promise it.
 THREADED = [
     n for n in NAMES if n not in UNDETERMINED and "(a!)" not in PUBLIC[n].schema
-    and (PUBLIC[n].kind in ("pointwise", "row") and lookup(HINTS, n) is None
-         or n in ("matmul", "addmm", "sort", "topk", "where", "cat", "masked_fill", "gather", "add"))
+    and ((PUBLIC[n].kind in ("pointwise", "row") and lookup(HINTS, n) is None)
+         or n in ("matmul", "addmm", "sort", "topk", "where", "cat", "masked_fill", "gather",
+                  "add"))
 ]  # fmt: skip
 
 

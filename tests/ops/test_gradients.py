@@ -61,7 +61,8 @@ def test_first_and_second(name):
             [y.abs().sum() for y in function(*inputs) if y.requires_grad], inputs,
             allow_unused=True, create_graph=True,
         )  # fmt: skip
-        if lookup(NO_SECOND, name) is None and any(g is not None and g.requires_grad for g in first):
+        if lookup(NO_SECOND,
+                  name) is None and any(g is not None and g.requires_grad for g in first):
             assert gradgradcheck(function, inputs, fast_mode=True)
     if not checked:
         pytest.skip("gives no floating results")

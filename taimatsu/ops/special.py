@@ -1,0 +1,418 @@
+"""Special functions: Bessel's, the error function's kin, gamma's kin, orthogonal polynomials.
+
+Where a function has no closed form, it is a Chebyshev series on an interval from zero, and on the
+rest one of what is left after its leading behaviour, in the reciprocal of the argument.
+"""
+
+from __future__ import annotations
+
+import math
+
+from taimatsu import _core
+from taimatsu.codegen import lang
+from taimatsu.codegen.lang import abs as magnitude
+from taimatsu.codegen.lang import exp, log, log1p, pi, sqrt, where
+from taimatsu.codegen.promote import FLOATING
+
+from . import special_tables as tables
+from .comparison import where as choose
+from .table import composite, pointwise
+
+_S = {"module": "special", "promote": "float", "dtypes": FLOATING, "inplace": False, "out": True}
+
+
+def chebyshev(t, coefficients: tuple[float, ...]):
+    """sum c[k] T_k(t) for t in [-1, 1], by Clenshaw's recurrence; in f32 as far as it matters."""
+    if t.dtype.bits <= 32:
+        least = 1e-9 * max(map(abs, coefficients))
+        used = len(coefficients)
+        while used > 1 and abs(coefficients[used - 1]) < least:
+            used -= 1
+        coefficients = coefficients[:used]
+    b1 = b2 = 0.0 * t
+    for c in coefficients[:0:-1]:
+        b1, b2 = 2 * t * b1 - b2 + c, b1
+    return t * b1 - b2 + coefficients[0]
+
+
+# ---- modified Bessel functions of the first kind -----------------------------------------------------
+
+
+def _scaled_i(x, near, far, odd: bool):
+    """exp(-|x|) I(x): a series in |x| up to 8, then in 1 / |x|."""
+    a = magnitude(x)
+    low = lang.minimum(a, 8.0)
+    high = lang.maximum(a, 8.0)
+    small = chebyshev(low / 4 - 1, near)
+    large = chebyshev(16 / high - 1, far) / sqrt(high)
+    return where(a <= 8, x * small, lang.copysign(large, x)) if odd else where(a <= 8, small, large)
+
+
+@pointwise("i0e(Tensor self) -> Tensor", **_S)
+def i0e(x):
+    """The modified Bessel function `i0` times exp(-|x|)."""
+    return _scaled_i(x, tables.I0E_NEAR, tables.I0E_FAR, False)
+
+
+@pointwise("i1e(Tensor self) -> Tensor", **_S)
+def i1e(x):
+    """The modified Bessel function `i1` times exp(-|x|)."""
+    return _scaled_i(x, tables.I1E_NEAR, tables.I1E_FAR, True)
+
+
+@pointwise("i0(Tensor self) -> Tensor", promote="float", dtypes=FLOATING)
+def i0(x):
+    """The modified Bessel function of the first kind of order 0."""
+    return _scaled_i(x, tables.I0E_NEAR, tables.I0E_FAR, False) * exp(magnitude(x))
+
+
+@pointwise("i1(Tensor self) -> Tensor", **_S)
+def i1(x):
+    """The modified Bessel function of the first kind of order 1."""
+    return _scaled_i(x, tables.I1E_NEAR, tables.I1E_FAR, True) * exp(magnitude(x))
+
+
+def _i1_over(x, value, at_zero: float):
+    """value / x, continued to 0."""
+    return where(x == 0, at_zero, value / where(x == 0, 1.0, x))
+
+
+@i0.gradient
+def _(g, self):
+    return g * i1(self)
+
+
+@i0e.gradient
+def _(g, self, result):
+    return g * (i1e(self) - lang.sign(self) * result)
+
+
+@i1.gradient
+def _(g, self, result):
+    return g * (i0(self) - _i1_over(self, result, 0.5))
+
+
+@i1e.gradient
+def _(g, self, result):
+    return g * (i0e(self) - lang.sign(self) * result - _i1_over(self, result, 0.5))
+
+
+def _public(name: str, op, doc: str) -> None:
+    """A function of `special` that PyTorch also has under another name."""
+    pointwise(f"{name}(Tensor self) -> Tensor", doc=doc, **_S)(op)
+
+
+_public("modified_bessel_i0", lambda x: i0(x), "`i0`.")
+_public("modified_bessel_i1", lambda x: i1(x), "`i1`.")
+
+
+# ---- of the second kind -----------------------------------------------------------------------------
+
+
+def _k_parts(x):
+    return lang.clamp(x, 1e-300 if x.dtype.bits == 64 else 1e-37, 2.0), lang.maximum(x, 2.0)
+
+
+def _k(x, order: int, scaled: bool):
+    low, high = _k_parts(x)
+    t = low * low / 2 - 1
+    if order == 0:
+        near = chebyshev(t, tables.K0_NEAR) - log(low / 2) * i0(low)
+        far = chebyshev(4 / high - 1, tables.K0E_FAR)
+    else:
+        near = chebyshev(t, tables.K1_NEAR) / low + log(low / 2) * i1(low)
+        far = chebyshev(4 / high - 1, tables.K1E_FAR)
+    far = far / sqrt(high)
+    near, far = (near * exp(low), far) if scaled else (near, far * exp(-high))
+    return where(x < 0, lang.nan, where(x == 0, lang.inf, where(x <= 2, near, far)))
+
+
+for _order in (0, 1):
+    for _scaled in (False, True):
+        pointwise(
+            f"{'scaled_' if _scaled else ''}modified_bessel_k{_order}(Tensor x) -> Tensor",
+            doc=f"The modified Bessel function of the second kind of order {_order}"
+                f"{', times exp(x)' if _scaled else ''}; NaN of negative numbers.", **_S,
+        )(lambda x, order=_order, scaled=_scaled: _k(x, order, scaled))  # fmt: skip
+
+
+# ---- Bessel functions ---------------------------------------------------------------------------------
+
+
+def _oscillating(x, p, q, order: int):
+    """(amplitude, P, Q, phase) for |x| > 8: J = a (P cos - Q sin), Y = a (P sin + Q cos)."""
+    high = lang.maximum(magnitude(x), 8.0)
+    t = 128 / (high * high) - 1
+    phase = high - (2 * order + 1) * pi / 4
+    return sqrt(2 / (pi * high)), chebyshev(t, p), chebyshev(t, q) / high, phase
+
+
+def _j(x, near, p, q, order: int):
+    low = lang.minimum(magnitude(x), 8.0)
+    small = chebyshev(low * low / 32 - 1, near)
+    a, P, Q, phase = _oscillating(x, p, q, order)
+    large = a * (P * lang.cos(phase) - Q * lang.sin(phase))
+    large = where(lang.isinf(x), 0.0, large)
+    if order:
+        return where(magnitude(x) <= 8, x * small, where(x < 0, -large, large))
+    return where(magnitude(x) <= 8, small, large)
+
+
+def _y(x, near, j_near, p, q, order: int):
+    low = lang.clamp(x, 1e-300 if x.dtype.bits == 64 else 1e-37, 8.0)
+    t = low * low / 32 - 1
+    rest, j = chebyshev(t, near), chebyshev(t, j_near)
+    if order:
+        small = low * rest + 2 / pi * (log(low) * low * j - 1 / low)
+    else:
+        small = rest + 2 / pi * log(low) * j
+    a, P, Q, phase = _oscillating(x, p, q, order)
+    large = where(lang.isinf(x), 0.0, a * (P * lang.sin(phase) + Q * lang.cos(phase)))
+    return where(x < 0, lang.nan, where(x == 0, -lang.inf, where(x <= 8, small, large)))
+
+
+@pointwise("bessel_j0(Tensor self) -> Tensor", **_S)
+def bessel_j0(x):
+    """The Bessel function of the first kind of order 0."""
+    return _j(x, tables.J0_NEAR, tables.J0_P, tables.J0_Q, 0)
+
+
+@pointwise("bessel_j1(Tensor self) -> Tensor", **_S)
+def bessel_j1(x):
+    """The Bessel function of the first kind of order 1."""
+    return _j(x, tables.J1_NEAR, tables.J1_P, tables.J1_Q, 1)
+
+
+@pointwise("bessel_y0(Tensor self) -> Tensor", **_S)
+def bessel_y0(x):
+    """The Bessel function of the second kind of order 0; NaN of negative numbers."""
+    return _y(x, tables.Y0_NEAR, tables.J0_NEAR, tables.J0_P, tables.J0_Q, 0)
+
+
+@pointwise("bessel_y1(Tensor self) -> Tensor", **_S)
+def bessel_y1(x):
+    """The Bessel function of the second kind of order 1; NaN of negative numbers."""
+    return _y(x, tables.Y1_NEAR, tables.J1_NEAR, tables.J1_P, tables.J1_Q, 1)
+
+
+@pointwise("spherical_bessel_j0(Tensor x) -> Tensor", **_S)
+def spherical_bessel_j0(x):
+    """sin(x) / x, 1 at 0 and 0 at infinity."""
+    safe = where(x == 0, 1.0, x)
+    return where(lang.isinf(x), 0.0, where(x == 0, 1.0, lang.sin(safe) / safe))
+
+
+# ---- the normal distribution --------------------------------------------------------------------------
+
+
+@pointwise("erfcx(Tensor self) -> Tensor", **_S)
+def erfcx(x):
+    """exp(x²) erfc(x): `erfc` without its fall."""
+    a = lang.maximum(magnitude(x), 0.0)
+    top = 1e18 if x.dtype.bits == 64 else 1e9
+    a = lang.minimum(a, top)
+    upper = chebyshev((a - 2) / (a + 2), tables.ERFCX) / (a + 2)
+    upper = where(x > top, 0.0, upper)
+    return where(x < 0, 2 * exp(x * x) - upper, upper)
+
+
+@erfcx.gradient
+def _(g, self, result):
+    return g * (2 * self * result - 2 / math.sqrt(math.pi))
+
+
+_ROOT_HALF = math.sqrt(0.5)
+
+
+@pointwise("ndtr(Tensor self) -> Tensor", **_S)
+def ndtr(x):
+    """The probability that a standard normal number is at most x."""
+    return 0.5 * lang.erfc(-x * _ROOT_HALF)
+
+
+@pointwise("log_ndtr(Tensor self) -> Tensor", **_S)
+def log_ndtr(x):
+    """log(ndtr(x)), without underflow."""
+    low = lang.minimum(x, -1.0)
+    high = lang.maximum(x, -1.0)
+    lower = log(0.5 * erfcx(-low * _ROOT_HALF)) - 0.5 * low * low
+    return where(x < -1, lower, log1p(-0.5 * lang.erfc(high * _ROOT_HALF)))
+
+
+@log_ndtr.gradient
+def _(g, self):
+    return g * (math.sqrt(2 / math.pi) / erfcx(-self * _ROOT_HALF))
+
+
+@pointwise("ndtri(Tensor self) -> Tensor", **_S)
+def ndtri(p):
+    """The inverse of `ndtr`."""
+    # The lower tail by Newton's steps on the logarithm, from its leading behaviour.
+    tail = lang.minimum(p, 1 - p)
+    tail = lang.clamp(tail, 1e-300 if p.dtype.bits == 64 else 1e-37, 0.02)
+    target = log(tail)
+    y = -sqrt(-2 * target - log(-4 * pi * target))
+    for _ in range(4):
+        value = log(0.5 * erfcx(-y * _ROOT_HALF)) - 0.5 * y * y
+        y = y - (value - target) * erfcx(-y * _ROOT_HALF) * math.sqrt(math.pi / 2)
+    middle = math.sqrt(2) * lang.erfinv(2 * lang.clamp(p, 0.02, 0.98) - 1)
+    inner = where(p < 0.02, y, where(p > 0.98, -y, middle))
+    ends = where(p == 0, -lang.inf, where(p == 1, lang.inf, lang.nan))
+    return where((p > 0) & (p < 1), inner, ends)
+
+
+@ndtri.gradient
+def _(g, result):
+    return g * math.sqrt(2 * math.pi) * exp(0.5 * result * result)
+
+
+# ---- logarithms ---------------------------------------------------------------------------------------
+
+
+@pointwise("entr(Tensor self) -> Tensor", **_S)
+def entr(x):
+    """-x log(x): 0 at 0, -inf below."""
+    return where(lang.isnan(x), x, where(x > 0, -x * log(x), where(x == 0, 0.0, -lang.inf)))
+
+
+@pointwise("xlog1py(Tensor|Number self, Tensor|Number other) -> Tensor", **_S)
+def xlog1py(x, y):
+    """self * log1p(other), 0 where `self` is 0 and `other` isn't NaN."""
+    return where(lang.isnan(y), y, where(x == 0, 0, x * log1p(y)))
+
+
+@xlog1py.gradient
+def _(g, self, other):
+    return where((self == 0) & (other <= -1), 0, g * log1p(other)), g * self / (1 + other)
+
+
+# ---- gamma's kin --------------------------------------------------------------------------------------
+
+# B(2j) / (2j)!, the coefficients of the Euler-Maclaurin formula.
+_EULER_MACLAURIN = (
+    1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
+    1 / 74724249600, -3617 / 10670622842880000,
+)  # fmt: skip
+_DIRECT = 12  # terms that are summed as they are
+
+
+@pointwise("zeta(Tensor|Number self, Tensor|Number other) -> Tensor", **_S)
+def zeta(s, q):
+    """Hurwitz' zeta function: the sum of (k + other) ** -self over k = 0, 1 ..."""
+    total = 0.0 * q
+    for k in range(_DIRECT):
+        total = total + lang.pow(q + float(k), -s)
+    a = q + float(_DIRECT)
+    power = lang.pow(a, -s)
+    total = total + power * a / (s - 1) + 0.5 * power
+    factor, power = s, power / a
+    for j, c in enumerate(_EULER_MACLAURIN):
+        total = total + c * factor * power
+        factor = factor * (s + (2 * j + 1)) * (s + (2 * j + 2))
+        power = power / (a * a)
+    whole = lang.floor(q) == q
+    below = where(whole, lang.inf, where(lang.floor(s) == s, total, lang.nan))
+    return where(s == 1, lang.inf, where(s < 1, lang.nan, where(q <= 0, below, total)))
+
+
+@zeta.gradient
+def _(g, self, other):
+    # The derivative by the exponent has no name, in PyTorch neither.
+    return None, -g * self * zeta(self + 1, other)
+
+
+def _polygamma(x, n):
+    if n < 0:
+        raise RuntimeError(f"polygamma: does not support negative n; got {n}")
+    if n == 0:
+        return lang.digamma(x)
+    if n == 1:
+        return lang.trigamma(x)
+    s = float(n + 1)
+    return (-1.0) ** (n + 1) * math.gamma(s) * zeta(lang.cast(s, x.dtype), x)
+
+
+@pointwise("_polygamma(Tensor self, int n) -> Tensor", static=("n",), promote="float",
+           dtypes=FLOATING, method=False)
+def polygamma_of(x, n):
+    """The n-th derivative of `digamma`."""
+    return _polygamma(x, n)
+
+
+@polygamma_of.gradient
+def _(g, self, n):
+    return g * polygamma_of(self, n + 1)
+
+
+@composite("polygamma(int n, Tensor input) -> Tensor", method=False, out=True)
+def polygamma(n, input):
+    """The n-th derivative of `digamma`.
+
+    >>> taimatsu.polygamma(1, taimatsu.tensor([1.0]))
+    tensor([1.6449])
+    """
+    return polygamma_of(input, n)
+
+
+@composite("polygamma(Tensor self, int n) -> Tensor", module="Tensor", inplace=True)
+def polygamma_method(self, n):
+    """`polygamma` of order `n`."""
+    return polygamma_of(self, n)
+
+
+@pointwise("mvlgamma(Tensor self, int p) -> Tensor", static=("p",), promote="float", dtypes=FLOATING)
+def mvlgamma(x, p):
+    """The logarithm of the gamma function of symmetric p x p matrices."""
+    if p < 1:
+        raise RuntimeError(f"mvlgamma: p has to be greater than or equal to 1; got {p}")
+    total = p * (p - 1) / 4 * math.log(math.pi)
+    for j in range(p):
+        total = lang.lgamma(x - j / 2) + total
+    return total
+
+
+# ---- orthogonal polynomials ---------------------------------------------------------------------------
+
+
+def _recurrence(name: str, doc: str, first, second, step) -> None:
+    """Polynomials p[0] = 1, p[1] = second(x), p[k + 1] = step(k, x, p[k], p[k - 1])."""
+
+    def polynomial(x, n):
+        as_tensor = _core.as_tensor
+        if not isinstance(x, _core.Tensor) and not isinstance(n, _core.Tensor):
+            raise TypeError(f"{name}: needs a tensor")
+        x, n = (v if isinstance(v, _core.Tensor) else as_tensor(v) for v in (x, n))
+        dtype = _core.result_type(x, n)
+        dtype = dtype if dtype.is_floating_point else _core.get_default_dtype()
+        x, n = first(x.to(dtype)), n.detach().to(dtype).trunc()
+        out = choose(n == 0, x.new_ones(()), x * 0)
+        before, now = x * 0 + 1, second(x)
+        for k in range(1, int(n.max()) + 1 if n.numel() else 0):
+            out = choose(n == k, now, out)
+            before, now = now, step(k, x, now, before)
+        return out
+
+    composite(f"{name}(Tensor|Number x, Tensor|Number n) -> Tensor", doc=doc, module="special",
+              out=True)(polynomial)
+
+
+def _twice(k, x, now, before):
+    return 2 * x * now - before
+
+
+for _letter, _kind, _second in (
+    ("t", "first", lambda x: x), ("u", "second", lambda x: 2 * x),
+    ("v", "third", lambda x: 2 * x - 1), ("w", "fourth", lambda x: 2 * x + 1),
+):  # fmt: skip
+    _text = f"The Chebyshev polynomial of the {_kind} kind of degree `n`"
+    _recurrence(f"chebyshev_polynomial_{_letter}", f"{_text}.", lambda x: x, _second, _twice)
+    _recurrence(f"shifted_chebyshev_polynomial_{_letter}", f"{_text}, at 2 x - 1.",
+                lambda x: 2 * x - 1, _second, _twice)
+_recurrence("hermite_polynomial_h", "The physicists' Hermite polynomial of degree `n`.",
+            lambda x: x, lambda x: 2 * x, lambda k, x, a, b: 2 * (x * a - k * b))
+_recurrence("hermite_polynomial_he", "The probabilists' Hermite polynomial of degree `n`.",
+            lambda x: x, lambda x: x, lambda k, x, a, b: x * a - k * b)
+_recurrence("laguerre_polynomial_l", "The Laguerre polynomial of degree `n`.",
+            lambda x: x, lambda x: 1 - x, lambda k, x, a, b: ((2 * k + 1 - x) * a - k * b) / (k + 1))
+_recurrence("legendre_polynomial_p", "The Legendre polynomial of degree `n`.",
+            lambda x: x, lambda x: x, lambda k, x, a, b: ((2 * k + 1) * x * a - k * b) / (k + 1))
