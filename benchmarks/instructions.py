@@ -18,7 +18,7 @@ from pathlib import Path
 from .compare import OURS, environment
 from .table import Group, Workload
 
-LOOPS = 200
+SECONDS = 0.2  # of the loop without counting: then what switching costs is under a percent
 WARM_UP = 10
 
 
@@ -41,16 +41,17 @@ def profile(group: Group, workload: Workload, functions: int = 25) -> str:
             ["callgrind_annotate", str(out)], stdout=subprocess.PIPE, text=True, check=True
         ).stdout
     total = int(re.search(r"([\d,]+) .*PROGRAM TOTALS", text)[1].replace(",", ""))
-    lines = [f"{group.name}: {workload.name}: {total / LOOPS:.0f} instructions a call"]
+    loops = int(run.stdout.split()[-1])
+    lines = [f"{group.name}: {workload.name}: {total / loops:.0f} instructions a call"]
     for count, name in re.findall(r"^\s*([\d,]+) \([^)]*\)\s+(.*)$", text, re.M)[1 : functions + 1]:
-        lines.append(f"{int(count.replace(',', '')) / LOOPS:10.1f}  {function(name)}")
+        lines.append(f"{int(count.replace(',', '')) / loops:10.1f}  {function(name)}")
     return "\n".join(lines)
 
 
 def function(name: str) -> str:
-    """A function's name without its file and what it was instantiated with; a kernel has none."""
-    name = re.sub(r"^\S+:(?=\S)|\[clone.*|\[/.*\]$", "", name).strip()
-    return "(generated kernel)" if re.match(r"0x|\?\?\?", name) else name[:90]
+    """The bare name of a function that is given as file:function(parameters) [object]."""
+    name = name.partition(":")[2].replace("(anonymous namespace)::", "").replace("taimatsu::", "")
+    return "a generated kernel" if name.startswith("0x") else re.split(r"[(\[]", name)[0].strip()
 
 
 def main() -> None:
@@ -67,9 +68,12 @@ def main() -> None:
     torch.set_num_threads(1)
     timed = compiled(workload, group.operands(torch))
     timed(WARM_UP)
-    subprocess.run(["callgrind_control", "-i", "on", str(os.getpid())], check=True)
-    timed(LOOPS)
-    subprocess.run(["callgrind_control", "-i", "off", str(os.getpid())], check=True)
+    loops = max(WARM_UP, round(SECONDS * WARM_UP / timed(WARM_UP)))
+    switch = ["callgrind_control", str(os.getpid()), "-i"]
+    subprocess.run([*switch, "on"], check=True, stdout=subprocess.DEVNULL)
+    timed(loops)
+    subprocess.run([*switch, "off"], check=True, stdout=subprocess.DEVNULL)
+    print(loops)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """``special``: special functions, those of the table and other names for some of the top level."""
 
+# ruff: noqa: F822  (the names of the table enter by globals().update)
+
 from __future__ import annotations
 
 import taimatsu as torch
@@ -20,7 +22,7 @@ gammaln = torch.lgamma
 multigammaln = torch.mvlgamma
 psi = torch.digamma
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "i0", "log1p",
     "log_softmax", "logit", "logsumexp", "multigammaln", "polygamma", "psi", "round", "sinc",
     "softmax", "xlogy", *namespaces["special"],

@@ -2,7 +2,7 @@
 
     address, finish, parallel, scratch_bytes, state_bytes = kernel(nest, classes)
 
-One MCJIT engine holds every kernel as an object file, compiled or from the cache directory
+One JIT (LLJIT) holds every kernel as an object file, compiled or from the cache directory
 (`TAIMATSU_CACHE`, default ~/.cache/taimatsu). The key of a cached kernel is the nest's structure,
 the layout, the CPU and the versions of LLVM and of this package's sources, so that a warm start
 renders nothing. `TAIMATSU_DEBUG=1` prints each kernel; `TAIMATSU_DEBUG=asm` its machine code too.
@@ -253,10 +253,10 @@ class Engine:
         binding = llvm()
         self.target = host()
         self.emitter = machine(self.target)
-        empty = binding.parse_assembly(f'target triple = "{self.target.triple}"')
-        # The memory manager that keeps an object's sections together: they refer to each other by
-        # 32-bit distances, and LLVM's own aborts where the program's memory came in between.
-        self.jit = binding.create_mcjit_compiler(empty, machine(self.target), use_lmm=True)
+        # JITLink allocates all sections of an object together. MCJIT doesn't: sections refer to
+        # each other by 32-bit distances, and it aborts where the program's memory lies in between.
+        self.jit = binding.create_lljit_compiler(machine(self.target), use_jit_link=True)
+        self.libraries: list[Any] = []  # each keeps its code in memory
         self.cache = Cache.default()
         self.loaded: dict[str, Loaded] = {}
         self.base = repr((self.target, binding.llvm_version_info)).encode() + _sources()
@@ -297,13 +297,15 @@ class Engine:
             description, code = cached
             _statistics.cache_hits += 1
         _statistics.kernels += 1
-        object_file = llvm().ObjectFileRef.from_data(code)
-        self.jit.add_object_file(object_file)
-        self.jit.finalize_object()
-        finish = self.jit.get_function_address(name + "_finish") if description["finish"] else 0
+        library = llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
+        library.export_symbol(name)
+        if description["finish"]:
+            library.export_symbol(name + "_finish")
+        linked = library.link(self.jit, name)
+        self.libraries.append(linked)
         return Loaded(
-            self.jit.get_function_address(name),
-            finish,
+            linked[name],
+            linked[name + "_finish"] if description["finish"] else 0,
             tuple(description["parallel"]),
             description["scratch"],
             description["state"],

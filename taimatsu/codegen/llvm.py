@@ -153,7 +153,7 @@ def _bf16_bits(value: float) -> int:
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) & 0xFFFF
 
 
-_FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+_FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "frem": "frem"}
 _INT_BINARY = {op: op for op in ("add", "sub", "mul", "and", "or", "xor")}
 _BOOL_BINARY = {"add": "or", "mul": "and", "sub": "xor", "and": "and", "or": "or", "xor": "xor",
                 "max": "or", "min": "and", "ne": "xor"}  # fmt: skip
@@ -480,35 +480,7 @@ class Builder:
             return self.binary(code, _FLOAT_BINARY[op], *args)
         if op == "neg":
             return self.let(code, args[0].dtype, args[0].lanes, f"fneg {typed(args[0])}")
-        if op == "frem":
-            return self.remainder(code, *args)
         return self.intrinsic(code, _FLOAT_UNARY.get(op, op), *args)
-
-    def remainder(self, code: Code, a: Value, b: Value) -> Value:
-        """C's fmod, lane by lane.
-
-        libm is called through a pointer in memory: for a direct call MCJIT would want a table of
-        addresses that llvmlite's memory manager didn't reserve, and abort.
-        """
-        function = "fmodf" if a.dtype is F32 else "fmod"
-        one, whole = register_type(a.dtype, 1), register_type(a.dtype, a.lanes)
-        self.declarations[function] = (
-            f"declare {one} @{function}({one}, {one})\n"
-            f"@{function}.address = internal global ptr @{function}"
-        )
-        address = self.name()
-        code.emit(f"{address} = load ptr, ptr @{function}.address")
-        result: Value | None = None
-        for i in range(a.lanes):
-            x, y = (v if v.lanes == 1 else self.shuffle(code, v, [i]) for v in (a, b))
-            r = self.let(code, a.dtype, 1, f"call {one} {address}({typed(x)}, {typed(y)})")
-            if a.lanes == 1:
-                return r
-            before = typed(result) if result else f"{whole} poison"
-            text = f"insertelement {before}, {typed(r)}, i64 {i}"
-            result = self.let(code, a.dtype, a.lanes, text)
-        assert result is not None
-        return result
 
     def _integer(self, code: Code, op: str, args: list[Value]) -> Value:
         a = args[0]

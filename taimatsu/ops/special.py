@@ -15,6 +15,7 @@ from taimatsu.codegen.lang import exp, log, log1p, pi, sqrt, where
 from taimatsu.codegen.promote import FLOATING
 
 from . import special_tables as tables
+from .arithmetic import digamma
 from .comparison import where as choose
 from .table import composite, pointwise
 
@@ -35,7 +36,7 @@ def chebyshev(t, coefficients: tuple[float, ...]):
     return t * b1 - b2 + coefficients[0]
 
 
-# ---- modified Bessel functions of the first kind -----------------------------------------------------
+# ---- modified Bessel functions of the first kind -------------------------------------------------
 
 
 def _scaled_i(x, near, far, odd: bool):
@@ -106,7 +107,7 @@ _public("modified_bessel_i0", lambda x: i0(x), "`i0`.")
 _public("modified_bessel_i1", lambda x: i1(x), "`i1`.")
 
 
-# ---- of the second kind -----------------------------------------------------------------------------
+# ---- of the second kind --------------------------------------------------------------------------
 
 
 def _k_parts(x):
@@ -136,7 +137,7 @@ for _order in (0, 1):
         )(lambda x, order=_order, scaled=_scaled: _k(x, order, scaled))  # fmt: skip
 
 
-# ---- Bessel functions ---------------------------------------------------------------------------------
+# ---- Bessel functions ----------------------------------------------------------------------------
 
 
 def _oscillating(x, p, q, order: int):
@@ -202,7 +203,7 @@ def spherical_bessel_j0(x):
     return where(lang.isinf(x), 0.0, where(x == 0, 1.0, lang.sin(safe) / safe))
 
 
-# ---- the normal distribution --------------------------------------------------------------------------
+# ---- the normal distribution ---------------------------------------------------------------------
 
 
 @pointwise("erfcx(Tensor self) -> Tensor", **_S)
@@ -266,7 +267,7 @@ def _(g, result):
     return g * math.sqrt(2 * math.pi) * exp(0.5 * result * result)
 
 
-# ---- logarithms ---------------------------------------------------------------------------------------
+# ---- logarithms ----------------------------------------------------------------------------------
 
 
 @pointwise("entr(Tensor self) -> Tensor", **_S)
@@ -286,7 +287,7 @@ def _(g, self, other):
     return where((self == 0) & (other <= -1), 0, g * log1p(other)), g * self / (1 + other)
 
 
-# ---- gamma's kin --------------------------------------------------------------------------------------
+# ---- gamma's kin ---------------------------------------------------------------------------------
 
 # B(2j) / (2j)!, the coefficients of the Euler-Maclaurin formula.
 _EULER_MACLAURIN = (
@@ -332,8 +333,13 @@ def _polygamma(x, n):
     return (-1.0) ** (n + 1) * math.gamma(s) * zeta(lang.cast(s, x.dtype), x)
 
 
-@pointwise("_polygamma(Tensor self, int n) -> Tensor", static=("n",), promote="float",
-           dtypes=FLOATING, method=False)
+@pointwise(
+    "_polygamma(Tensor self, int n) -> Tensor",
+    static=("n",),
+    promote="float",
+    dtypes=FLOATING,
+    method=False,
+)
 def polygamma_of(x, n):
     """The n-th derivative of `digamma`."""
     return _polygamma(x, n)
@@ -342,6 +348,11 @@ def polygamma_of(x, n):
 @polygamma_of.gradient
 def _(g, self, n):
     return g * polygamma_of(self, n + 1)
+
+
+@digamma.gradient
+def _(g, self):
+    return g * polygamma_of(self, 1)
 
 
 @composite("polygamma(int n, Tensor input) -> Tensor", method=False, out=True)
@@ -360,7 +371,9 @@ def polygamma_method(self, n):
     return polygamma_of(self, n)
 
 
-@pointwise("mvlgamma(Tensor self, int p) -> Tensor", static=("p",), promote="float", dtypes=FLOATING)
+@pointwise(
+    "mvlgamma(Tensor self, int p) -> Tensor", static=("p",), promote="float", dtypes=FLOATING
+)
 def mvlgamma(x, p):
     """The logarithm of the gamma function of symmetric p x p matrices."""
     if p < 1:
@@ -371,7 +384,7 @@ def mvlgamma(x, p):
     return total
 
 
-# ---- orthogonal polynomials ---------------------------------------------------------------------------
+# ---- orthogonal polynomials ----------------------------------------------------------------------
 
 
 def _recurrence(name: str, doc: str, first, second, step) -> None:
@@ -392,8 +405,9 @@ def _recurrence(name: str, doc: str, first, second, step) -> None:
             before, now = now, step(k, x, now, before)
         return out
 
-    composite(f"{name}(Tensor|Number x, Tensor|Number n) -> Tensor", doc=doc, module="special",
-              out=True)(polynomial)
+    composite(
+        f"{name}(Tensor|Number x, Tensor|Number n) -> Tensor", doc=doc, module="special", out=True
+    )(polynomial)
 
 
 def _twice(k, x, now, before):
@@ -406,13 +420,38 @@ for _letter, _kind, _second in (
 ):  # fmt: skip
     _text = f"The Chebyshev polynomial of the {_kind} kind of degree `n`"
     _recurrence(f"chebyshev_polynomial_{_letter}", f"{_text}.", lambda x: x, _second, _twice)
-    _recurrence(f"shifted_chebyshev_polynomial_{_letter}", f"{_text}, at 2 x - 1.",
-                lambda x: 2 * x - 1, _second, _twice)
-_recurrence("hermite_polynomial_h", "The physicists' Hermite polynomial of degree `n`.",
-            lambda x: x, lambda x: 2 * x, lambda k, x, a, b: 2 * (x * a - k * b))
-_recurrence("hermite_polynomial_he", "The probabilists' Hermite polynomial of degree `n`.",
-            lambda x: x, lambda x: x, lambda k, x, a, b: x * a - k * b)
-_recurrence("laguerre_polynomial_l", "The Laguerre polynomial of degree `n`.",
-            lambda x: x, lambda x: 1 - x, lambda k, x, a, b: ((2 * k + 1 - x) * a - k * b) / (k + 1))
-_recurrence("legendre_polynomial_p", "The Legendre polynomial of degree `n`.",
-            lambda x: x, lambda x: x, lambda k, x, a, b: ((2 * k + 1) * x * a - k * b) / (k + 1))
+    _recurrence(
+        f"shifted_chebyshev_polynomial_{_letter}",
+        f"{_text}, at 2 x - 1.",
+        lambda x: 2 * x - 1,
+        _second,
+        _twice,
+    )
+_recurrence(
+    "hermite_polynomial_h",
+    "The physicists' Hermite polynomial of degree `n`.",
+    lambda x: x,
+    lambda x: 2 * x,
+    lambda k, x, a, b: 2 * (x * a - k * b),
+)
+_recurrence(
+    "hermite_polynomial_he",
+    "The probabilists' Hermite polynomial of degree `n`.",
+    lambda x: x,
+    lambda x: x,
+    lambda k, x, a, b: x * a - k * b,
+)
+_recurrence(
+    "laguerre_polynomial_l",
+    "The Laguerre polynomial of degree `n`.",
+    lambda x: x,
+    lambda x: 1 - x,
+    lambda k, x, a, b: ((2 * k + 1 - x) * a - k * b) / (k + 1),
+)
+_recurrence(
+    "legendre_polynomial_p",
+    "The Legendre polynomial of degree `n`.",
+    lambda x: x,
+    lambda x: x,
+    lambda k, x, a, b: ((2 * k + 1) * x * a - k * b) / (k + 1),
+)

@@ -654,6 +654,17 @@ def test_stores_over_windows():
     np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-6)
 
 
+# Schedules
+
+
+def test_one_row_is_vectorised_along_the_row():
+    """A single row is contiguous along k0 as well as r0; only r0 has elements to put in lanes."""
+    nest = row(lambda r, a: reduce(monoids.SUM, r, a), [(F32, "cell")], (F32, "row"))
+    assert Schedule(nest, ("cu", "cc")).along_row
+    assert Schedule(nest, ("cu", "sc")).along_row
+    assert not Schedule(nest, ("cu", "cs")).along_row  # a sum over rows, as of x.sum(0)
+
+
 # Other machines
 
 TARGETS = {"sse": llvm.SSE, "avx2": llvm.AVX2, "avx512": llvm.AVX512, "neon": llvm.NEON}

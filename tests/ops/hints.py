@@ -22,9 +22,16 @@ DOMAINS = {
     "pow": (0.3, 3), "acosh": (1.1, 4), "log1p": (-0.9, 3), "float_power": (0.3, 3),
     "hypot": (0.3, 3), "addcdiv": (0.5, 3), "atan2": (0.3, 3), "polygamma": (0.5, 4),
     "prod": (0.5, 1.5), "cumprod": (0.5, 1.5), "bincount": (0, 5), "repeat_interleave": (0, 4),
-    "logdet": (0.1, 4), "histc": (-1, 1),
+    "logdet": (0.1, 4), "histc": (-1, 1), "mvlgamma": (2, 5), "special.zeta": (1.5, 4),
+    "special.entr": (0.1, 3), "special.ndtri": (0.05, 0.95), "special.xlog1py": (0.1, 3),
+    **{f"special.{n}": (0.2, 12) for n in (
+        "modified_bessel_k0", "modified_bessel_k1", "scaled_modified_bessel_k0",
+        "scaled_modified_bessel_k1", "bessel_y0", "bessel_y1", "bessel_j0", "bessel_j1")},
 }  # fmt: skip
 
+
+for _name in ("chebyshev_polynomial_", "shifted_chebyshev_polynomial_"):
+    DOMAINS |= {f"special.{_name}{kind}": (-1, 1) for kind in "tuvw"}
 
 # Ops that take integers only, or complex numbers only, though no set of dtypes says so.
 INTEGER_ONLY = dict.fromkeys(("bincount", "repeat_interleave.counts"), True)
@@ -158,6 +165,8 @@ HINTS = {
     "complex": lambda t: [(t(3, 4), t(3, 4))],
     "imag": lambda t: [t(3, 4)],
     "lerp": lambda t: [(t(3, 4), t(3, 4), t(4)), (t(3, 4), t(4), 0.3)],
+    "polygamma": lambda t: [(n, t(3, 4)) for n in (0, 1, 2)],
+    "mvlgamma": lambda t: [(t(3, 4), 3)],
     # reduction, normalization
     "prod.dim_int": lambda t: [(t(3, 4), 0), (t(3, 4), 1, True)],
     "logsumexp": lambda t: [(t(3, 4), 0), (t(3, 4), [0, 1]), (t(3, 4), 1, True)],
@@ -364,6 +373,11 @@ HINTS = {
     "cumulative_trapezoid": lambda t: [(t(3, 4), t(4))],
     "isin": lambda t: [(t(3, 4), t(5)), (t(3, 4), t(5), {"invert": True})],
     "nonzero_static": lambda t: [(t(3, 4), {"size": 5}), (t(2), {"size": 5, "fill_value": 7})],
+    # orthogonal polynomials, of degrees 0 to 4
+    **{f"special.{n}": lambda t: [(t(3, 4), t.i(5, 4)), (t(3, 4), 3)] for n in (
+        *(f"{shifted}chebyshev_polynomial_{kind}" for kind in "tuvw" for shifted in ("", "shifted_")),
+        "hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l",
+        "legendre_polynomial_p")},
     # random
     "random_.from": lambda t: [(t(3, 4), 1, 5)],
     "random_.to": lambda t: [(t(3, 4), 5)],
@@ -392,8 +406,8 @@ NO_GRADIENT = dict.fromkeys((
     "to.other", "linalg.eig", "linalg.eigh", "linalg.svd", "svd", "linalg.qr", "qr",
     "half", "bfloat16", "float", "cfloat", "to.dtype", "view.dtype", "view_copy.dtype",
 ), True)  # fmt: skip
-# Ops whose derivative can't be derived again: that of trigamma is not in the language.
-NO_SECOND = dict.fromkeys(("digamma",), True)
+# Ops whose derivative can't be derived again: of trigamma, and of sums of too many operands.
+NO_SECOND = dict.fromkeys(("lgamma", "nn.functional.batch_norm"), True)
 # Ops of Hermitian matrices, which read one triangle: their argument is made one first.
 HERMITIAN = dict.fromkeys((
     "cholesky", "linalg.cholesky", "linalg.cholesky_ex", "linalg.eigvalsh",

@@ -861,9 +861,42 @@ _STATISTICS = {
     "isin": lambda x, tests, invert=False: np.isin(x, tests, invert=invert),
 }  # fmt: skip
 
+def _polynomial(f, shift=False):
+    return lambda x, n: f(np.asarray(n), 2 * _float(x) - 1 if shift else _float(x))
+
+
+def _third(n, x, sign=-1):
+    """Chebyshev polynomials of the third and (sign 1) the fourth kind, by those of the second."""
+    return sp.eval_chebyu(n, x) + sign * np.where(n > 0, sp.eval_chebyu(np.maximum(n - 1, 0), x), 0)
+
+
+_CHEBYSHEV = {"t": sp.eval_chebyt, "u": sp.eval_chebyu, "v": _third,
+              "w": lambda n, x: _third(n, x, 1)}  # fmt: skip
+_SPECIAL = {
+    "i0": _unary(sp.i0), "polygamma": lambda n, x: sp.polygamma(n, _float(x)),
+    "mvlgamma": lambda x, p: sp.multigammaln(_float(x), p),
+    **{f"special.{n}": _unary(getattr(sp, n)) for n in (
+        "i0e", "i1", "i1e", "erfcx", "ndtr", "log_ndtr", "ndtri", "entr")},
+    "special.modified_bessel_i0": _unary(sp.i0), "special.modified_bessel_i1": _unary(sp.i1),
+    "special.modified_bessel_k0": _unary(sp.k0), "special.modified_bessel_k1": _unary(sp.k1),
+    "special.scaled_modified_bessel_k0": _unary(sp.k0e),
+    "special.scaled_modified_bessel_k1": _unary(sp.k1e),
+    "special.bessel_j0": _unary(sp.j0), "special.bessel_j1": _unary(sp.j1),
+    "special.bessel_y0": _unary(sp.y0), "special.bessel_y1": _unary(sp.y1),
+    "special.spherical_bessel_j0": _unary(lambda x: sp.spherical_jn(0, x)),
+    "special.xlog1py": lambda x, y: sp.xlog1py(_float(x), y),
+    "special.zeta": lambda s, q: sp.zeta(_float(s), q),
+    **{f"special.chebyshev_polynomial_{k}": _polynomial(f) for k, f in _CHEBYSHEV.items()},
+    **{f"special.shifted_chebyshev_polynomial_{k}": _polynomial(f, True) for k, f in _CHEBYSHEV.items()},
+    "special.hermite_polynomial_h": _polynomial(sp.eval_hermite),
+    "special.hermite_polynomial_he": _polynomial(sp.eval_hermitenorm),
+    "special.laguerre_polynomial_l": _polynomial(sp.eval_laguerre),
+    "special.legendre_polynomial_p": _polynomial(sp.eval_legendre),
+}  # fmt: skip
+
 ORACLES = {
     **_UNARY, **_BINARY, **_TERNARY, **_ACTIVATIONS, **_REDUCTIONS, **_CREATION, **_SHAPES,
-    **_INDEXING, **_PRODUCTS, **_LINALG, **_WINDOWS, **_LOSSES, **_STATISTICS,
+    **_INDEXING, **_PRODUCTS, **_LINALG, **_WINDOWS, **_LOSSES, **_STATISTICS, **_SPECIAL,
 }  # fmt: skip
 
 
