@@ -13,17 +13,16 @@ globals().update({
     name: getattr(torch, name)
     for name in (
         "digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "i0", "log1p", "log_softmax", "logit",
-        "logsumexp", "polygamma", "round", "sinc", "softmax", "xlogy",
+        "logsumexp", "round", "sinc", "softmax", "xlogy",
     )
 })  # fmt: skip
 
 expit = torch.sigmoid
 gammaln = torch.lgamma
-multigammaln = torch.mvlgamma
 psi = torch.digamma
 
 __all__ = [
     "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "i0", "log1p",
-    "log_softmax", "logit", "logsumexp", "multigammaln", "polygamma", "psi", "round", "sinc",
+    "log_softmax", "logit", "logsumexp", "psi", "round", "sinc",
     "softmax", "xlogy", *namespaces["special"],
 ]  # fmt: skip

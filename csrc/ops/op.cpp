@@ -129,7 +129,7 @@ void classify(Op& op, PyObject* entry) {
   op.promote = promote == "float" ? Op::Float : promote == "none" ? Op::None : Op::Common;
   op.has_statics = !op.statics.empty() || op.counts_rows();
   for (uint8_t i : op.scalars) op.has_statics |= s.params[i].optional;
-  if (op.operands.size() > 10 || op.scalars.size() > kMaxScalars / 2) {
+  if (op.operands.size() + s.returns.size() > kMaxOperands || op.scalars.size() > kMaxScalars / 2) {
     fail(Error::Value, op.name, ": too many operands or scalars for one kernel");
   }
 }
@@ -460,7 +460,8 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
 void scan(Call& c) {
   const Layout* shared = nullptr;
   bool same = true, on_cpu = true;
-  uint64_t operands = 0, mask = 0;
+  OperandBits operands = 0;
+  uint64_t mask = 0;
   int at = 0;
   for (uint8_t i : c.op.operands) {
     const Value& v = c.args[i];
@@ -475,7 +476,7 @@ void scan(Call& c) {
     } else if (!v.none()) {
       code = 16 + static_cast<uint64_t>(v.number.tag);
     }
-    operands |= code << at;
+    operands |= OperandBits{code} << at;
     at += 6;
   }
   c.scanned = true;

@@ -33,6 +33,7 @@ class Tensors {
 };
 
 struct Op;
+__extension__ typedef unsigned __int128 OperandBits;
 
 // One call on its way down: what emit() sees, and what a recorder would keep.
 struct Call {
@@ -46,7 +47,7 @@ struct Call {
   bool scanned = false;
   bool on_cpu = false;             // all of them
   const Layout* shared = nullptr;  // the layout that all have, if it has no gaps
-  uint64_t operands = 0;           // see VariantKey
+  OperandBits operands = 0;        // see VariantKey
   uint64_t mask = 0;               // see grad_mask
 };
 

@@ -302,6 +302,20 @@ def logcumsumexp(x):
     return x.logcumsumexp()
 
 
+def _logcumsumexp_gradient(g, self, result, dim):
+    # sum over j >= i of g[j] exp(x[i] - y[j]), in logarithms, g's two signs apart.
+    if self.dim() == 0:
+        return g
+
+    def part(h):
+        return (self + (h.log() - result).flip(dim).logcumsumexp(dim).flip(dim)).exp()
+
+    return part(g.clamp(min=0)) - part((-g).clamp(min=0))
+
+
+logcumsumexp.gradient(self=_logcumsumexp_gradient)
+
+
 # ---- norms -------------------------------------------------------------------------------------
 
 

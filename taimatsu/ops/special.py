@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-from taimatsu import _core
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import abs as magnitude
 from taimatsu.codegen.lang import exp, log, log1p, pi, sqrt, where
@@ -16,8 +15,7 @@ from taimatsu.codegen.promote import FLOATING
 
 from . import special_tables as tables
 from .arithmetic import digamma
-from .comparison import where as choose
-from .table import composite, pointwise
+from .table import pointwise
 
 _S = {"module": "special", "promote": "float", "dtypes": FLOATING, "inplace": False, "out": True}
 
@@ -353,105 +351,3 @@ def _(g, self, n):
 @digamma.gradient
 def _(g, self):
     return g * polygamma_of(self, 1)
-
-
-@composite("polygamma(int n, Tensor input) -> Tensor", method=False, out=True)
-def polygamma(n, input):
-    """The n-th derivative of `digamma`.
-
-    >>> taimatsu.polygamma(1, taimatsu.tensor([1.0]))
-    tensor([1.6449])
-    """
-    return polygamma_of(input, n)
-
-
-@composite("polygamma(Tensor self, int n) -> Tensor", module="Tensor", inplace=True)
-def polygamma_method(self, n):
-    """`polygamma` of order `n`."""
-    return polygamma_of(self, n)
-
-
-@pointwise(
-    "mvlgamma(Tensor self, int p) -> Tensor", static=("p",), promote="float", dtypes=FLOATING
-)
-def mvlgamma(x, p):
-    """The logarithm of the gamma function of symmetric p x p matrices."""
-    if p < 1:
-        raise RuntimeError(f"mvlgamma: p has to be greater than or equal to 1; got {p}")
-    total = p * (p - 1) / 4 * math.log(math.pi)
-    for j in range(p):
-        total = lang.lgamma(x - j / 2) + total
-    return total
-
-
-# ---- orthogonal polynomials ----------------------------------------------------------------------
-
-
-def _recurrence(name: str, doc: str, first, second, step) -> None:
-    """Polynomials p[0] = 1, p[1] = second(x), p[k + 1] = step(k, x, p[k], p[k - 1])."""
-
-    def polynomial(x, n):
-        as_tensor = _core.as_tensor
-        if not isinstance(x, _core.Tensor) and not isinstance(n, _core.Tensor):
-            raise TypeError(f"{name}: needs a tensor")
-        x, n = (v if isinstance(v, _core.Tensor) else as_tensor(v) for v in (x, n))
-        dtype = _core.result_type(x, n)
-        dtype = dtype if dtype.is_floating_point else _core.get_default_dtype()
-        x, n = first(x.to(dtype)), n.detach().to(dtype).trunc()
-        out = choose(n == 0, x.new_ones(()), x * 0)
-        before, now = x * 0 + 1, second(x)
-        for k in range(1, int(n.max()) + 1 if n.numel() else 0):
-            out = choose(n == k, now, out)
-            before, now = now, step(k, x, now, before)
-        return out
-
-    composite(
-        f"{name}(Tensor|Number x, Tensor|Number n) -> Tensor", doc=doc, module="special", out=True
-    )(polynomial)
-
-
-def _twice(k, x, now, before):
-    return 2 * x * now - before
-
-
-for _letter, _kind, _second in (
-    ("t", "first", lambda x: x), ("u", "second", lambda x: 2 * x),
-    ("v", "third", lambda x: 2 * x - 1), ("w", "fourth", lambda x: 2 * x + 1),
-):  # fmt: skip
-    _text = f"The Chebyshev polynomial of the {_kind} kind of degree `n`"
-    _recurrence(f"chebyshev_polynomial_{_letter}", f"{_text}.", lambda x: x, _second, _twice)
-    _recurrence(
-        f"shifted_chebyshev_polynomial_{_letter}",
-        f"{_text}, at 2 x - 1.",
-        lambda x: 2 * x - 1,
-        _second,
-        _twice,
-    )
-_recurrence(
-    "hermite_polynomial_h",
-    "The physicists' Hermite polynomial of degree `n`.",
-    lambda x: x,
-    lambda x: 2 * x,
-    lambda k, x, a, b: 2 * (x * a - k * b),
-)
-_recurrence(
-    "hermite_polynomial_he",
-    "The probabilists' Hermite polynomial of degree `n`.",
-    lambda x: x,
-    lambda x: x,
-    lambda k, x, a, b: x * a - k * b,
-)
-_recurrence(
-    "laguerre_polynomial_l",
-    "The Laguerre polynomial of degree `n`.",
-    lambda x: x,
-    lambda x: 1 - x,
-    lambda k, x, a, b: ((2 * k + 1 - x) * a - k * b) / (k + 1),
-)
-_recurrence(
-    "legendre_polynomial_p",
-    "The Legendre polynomial of degree `n`.",
-    lambda x: x,
-    lambda x: x,
-    lambda k, x, a, b: ((2 * k + 1) * x * a - k * b) / (k + 1),
-)

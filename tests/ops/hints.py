@@ -29,10 +29,6 @@ DOMAINS = {
         "scaled_modified_bessel_k1", "bessel_y0", "bessel_y1", "bessel_j0", "bessel_j1")},
 }  # fmt: skip
 
-
-for _name in ("chebyshev_polynomial_", "shifted_chebyshev_polynomial_"):
-    DOMAINS |= {f"special.{_name}{kind}": (-1, 1) for kind in "tuvw"}
-
 # Ops that take integers only, or complex numbers only, though no set of dtypes says so.
 INTEGER_ONLY = dict.fromkeys(("bincount", "repeat_interleave.counts"), True)
 COMPLEX_ONLY = dict.fromkeys(("imag", "view_as_real", "view_as_real_copy"), True)
@@ -373,11 +369,6 @@ HINTS = {
     "cumulative_trapezoid": lambda t: [(t(3, 4), t(4))],
     "isin": lambda t: [(t(3, 4), t(5)), (t(3, 4), t(5), {"invert": True})],
     "nonzero_static": lambda t: [(t(3, 4), {"size": 5}), (t(2), {"size": 5, "fill_value": 7})],
-    # orthogonal polynomials, of degrees 0 to 4
-    **{f"special.{n}": lambda t: [(t(3, 4), t.i(5, 4)), (t(3, 4), 3)] for n in (
-        *(f"{shifted}chebyshev_polynomial_{kind}" for kind in "tuvw" for shifted in ("", "shifted_")),
-        "hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l",
-        "legendre_polynomial_p")},
     # random
     "random_.from": lambda t: [(t(3, 4), 1, 5)],
     "random_.to": lambda t: [(t(3, 4), 5)],
@@ -405,9 +396,10 @@ NO_GRADIENT = dict.fromkeys((
     "histogram", "nextafter", "heaviside", "bincount", "unique", "unique_consecutive",
     "to.other", "linalg.eig", "linalg.eigh", "linalg.svd", "svd", "linalg.qr", "qr",
     "half", "bfloat16", "float", "cfloat", "to.dtype", "view.dtype", "view_copy.dtype",
+    "special.zeta",  # by its first argument there is none, as in PyTorch
 ), True)  # fmt: skip
-# Ops whose derivative can't be derived again: of trigamma, and of sums of too many operands.
-NO_SECOND = dict.fromkeys(("lgamma", "nn.functional.batch_norm"), True)
+# Ops whose derivative can't be derived again: of trigamma, and of logarithms of zero.
+NO_SECOND = dict.fromkeys(("lgamma", "logcumsumexp"), True)
 # Ops of Hermitian matrices, which read one triangle: their argument is made one first.
 HERMITIAN = dict.fromkeys((
     "cholesky", "linalg.cholesky", "linalg.cholesky_ex", "linalg.eigvalsh",
