@@ -365,20 +365,3 @@ def _(g, self, result, ord):
         return where(result == 0, 0, g * (self / result))
     p = float(ord)
     return where(a == 0, 0, g * direction * lang.pow(a / result, p - 1))
-
-
-def _logcumsumexp_gradient(g, self, result, dim):
-    # Of element i: the sum over j >= i of g[j] exp(x[i] - result[j]). In logarithms, for gradients
-    # of either sign on their own, nothing overflows.
-    from taimatsu import flip
-
-    def share(part):
-        sums = logcumsumexp(flip(part.log() - result, [dim]), dim)
-        return (flip(sums, [dim]) + self).exp()
-
-    if self.dim() == 0:
-        return g
-    return share(g.clamp(min=0)) - share((-g).clamp(min=0))
-
-
-logcumsumexp.gradient(self=_logcumsumexp_gradient)
