@@ -198,7 +198,10 @@ void run_row(Call& c) {
   if (!any) return;
   const int64_t length = shape.row_length();
   if (length == 0 && c.op.nonempty) {
-    fail(Error::Index, "Expected reduction dim to have non-zero size; the input has shape ",
+    const Value* dim = c.op.rows.kind == RowSpec::Param ? &c.args[c.op.rows.index] : nullptr;
+    const bool named = dim && !dim->none() && !(dim->tag == Value::Ints && dim->list.size == 0);
+    fail(named ? Error::Index : Error::Runtime,
+         "Expected reduction dim to have non-zero size; the input has shape ",
          format(shape.operand_sizes()));
   }
 

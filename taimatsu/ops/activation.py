@@ -12,10 +12,10 @@ from taimatsu.codegen.lang import (
     tanh,
     where,
 )
-from taimatsu.codegen.promote import FLOATING, REAL
+from taimatsu.codegen.promote import FLOATING, INEXACT, REAL
 
 from .arithmetic import sigmoid
-from .table import pointwise
+from .table import composite, pointwise
 
 _F = {"module": "nn.functional", "method": False, "dtypes": FLOATING}
 _SIGNED = frozenset(t for t in REAL if t.kind in "if")
@@ -32,7 +32,7 @@ def _(g, result):
     return where(result <= 0, 0, g)
 
 
-@pointwise("gelu(Tensor self, *, str approximate='none') -> Tensor", **_F)
+@pointwise("gelu(Tensor self, *, str approximate='none') -> Tensor", out=True, **_F)
 def gelu(x, approximate):
     """Gaussian error linear unit, x Phi(x); `approximate="tanh"` for the approximation."""
     if approximate == "tanh":
@@ -43,7 +43,7 @@ def gelu(x, approximate):
     return 0.5 * x * (1 + erf(x * SQRT1_2))
 
 
-@pointwise("silu(Tensor self) -> Tensor", inplace=True, **_F)
+@pointwise("silu(Tensor self) -> Tensor", inplace=True, **{**_F, "dtypes": INEXACT})
 def silu(x):
     """x * sigmoid(x), also called swish."""
     return x * sigmoid(x)
@@ -52,7 +52,7 @@ def silu(x):
 @silu.gradient
 def _(g, self):
     s = sigmoid(self)
-    return g * (s * (1 + self * (1 - s)))
+    return g * lang.conj(s * (1 + self * (1 - s)))
 
 
 @pointwise("mish(Tensor self) -> Tensor", inplace=True, **_F)
@@ -71,7 +71,7 @@ def _softplus(x):
     return maximum(x, 0.0) + log1p(exp(-lang.abs(x)))
 
 
-@pointwise("softplus(Tensor self, Number beta=1, Number threshold=20) -> Tensor", **_F)
+@pointwise("softplus(Tensor self, Number beta=1, Number threshold=20) -> Tensor", out=True, **_F)
 def softplus(x, beta, threshold):
     """log(1 + exp(beta x)) / beta; the identity where beta x exceeds `threshold`."""
     bx = beta * x
@@ -190,15 +190,23 @@ def hardshrink(x, lambd):
     return where((x >= -lambd) & (x <= lambd), 0, x)
 
 
-@pointwise("softshrink(Tensor self, Number lambd=0.5) -> Tensor", **_F)
-def softshrink(x, lambd):
-    """x moved towards zero by `lambd`."""
+@pointwise("_softshrink(Tensor self, Number lambd) -> Tensor", method=False, dtypes=FLOATING)
+def _softshrink(x, lambd):
     return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, x * 0.0))
 
 
-@softshrink.gradient
+@_softshrink.gradient
 def _(g, self, lambd):
     return where((self >= -lambd) & (self <= lambd), 0, g)
+
+
+@composite("softshrink(Tensor self, Number lambd=0.5) -> Tensor", module="nn.functional",
+           method=False, out=True)
+def softshrink(self, lambd):
+    """x moved towards zero by `lambd`. RuntimeError if that is negative."""
+    if lambd < 0:
+        raise RuntimeError(f"softshrink: lambda must be greater or equal to 0, but found {lambd}")
+    return _softshrink(self, lambd)
 
 
 @pointwise("threshold(Tensor self, Number threshold, Number value) -> Tensor", inplace=True,
@@ -208,13 +216,13 @@ def threshold_(x, threshold, value):
     return where(x <= threshold, value, x)
 
 
-@pointwise("softsign(Tensor self) -> Tensor", **_F)
+@pointwise("softsign(Tensor self) -> Tensor", promote="float", **{**_F, "dtypes": INEXACT})
 def softsign(x):
     """x / (1 + |x|)."""
     return x / (1 + lang.abs(x))
 
 
-@pointwise("tanhshrink(Tensor self) -> Tensor", **_F)
+@pointwise("tanhshrink(Tensor self) -> Tensor", promote="float", **{**_F, "dtypes": INEXACT})
 def tanhshrink(x):
     """x - tanh(x)."""
     return x - tanh(x)

@@ -115,6 +115,8 @@ def gather(self, dim, index, sparse_grad):
     Shapes: `index` as `self` but for `dim`, or smaller; the result as `index`.
     """
     dim = _dim(self, dim)
+    if index.numel() == 0:
+        return self.new_empty(index.shape)
     _fitting("gather", self, dim, index)
     if self.dim() == 0 or index.dim() == 0:
         return gather_along(self.reshape(1, -1, 1), index.reshape(1, -1, 1)).reshape(index.shape)
@@ -127,14 +129,17 @@ def gather(self, dim, index, sparse_grad):
 def scatter_add(self, dim, index, src):
     """self[index[i][j][k]][j][k] += src[i][j][k] for dim 0, and so on."""
     dim = _dim(self, dim)
-    _fitting("scatter_add", self, dim, index)
+    if src.dtype != self.dtype:
+        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype; got "
+                           f"{self.dtype} and {src.dtype}")
     if index.numel() == 0:
         return self.clone()
+    _fitting("scatter_add", self, dim, index)
     for d in range(src.dim()):
         if src.size(d) != index.size(d):
             src = src.narrow(d, 0, index.size(d))
     n = self.size(dim) if self.dim() else 1
-    added = scatter_sum(along(index, dim), along(src, dim), n)
+    added = scatter_sum(along(index, dim), along(src, dim), n).to(self.dtype)
     shape = list(index.shape)
     if shape:
         shape[dim] = n

@@ -1,7 +1,7 @@
 """Softmax and the normalisations."""
 
-from taimatsu.codegen.lang import constant, exp, log, rsqrt, sqrt
-from taimatsu.codegen.promote import FLOATING
+from taimatsu.codegen.lang import conj, constant, exp, log, real, rsqrt, sqrt
+from taimatsu.codegen.promote import FLOATING, INEXACT
 
 from .table import composite, row
 
@@ -38,12 +38,12 @@ def layer_norm(x, weight, bias, eps):
 
 
 @row("rms_norm(Row self, int[] normalized_shape, Shared? weight=None, float? eps=None) -> Row",
-     rows=("trailing", "normalized_shape"), module="nn.functional", dtypes=FLOATING)
+     rows=("trailing", "normalized_shape"), module="nn.functional", dtypes=INEXACT)
 def rms_norm(x, weight, eps):
     """Each row divided by its root mean square, then `* weight`."""
     if eps is None:
-        eps = {"f32": 1.1920928955078125e-07, "f64": 2.220446049250313e-16}[x.dtype.name]
-    y = x * rsqrt((x * x).mean() + eps)
+        eps = {"f32": 1.1920928955078125e-07, "f64": 2.220446049250313e-16}[x.dtype.real.name]
+    y = x * rsqrt((real(x * conj(x))).mean() + eps)
     return y if weight is None else y * weight
 
 

@@ -284,7 +284,7 @@ def select_scatter(self, src, dim, index):
 
 
 @composite("slice_scatter(Tensor self, Tensor src, int dim=0, int? start=None, int? end=None,"
-           " int step=1) -> Tensor", out=False)
+           " int step=1) -> Tensor", out=True)
 def slice_scatter(self, src, dim, start, end, step):
     """A copy with self[start:end:step] along `dim` replaced by `src`."""
     from .shape import slice_

@@ -25,9 +25,12 @@ def nansum(x):
     return (x if x.dtype.integral else where(lang.isnan(x), 0, x)).sum()
 
 
-@row(f"mean(Row self, {_DIMS}, *, ScalarType? dtype=None) -> Cell", dtypes=INEXACT)
+@row(f"mean(Row self, {_DIMS}, *, ScalarType? dtype=None) -> Cell")
 def mean(x):
     """The arithmetic mean; of floating and complex numbers only."""
+    if x.dtype.integral:
+        raise RuntimeError("mean(): could not infer output dtype. Input dtype must be either a "
+                           f"floating point or complex dtype. Got: {x.dtype}; give dtype=")
     return x.mean()
 
 
@@ -48,6 +51,10 @@ def _prod_gradient(g, self, dim, keepdim=False):
     # that zeros need no care.
     from taimatsu import cat, cumprod, ones_like
 
+    if self.numel() == 0:
+        return ones_like(self)
+    if self.dim() == 0:
+        return g.expand(self.shape)
     one = ones_like(self.narrow(dim, 0, 1))
     n = self.size(dim)
     before = cat([one, self.narrow(dim, 0, n - 1)], dim).cumprod(dim)
@@ -180,28 +187,36 @@ def count_nonzero(x):
 _MOMENT = f"{_DIMS.split(',')[0]}, *, Number? correction=None, bool keepdim=False"
 
 
-@row(f"var(Row self, {_MOMENT}) -> Cell", dtypes=FLOATING)
+def _variance(x, correction):
+    """Of complex numbers the sum of those of their parts."""
+    correction = 1 if correction is None else correction
+    if x.dtype.kind == "c":
+        return lang.real(x).var(correction) + lang.imag(x).var(correction)
+    return x.var(correction)
+
+
+@row(f"var(Row self, {_MOMENT}) -> Cell", dtypes=INEXACT)
 def var(x, correction):
     """The variance; `correction` (1) is what the divisor is less than the number of elements."""
-    return x.var(1 if correction is None else correction)
+    return _variance(x, correction)
 
 
-@row(f"std(Row self, {_MOMENT}) -> Cell", dtypes=FLOATING)
+@row(f"std(Row self, {_MOMENT}) -> Cell", dtypes=INEXACT)
 def std(x, correction):
     """The standard deviation: the square root of `var`."""
-    return x.std(1 if correction is None else correction)
+    return lang.sqrt(_variance(x, correction))
 
 
-@row(f"var_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=FLOATING)
+@row(f"var_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=INEXACT)
 def var_mean(x, correction):
     """The variance and the mean."""
-    return x.var(1 if correction is None else correction), x.mean()
+    return _variance(x, correction), x.mean()
 
 
-@row(f"std_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=FLOATING)
+@row(f"std_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=INEXACT)
 def std_mean(x, correction):
     """The standard deviation and the mean."""
-    return x.std(1 if correction is None else correction), x.mean()
+    return lang.sqrt(_variance(x, correction)), x.mean()
 
 
 def _unbiased(name: str, op, returns: str, method: bool):

@@ -28,12 +28,12 @@ def _grid(sizes, dim: int, at):
 
 
 def _checked(index, n: int, name: str):
-    """`index`; RuntimeError or IndexError if a position isn't in range(n)."""
+    """`index`; RuntimeError if a position isn't in range(n)."""
     if index.numel() and not index.is_meta:
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= n:
             bad = low if low < 0 else high
-            raise IndexError(f"{name}(): index {bad} is out of bounds for dimension with size {n}")
+            raise RuntimeError(f"{name}(): index {bad} is out of bounds for dimension with size {n}")
     return index
 
 
@@ -46,14 +46,14 @@ def _scattered(name, self, dim, index, src, accumulate=False):
     """A copy of `self` in which src[i][j] stands at (or is added to) [index[i][j]][j]."""
     dim = _dim(self, dim)
     _integers(name, index)
-    out = self.clone()
     if index.numel() == 0:
-        return out
+        return self.clone()
     _fitting(name, self, dim, index)
     if not self.dim():
-        _checked(index, 1, name)
-        return out + src.reshape(()) if accumulate else src.reshape(()).clone()
-    index = index if index.dim() else index.reshape(1)
+        return _scattered(name, self.reshape(1), 0, index.reshape(-1), src.reshape(-1),
+                          accumulate).reshape(())
+    out = self.clone()
+    index, src = (x if x.dim() else x.reshape(1) for x in (index, src))
     sizes = list(index.shape)
     for d, n in enumerate(sizes):
         if src.dim() != len(sizes) or n > src.size(d):
@@ -165,7 +165,7 @@ def _scatter_sum(self, dim, index, src, reduce, include_self):
         return total
     count = (count + int(include_self)).clamp(min=1)
     if total.dtype.is_floating_point or total.is_complex():
-        return total / count
+        return (total / count).to(self.dtype)
     return total.div(count, rounding_mode="floor").to(total.dtype)
 
 

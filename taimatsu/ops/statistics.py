@@ -225,8 +225,8 @@ def histc(self, bins, min, max):
     x = self.detach().reshape(-1)
     low, high = _range("torch.histc", x, float(min), float(max))
     at, inside = _bins(x, low, high, bins)
-    return scatter_add(zeros([bins], dtype=self.dtype, device=self.device), 0, at,
-                       inside.to(self.dtype))
+    counts = scatter_add(zeros([bins], dtype=int64, device=self.device), 0, at, inside.long())
+    return counts.to(self.dtype)
 
 
 @composite("histogram(Tensor self, int bins=100, *, float[]? range=None, Tensor? weight=None,"
@@ -319,9 +319,9 @@ def cov(self, correction, fweights, aweights):
             count = total - correction
         centred = x - average
         product = matmul(centred, conj(centred * scale).t())
-        count = max(float(count.real), 0.0)
-    count = max(count, 0)
-    return (product / count).squeeze()
+        count = count.real.clamp(min=0) if count.is_complex() else count.clamp(min=0)
+        return (product / count).squeeze()
+    return (product / max(count, 0)).squeeze()
 
 
 def _check_weights(name, given, integral, n):

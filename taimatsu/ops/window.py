@@ -29,6 +29,10 @@ def _pooled_sizes(x, kernel, stride, padding, dilation=(1, 1), ceil=False):
                           zip(x[2:], kernel, stride, padding, dilation, strict=True))]
 
 
+def _pooled_volume(x, kernel, stride, padding, dilation=(1, 1, 1), ceil=False):
+    return _pooled_sizes(x, kernel, stride, padding, dilation, ceil)
+
+
 _WINDOW2 = "int[2] kernel, int[2] stride, int[2] padding, int[2] dilation, bool ceil"
 
 

@@ -115,6 +115,11 @@ def softmax(x):
     return e / e.sum()
 
 
+@row("double_softmax(Row self, int dim) -> Row")
+def double_softmax(x):
+    return softmax(softmax(x))
+
+
 @row("log_softmax(Row self, int dim) -> Row")
 def log_softmax(x):
     d = x - constant(x.max())

@@ -12,7 +12,7 @@ from taimatsu.codegen import interp, lang, promote
 from taimatsu.codegen.ir import DTYPES, I64
 from taimatsu.codegen.simplify import const, node
 from taimatsu.ops.schema import parse
-from taimatsu.ops.table import Op, pointwise, row
+from taimatsu.ops.table import Op, pointwise
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(4, 5))
@@ -222,11 +222,6 @@ def test_simplification_is_exact():
     assert node("mul", load, const(0, t)).op == "mul"  # nan, inf
 
 
-@row("double_softmax(Row self, int dim) -> Row")
-def double_softmax(x):
-    return f.softmax(f.softmax(x))
-
-
 def test_formulas_call_each_other():
     once = special.softmax(X, 1)
-    close(*call(double_softmax, X, 1), special.softmax(once, 1))
+    close(*call(f.double_softmax, X, 1), special.softmax(once, 1))
