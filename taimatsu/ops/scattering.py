@@ -33,7 +33,8 @@ def _checked(index, n: int, name: str):
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= n:
             bad = low if low < 0 else high
-            raise RuntimeError(f"{name}(): index {bad} is out of bounds for dimension with size {n}")
+            raise RuntimeError(
+                f"{name}(): index {bad} is out of bounds for dimension with size {n}")
     return index
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import taimatsu as torch
 from taimatsu.ops.table import ENTRIES, Op
 
-from .hints import DOMAINS, HINTS
+from .families import DOMAINS, HINTS
 
 # What an op may raise when it is given what it doesn't take.
 REFUSED = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError)

@@ -6,8 +6,7 @@ import pytest
 
 import taimatsu as torch
 
-from .hints import HINTS
-from .oracles import ELSEWHERE
+from .families import ELSEWHERE, HINTS
 from .samples import (
     DTYPES,
     INTEGERS,

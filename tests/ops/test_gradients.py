@@ -7,8 +7,7 @@ import pytest
 import taimatsu as torch
 from taimatsu.autograd import gradcheck, gradgradcheck
 
-from .hints import GRADIENT_SAMPLES, HERMITIAN, NO_GRADIENT, NO_SECOND
-from .oracles import ELSEWHERE
+from .families import ELSEWHERE, GRADIENT_SAMPLES, HERMITIAN, NO_GRADIENT, NO_SECOND
 from .samples import PUBLIC, Maker, each, lookup, samples, tensors
 from .test_values import supported
 

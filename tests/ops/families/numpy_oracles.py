@@ -17,7 +17,8 @@ import scipy.special as sp
 _R = "random: sizes and dtypes here, the distributions in tests/cpu"
 _O = "a step of an optimizer: tests/optim compares it with the algorithm in NumPy"
 ELSEWHERE = {
-    **dict.fromkeys(("empty", "empty_like", "empty_strided", "new_empty"), "its elements are undefined"),
+    **dict.fromkeys(("empty", "empty_like", "empty_strided", "new_empty"),
+                    "its elements are undefined"),
     **dict.fromkeys(("uniform_", "normal_", "exponential_", "geometric_", "cauchy_", "log_normal_",
                      "random_", "bernoulli_", "multinomial", "rand", "randn", "randint", "randperm",
                      "rand_like", "randn_like", "randint_like", "normal", "bernoulli",
