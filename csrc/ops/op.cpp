@@ -97,6 +97,7 @@ void classify(Op& op, PyObject* entry) {
     if (i >= 0) s.params[i].is_static = false;
   });
   op.nonempty = truth(entry, "nonempty");
+  op.outside = attribute(entry, "outside").get() == PyExc_RuntimeError ? Error::Runtime : Error::Index;
   if (op.kind == Kind::Row) {
     op.rows = row_spec(s, attribute(entry, "rows").get());
     op.keepdim = s.find("keepdim");
@@ -574,9 +575,9 @@ void pack_scalars(const Call& c, int64_t* scalars) {
   }
 }
 
-void check_status(const Op&, int32_t status) {
+void check_status(const Op& op, int32_t status) {
   if (status & 1) fail(Error::Runtime, "ZeroDivisionError: integer division or modulo by zero");
-  if (status & 2) fail(Error::Index, "index out of range in self");
+  if (status & 2) fail(op.outside, "index out of range in self");
 }
 
 }  // namespace taimatsu

@@ -188,6 +188,7 @@ struct Op {
   RowSpec rows;
   int keepdim = -1;                   // that param's position
   bool nonempty = false;              // a row of no elements has no result (max, argmin)
+  Error::Kind outside = Error::Index;  // what an index out of range raises
   Object out_sizes;                   // of indexed ops: the entry's `out` function
   bool inplace = false, out = false;  // which forms exist besides the plain one
 

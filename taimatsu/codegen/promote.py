@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .ir import BF16, BOOL, C64, C128, DTYPES, F16, F32, F64, I64, U64, DType
+from .ir import BF16, BOOL, C64, C128, DTYPES, F16, F32, F64, I64, U8, U64, DType
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 _RANK = {"tensor": 0, "scalar": 1, "number": 2}
@@ -22,6 +22,8 @@ FLOATING = frozenset(t for t in ALL if t.floating)
 COMPLEX = frozenset((C64, C128))
 INEXACT = FLOATING | COMPLEX
 REAL = ALL - COMPLEX
+BOOLEAN = frozenset((BOOL,))
+BYTES = frozenset((U8,))
 
 LONG_NAMES = {"bool": "bool", "bf16": "bfloat16", "c64": "complex64", "c128": "complex128"} | {
     t.name: {"u": "uint", "i": "int", "f": "float"}[t.kind] + str(t.bits)

@@ -145,14 +145,24 @@ def common_type(
         promoted = promote.result_type(present)
         if op.promote == "float" and promoted.integral:
             promoted = promote.default_dtype()
+    for p, t in zip(tensors, operands, strict=True):
+        wanted = op.keep_dtypes.get(p.name)
+        if t is not None and wanted is not None and DTYPES[t[0]] not in wanted:
+            raise RuntimeError(
+                f"{op.name}: expected `{p.name}` to be {_one_of(wanted)}; got a tensor of "
+                f"{promote.LONG_NAMES[t[0]]}; convert it, or compare it with something"
+            )
     if op.dtypes is not None and promoted not in op.dtypes:
         given = ", ".join(promote.LONG_NAMES[t[0]] for t in operands if t is not None)
-        allowed = ", ".join(sorted(promote.LONG_NAMES[t.name] for t in op.dtypes))
-        raise NotImplementedError(
+        raise op.refusal(
             f"{op.name}: not defined for {promote.LONG_NAMES[promoted.name]}; "
-            f"given {given}; convert to one of {allowed}"
+            f"given {given}; convert to one of {_one_of(op.dtypes)}"
         )
     return promoted
+
+
+def _one_of(dtypes: frozenset[DType]) -> str:
+    return ", ".join(sorted(promote.LONG_NAMES[t.name] for t in dtypes))
 
 
 def make_axes(op: Op, statics: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Axis, ...]:

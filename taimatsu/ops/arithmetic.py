@@ -29,14 +29,14 @@ def add(x, y, alpha):
 
 
 @pointwise("sub(Tensor self, Tensor|Number other, *, Number alpha=1) -> Tensor",
-           names=("subtract",), dtypes=NUMERIC)
+           names=("subtract",), dtypes=NUMERIC, refusal=RuntimeError)
 def sub(x, y, alpha):
     """The difference `self - alpha * other`."""
     return x - alpha * y
 
 
 @pointwise("rsub(Tensor self, Tensor|Number other, *, Number alpha=1) -> Tensor", inplace=False,
-           dtypes=NUMERIC)
+           dtypes=NUMERIC, refusal=RuntimeError)
 def rsub(x, y, alpha):
     """`other - alpha * self`: subtraction with the operands exchanged."""
     return y - alpha * x
@@ -116,13 +116,15 @@ def _(g, self, exponent, result):
     return base, power
 
 
-@pointwise("maximum(Tensor self, Tensor other) -> Tensor", dtypes=REAL, inplace=False)
+@pointwise("maximum(Tensor self, Tensor other) -> Tensor", dtypes=REAL, refusal=RuntimeError,
+           inplace=False)
 def maximum(x, y):
     """The larger of the two, NaN where one is NaN."""
     return lang.maximum(x, y)
 
 
-@pointwise("minimum(Tensor self, Tensor other) -> Tensor", dtypes=REAL, inplace=False)
+@pointwise("minimum(Tensor self, Tensor other) -> Tensor", dtypes=REAL, refusal=RuntimeError,
+           inplace=False)
 def minimum(x, y):
     """The smaller of the two, NaN where one is NaN."""
     return lang.minimum(x, y)
@@ -140,13 +142,15 @@ def _(g, self, other):
     return where(other < self, 0, half), where(self < other, 0, half)
 
 
-@pointwise("fmax(Tensor self, Tensor other) -> Tensor", dtypes=REAL, inplace=False)
+@pointwise("fmax(Tensor self, Tensor other) -> Tensor", dtypes=REAL, refusal=RuntimeError,
+           inplace=False)
 def fmax(x, y):
     """The larger of the two; where one is NaN the other."""
     return lang.fmax(x, y)
 
 
-@pointwise("fmin(Tensor self, Tensor other) -> Tensor", dtypes=REAL, inplace=False)
+@pointwise("fmin(Tensor self, Tensor other) -> Tensor", dtypes=REAL, refusal=RuntimeError,
+           inplace=False)
 def fmin(x, y):
     """The smaller of the two; where one is NaN the other."""
     return lang.fmin(x, y)
@@ -210,7 +214,7 @@ def addcmul(x, a, b, value):
 
 
 @pointwise("addcdiv(Tensor self, Tensor tensor1, Tensor tensor2, *, Number value=1) -> Tensor",
-           dtypes=INEXACT)
+           dtypes=INEXACT, refusal=RuntimeError)
 def addcdiv(x, a, b, value):
     """`self + value * tensor1 / tensor2`."""
     return x + value * (a / b)
@@ -219,13 +223,14 @@ def addcdiv(x, a, b, value):
 # ---- one operand: arithmetic --------------------------------------------------------------------
 
 
-@pointwise("neg(Tensor self) -> Tensor", names=("negative",), dtypes=NUMERIC)
+@pointwise("neg(Tensor self) -> Tensor", names=("negative",), dtypes=NUMERIC,
+           refusal=RuntimeError)
 def neg(x):
     """`-self`."""
     return -x
 
 
-@pointwise("positive(Tensor self) -> Tensor", inplace=False, dtypes=NUMERIC)
+@pointwise("positive(Tensor self) -> Tensor", inplace=False, dtypes=NUMERIC, refusal=RuntimeError)
 def positive(x):
     """`+self`."""
     return x
@@ -251,8 +256,8 @@ def signbit(x):
 
 @pointwise("square(Tensor self) -> Tensor")
 def square(x):
-    """`self * self`."""
-    return x * x
+    """`self * self`; of booleans as int64."""
+    return x * x if x.dtype is not lang.BOOL else lang.cast(x, "i64")
 
 
 @pointwise("reciprocal(Tensor self) -> Tensor", promote="float")
@@ -310,11 +315,11 @@ def _elementary(name: str, doc: str, *aliases: str, dtypes=INEXACT, function=Non
 
 exp_ = _elementary("exp", "e to the power of each element.")
 exp2 = _elementary("exp2", "2 to the power of each element.")
-expm1 = _elementary("expm1", "exp(x) - 1, exact for small x.", dtypes=FLOATING)
+expm1 = _elementary("expm1", "exp(x) - 1, exact for small x.")
 log_ = _elementary("log", "The natural logarithm.")
 log2 = _elementary("log2", "The logarithm to base 2.")
 log10 = _elementary("log10", "The logarithm to base 10.")
-log1p_ = _elementary("log1p", "log(1 + x), exact for small x.", dtypes=FLOATING)
+log1p_ = _elementary("log1p", "log(1 + x), exact for small x.")
 sqrt = _elementary("sqrt", "The square root; NaN of negative numbers.")
 rsqrt = _elementary("rsqrt", "1 / sqrt(x).")
 sin = _elementary("sin", "The sine of an angle in radians.")
@@ -336,13 +341,15 @@ lgamma = _elementary("lgamma", "The logarithm of |gamma(x)|.", dtypes=FLOATING)
 digamma = _elementary("digamma", "The derivative of `lgamma`.", dtypes=FLOATING)
 
 
-@pointwise("deg2rad(Tensor self) -> Tensor", promote="float", dtypes=FLOATING)
+@pointwise("deg2rad(Tensor self) -> Tensor", promote="float", dtypes=FLOATING,
+           refusal=RuntimeError)
 def deg2rad(x):
     """Degrees to radians."""
     return x * (pi / 180)
 
 
-@pointwise("rad2deg(Tensor self) -> Tensor", promote="float", dtypes=FLOATING)
+@pointwise("rad2deg(Tensor self) -> Tensor", promote="float", dtypes=FLOATING,
+           refusal=RuntimeError)
 def rad2deg(x):
     """Radians to degrees."""
     return x * (180 / pi)
@@ -397,6 +404,7 @@ def clamp(x, min, max):
     """Elements below `min` become `min`, above `max` become `max`; NaN stays."""
     if min is None and max is None:
         raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None; got neither")
+    x = lang.cast(x, "i64") if x.dtype is lang.BOOL else x
     return lang.clamp(x, min, max)
 
 

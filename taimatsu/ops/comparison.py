@@ -1,7 +1,7 @@
 """Comparison, logic and selection."""
 
 from taimatsu.codegen import lang
-from taimatsu.codegen.promote import REAL
+from taimatsu.codegen.promote import BOOLEAN, BYTES, REAL
 
 from .table import composite, pointwise
 
@@ -63,13 +63,13 @@ def isfinite(x):
     return lang.isfinite(x)
 
 
-@pointwise("isposinf(Tensor self) -> Tensor", inplace=False, dtypes=REAL)
+@pointwise("isposinf(Tensor self) -> Tensor", inplace=False, dtypes=REAL, refusal=RuntimeError)
 def isposinf(x):
     """Where the element is +inf."""
     return x == lang.inf if x.dtype.floating else x != x
 
 
-@pointwise("isneginf(Tensor self) -> Tensor", inplace=False, dtypes=REAL)
+@pointwise("isneginf(Tensor self) -> Tensor", inplace=False, dtypes=REAL, refusal=RuntimeError)
 def isneginf(x):
     """Where the element is -inf."""
     return x == -lang.inf if x.dtype.floating else x != x
@@ -82,7 +82,7 @@ def heaviside(x, values):
 
 
 @pointwise("where(Tensor condition, Tensor|Number self, Tensor|Number other) -> Tensor",
-           keep=("condition",), method=False)
+           keep={"condition": BOOLEAN | BYTES}, method=False)
 def where(condition, x, y):
     """`self` where `condition` holds, else `other`.
 
@@ -93,7 +93,7 @@ def where(condition, x, y):
 
 
 @pointwise("masked_fill(Tensor self, Tensor mask, Tensor|Number value) -> Tensor",
-           keep=("mask",), follows=("value",), inplace=True)
+           keep={"mask": BOOLEAN}, follows=("value",), inplace=True)
 def masked_fill(x, mask, value):
     """`value` where `mask` holds; the dtype stays that of `self`."""
     return lang.where(mask, lang.cast(value, x.dtype), x)

@@ -142,8 +142,8 @@ _itself("resolve_conj", "The tensor itself: conjugates are computed when they ar
 _itself("resolve_neg", "The tensor itself: negatives are computed when they are asked for.")
 
 
-@pointwise("complex(Tensor real, Tensor imag) -> Tensor", dtypes=FLOATING, promote="none",
-           method=False, out=True)
+@pointwise("complex(Tensor real, Tensor imag) -> Tensor", dtypes=FLOATING, refusal=RuntimeError,
+           promote="none", method=False, out=True)
 def complex_(re, im):
     """Complex numbers from their parts, which have one floating dtype."""
     if re.dtype is not im.dtype:
@@ -152,8 +152,8 @@ def complex_(re, im):
     return lang.make_complex(re, im)
 
 
-@pointwise("polar(Tensor abs, Tensor angle) -> Tensor", dtypes=FLOATING, promote="none",
-           method=False, out=True)
+@pointwise("polar(Tensor abs, Tensor angle) -> Tensor", dtypes=FLOATING, refusal=RuntimeError,
+           promote="none", method=False, out=True)
 def polar(r, angle):
     """Complex numbers from their magnitude and their angle in radians."""
     if r.dtype is not angle.dtype:

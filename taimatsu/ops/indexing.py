@@ -25,7 +25,8 @@ def take(x, index, o, d, i):
     return x[o, index[d], i]
 
 
-@indexed("_gather(Tensor self, Index index) -> Tensor", out=lambda x, i: list(i), **_PRIVATE)
+@indexed("_gather(Tensor self, Index index) -> Tensor", out=lambda x, i: list(i),
+         outside=RuntimeError, **_PRIVATE)
 def gather_along(x, index, o, d, i):
     """x[o, index[o, d, i], i]."""
     return x[o, index[o, d, i], i]
@@ -33,7 +34,7 @@ def gather_along(x, index, o, d, i):
 
 @indexed("_scatter_sum(Index index, Tensor src, int n) -> Tensor out", accumulates=("out",),
          over="src", static=("n",), ranks={"out": 3, "index": 3, "src": 3},
-         out=lambda i, s, n: [s[0], n, s[2]], **_PRIVATE)
+         out=lambda i, s, n: [s[0], n, s[2]], outside=RuntimeError, **_PRIVATE)
 def scatter_sum(out, index, src, o, d, i):
     """Zeros of extent `n`, to which every src[o, d, i] is added at index[o, d, i]."""
     out[o, index[o, d, i], i] += src[o, d, i]

@@ -1,6 +1,6 @@
 """Softmax and the normalisations."""
 
-from taimatsu.codegen.lang import conj, constant, exp, log, real, rsqrt, sqrt
+from taimatsu.codegen.lang import constant, exp, log, rsqrt, sqrt
 from taimatsu.codegen.promote import FLOATING, INEXACT
 
 from .table import composite, row
@@ -43,7 +43,7 @@ def rms_norm(x, weight, eps):
     """Each row divided by its root mean square, then `* weight`."""
     if eps is None:
         eps = {"f32": 1.1920928955078125e-07, "f64": 2.220446049250313e-16}[x.dtype.real.name]
-    y = x * rsqrt((real(x * conj(x))).mean() + eps)
+    y = x * rsqrt((x * x).mean() + eps)  # of complex numbers too their squares, as in PyTorch
     return y if weight is None else y * weight
 
 

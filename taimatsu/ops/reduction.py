@@ -2,7 +2,7 @@
 
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import constant, exp, isfinite, log, where
-from taimatsu.codegen.promote import FLOATING, INEXACT, REAL
+from taimatsu.codegen.promote import BYTES, FLOATING, INEXACT, NUMERIC, REAL
 
 from .table import composite, row
 
@@ -25,12 +25,10 @@ def nansum(x):
     return (x if x.dtype.integral else where(lang.isnan(x), 0, x)).sum()
 
 
-@row(f"mean(Row self, {_DIMS}, *, ScalarType? dtype=None) -> Cell")
+@row(f"mean(Row self, {_DIMS}, *, ScalarType? dtype=None) -> Cell", dtypes=INEXACT,
+     refusal=RuntimeError)
 def mean(x):
     """The arithmetic mean; of floating and complex numbers only."""
-    if x.dtype.integral:
-        raise RuntimeError("mean(): could not infer output dtype. Input dtype must be either a "
-                           f"floating point or complex dtype. Got: {x.dtype}; give dtype=")
     return x.mean()
 
 
@@ -105,7 +103,7 @@ def max_other(self, other):
 
 
 @row("max.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
-     nonempty=True, dtypes=REAL)
+     nonempty=True, dtypes=REAL, refusal=RuntimeError)
 def max_dim(x):
     """The largest element along `dim`, and the index of the first such."""
     return x.argmax()
@@ -126,19 +124,21 @@ def min_other(self, other):
 
 
 @row("min.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
-     nonempty=True, dtypes=REAL)
+     nonempty=True, dtypes=REAL, refusal=RuntimeError)
 def min_dim(x):
     """The smallest element along `dim`, and the index of the first such."""
     return x.argmin()
 
 
-@row("argmax.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)
+@row("argmax.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True,
+     dtypes=REAL & NUMERIC, refusal=RuntimeError)
 def argmax_dim(x):
     """The index of the first largest element along `dim`."""
     return x.argmax()[1]
 
 
-@row("argmin.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)
+@row("argmin.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True,
+     dtypes=REAL & NUMERIC, refusal=RuntimeError)
 def argmin_dim(x):
     """The index of the first smallest element along `dim`."""
     return x.argmin()[1]
@@ -164,16 +164,21 @@ def argmin(self, dim, keepdim):
 # ---- truth -------------------------------------------------------------------------------------
 
 
+def _truth(found, x):
+    """As bool; of bytes as bytes, which were masks before there was bool."""
+    return lang.cast(found, "u8") if x.dtype in BYTES else found
+
+
 @row(f"any(Row self, {_DIMS}) -> Cell")
 def any(x):
     """Whether any element is nonzero."""
-    return x.any()
+    return _truth(x.any(), x)
 
 
 @row(f"all(Row self, {_DIMS}) -> Cell")
 def all(x):
     """Whether all elements are nonzero."""
-    return x.all()
+    return _truth(x.all(), x)
 
 
 @row("count_nonzero(Row self, int[1]? dim=None) -> Cell", out=False)
@@ -195,25 +200,29 @@ def _variance(x, correction):
     return x.var(correction)
 
 
-@row(f"var(Row self, {_MOMENT}) -> Cell", dtypes=INEXACT)
+@row(f"var(Row self, {_MOMENT}) -> Cell", dtypes=INEXACT,
+     refusal=RuntimeError)
 def var(x, correction):
     """The variance; `correction` (1) is what the divisor is less than the number of elements."""
     return _variance(x, correction)
 
 
-@row(f"std(Row self, {_MOMENT}) -> Cell", dtypes=INEXACT)
+@row(f"std(Row self, {_MOMENT}) -> Cell", dtypes=INEXACT,
+     refusal=RuntimeError)
 def std(x, correction):
     """The standard deviation: the square root of `var`."""
     return lang.sqrt(_variance(x, correction))
 
 
-@row(f"var_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=INEXACT)
+@row(f"var_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=INEXACT,
+     refusal=RuntimeError)
 def var_mean(x, correction):
     """The variance and the mean."""
     return _variance(x, correction), x.mean()
 
 
-@row(f"std_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=INEXACT)
+@row(f"std_mean(Row self, {_MOMENT}) -> (Cell, Cell)", method=False, dtypes=INEXACT,
+     refusal=RuntimeError)
 def std_mean(x, correction):
     """The standard deviation and the mean."""
     return lang.sqrt(_variance(x, correction)), x.mean()

@@ -27,13 +27,13 @@ def _grid(sizes, dim: int, at):
     )
 
 
-def _checked(index, n: int, name: str):
-    """`index`; RuntimeError if a position isn't in range(n)."""
+def _checked(index, n: int, name: str, error: type[Exception] = RuntimeError):
+    """`index`; `error` if a position isn't in range(n)."""
     if index.numel() and not index.is_meta:
         low, high = int(index.min()), int(index.max())
         if low < 0 or high >= n:
             bad = low if low < 0 else high
-            raise RuntimeError(
+            raise error(
                 f"{name}(): index {bad} is out of bounds for dimension with size {n}")
     return index
 
@@ -254,14 +254,14 @@ def index_copy(self, dim, index, source):
                            " but got "
                            f"(self) {self.dtype} and (source) {source.dtype}")
     if not self.dim():
-        _checked(index, 1, "index_copy")
+        _checked(index, 1, "index_copy", IndexError)
         return source.reshape(()).clone()
     wanted = list(self.shape)
     wanted[dim] = index.numel()
     if list(source.shape) != wanted and not (source.dim() == 0 and math.prod(wanted) == 1):
         raise RuntimeError(f"index_copy_(): Source/destination tensor must have same slice shapes; "
                            f"expected {wanted}, got {list(source.shape)}")
-    index = _checked(index.reshape(-1).long(), self.size(dim), "index_copy")
+    index = _checked(index.reshape(-1).long(), self.size(dim), "index_copy", IndexError)
     key = (slice(None),) * dim + (index,)
     return self.index_put([None if isinstance(k, slice) else k for k in key],
                           source.reshape(wanted), False)

@@ -60,12 +60,14 @@ class Op:
         out: Any = None,
         promote: str = "common",
         dtypes: frozenset | None = None,
-        keep: tuple[str, ...] = (),
+        refusal: type[Exception] = NotImplementedError,
+        keep: tuple[str, ...] | Mapping[str, frozenset] = (),
         follows: tuple[str, ...] = (),
         static: tuple[str, ...] = (),
         dynamic: tuple[str, ...] = (),
         rows: Any = None,
         nonempty: bool = False,
+        outside: type[Exception] = IndexError,
         doc: str | None = None,
         coordinates: tuple[str, ...] = (),  # this and what follows: of derived indexed ops
         accumulates: tuple[str, ...] = (),
@@ -81,9 +83,11 @@ class Op:
         self.inplace = (kind == "pointwise" and self.method) if inplace is None else inplace
         self.out = kind in FORMULA_KINDS and module == "" if out is None else out
         self.promote, self.dtypes, self.follows = promote, dtypes, tuple(follows)
+        self.refusal = refusal
         self.keep = (*keep, *follows)
+        self.keep_dtypes = dict(keep) if isinstance(keep, Mapping) else {}
         self.static, self.dynamic, self.rows = tuple(static), tuple(dynamic), rows
-        self.nonempty = nonempty
+        self.nonempty, self.outside = nonempty, outside
         self._doc = doc
         self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
         self.over, self.ranks = over, dict(ranks or {})
@@ -266,9 +270,11 @@ def pointwise(schema: str | Callable, **options: Any):
               what is a method only
     method, inplace, out   whether these forms exist; names   aliases
     promote   "common" [operands meet in one dtype], "float" [as common, integers become floating],
-              "none"; keep   operands outside of promotion: conditions, indices, targets;
+              "none"; keep   operands outside of promotion: conditions, indices, targets; those that
+              only some dtypes will do for with these, {"condition": BOOLEAN};
               follows   operands that have no say in it, and that the formula converts
-    dtypes    the compute types it is defined for, a set of `codegen.promote` [all]
+    dtypes    the compute types it is defined for, a set of `codegen.promote` [all];
+              refusal   what is raised for others [NotImplementedError]
     static, dynamic   attributes that deviate from the rule: str, bool and lists are static
 
     On a bare function (no schema) it makes a fused op of a user's own: parameters without a
@@ -299,6 +305,7 @@ def indexed(schema: str, **options: Any):
     The formula takes the tensors, then the coordinates, then after `*` the attributes.
     out    function of the sizes of each tensor and the static attributes by name, giving the sizes
            of the output (or a list of those of each) [those of the first tensor]
+    outside   what an index out of range raises, RuntimeError or [IndexError]
     """
     return _entry("indexed", schema, options)
 

@@ -68,6 +68,16 @@ def _extreme(f, arg):
     return extreme
 
 
+def _truth(f):
+    """Of bytes as bytes, else bool."""
+    whole = _reduction(f)
+
+    def truth(x, *args, **kwargs):
+        return np.asarray(whole(x, *args, **kwargs)).astype(x.dtype if x.dtype == "u1" else bool)
+
+    return truth
+
+
 def _float(x):
     """Integers where a floating argument is needed."""
     return np.asarray(x, float) if np.asarray(x).dtype.kind in "biu" else x
@@ -631,7 +641,7 @@ _UNARY = {
 
 _ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0), "nn.functional.gelu": _gelu,
-    "nn.functional.silu": lambda x: x * sp.expit(x),
+    "nn.functional.silu": lambda x: x / (1 + np.exp(-x)),
     "nn.functional.mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     "nn.functional.softplus": _softplus, "nn.functional.log_sigmoid": sp.log_expit,
     "nn.functional.elu": lambda x, alpha=1: np.where(x > 0, x, alpha * np.expm1(x)),
@@ -649,7 +659,7 @@ _ACTIVATIONS = {
     "nn.functional.softshrink": lambda x, lambd=0.5: np.sign(x) * np.maximum(np.abs(x) - lambd, 0),
     "nn.functional.threshold": lambda x, threshold, value: np.where(x > threshold, x, value),
     "nn.functional.softsign": lambda x: x / (1 + np.abs(x)),
-    "nn.functional.tanhshrink": lambda x: x - np.tanh(x),
+    "nn.functional.tanhshrink": lambda x: x - np.tanh(_float(x)),
 }  # fmt: skip
 
 _REDUCTIONS = {
@@ -657,7 +667,7 @@ _REDUCTIONS = {
     "mean": _reduction(np.mean), "nanmean": _reduction(np.nanmean),
     "prod": _reduction(np.prod, True),
     "amax": _reduction(np.max), "amin": _reduction(np.min), "max": _reduction(np.max),
-    "min": _reduction(np.min), "any": _reduction(np.any), "all": _reduction(np.all),
+    "min": _reduction(np.min), "any": _truth(np.any), "all": _truth(np.all),
     "aminmax": lambda x, dim=None, keepdim=False: (
         x.min(axis=dim, keepdims=keepdim), x.max(axis=dim, keepdims=keepdim)),
     "max.dim": _extreme(np.max, np.argmax), "min.dim": _extreme(np.min, np.argmin),
