@@ -76,6 +76,18 @@ void check_elements_apart(const Tensor& target) {
        "memory location; clone() the tensor before writing to it");
 }
 
+void check_target(const Op& op, DType found, const Tensor& target) {
+  if (op.exact_out && found != target.dtype) {
+    fail(Error::Runtime, "Expected out tensor to have dtype ", info(found).legacy, ", but got ",
+         info(target.dtype).legacy, " instead");
+  }
+  if (!can_cast(found, target.dtype)) {
+    fail(Error::Runtime, "result type ", info(found).legacy,
+         " can't be cast to the desired output type ", info(target.dtype).legacy);
+  }
+  check_elements_apart(target);
+}
+
 // The in-place and out= forms: results go into `into`, in the kernel where dtype and memory allow,
 // by a copy otherwise. The targets are checked before anything is written.
 void run_into(Call& c, Tensor* const* into, bool resize) {
@@ -102,11 +114,7 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
       }
       resize_tensor(target, fresh.sizes());
     }
-    if (!can_cast(fresh.dtype, target.dtype)) {
-      fail(Error::Runtime, "result type ", info(fresh.dtype).legacy,
-           " can't be cast to the desired output type ", info(target.dtype).legacy);
-    }
-    check_elements_apart(target);
+    check_target(c.op, fresh.dtype, target);
   }
   bool direct[8] = {false};
   Tensors fresh;
@@ -145,6 +153,23 @@ void run_composite(Call& c) {
     checked(PyTuple_SetItem(args.get(), static_cast<Py_ssize_t>(i), to_python(c.args[i])));
   }
   c.outs.other = Object::steal(checked(PyObject_Call(c.op.python, args.get(), nullptr)));
+}
+
+// The out= form of a composite: its results are copied, once all targets have been checked.
+void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
+  unwrap_outputs(op, outs);
+  outs.other = nullptr;
+  for (int i = 0; i < outs.size(); ++i) {
+    if (outs[i].get() == into[i]) continue;
+    if (into[i]->sizes() != outs[i]->sizes()) resize_tensor(*into[i], outs[i]->sizes());
+    check_target(op, outs[i]->dtype, *into[i]);
+  }
+  for (int i = 0; i < outs.size(); ++i) {
+    if (outs[i].get() == into[i]) continue;
+    copy_into(*into[i], *outs[i]);
+    bump_version(*into[i]);
+    outs[i] = TensorRef(into[i]);
+  }
 }
 
 // Where the outputs of an in-place op without formula are: its written params.

@@ -109,10 +109,20 @@ struct Range {
   bool integral() const {
     return start.tag <= Number::Int && end.tag <= Number::Int && step.tag <= Number::Int;
   }
+  // PyTorch's int64 ranges are those of their bounds' integral parts.
+  void truncate() {
+    for (Number* n : {&start, &end, &step}) {
+      const double x = n->as_double();
+      if (n->tag > Number::Int && std::fabs(x) < 9e18)
+        *n = Number::integer(static_cast<int64_t>(x));
+    }
+  }
 };
 
 void infer_arange(Call& c) {
   Range r(c);
+  Options o(c, r.integral() ? DType::I64 : default_dtype());
+  if (o.dtype == DType::I64) r.truncate();
   const double step = r.step.as_double(), start = r.start.as_double(), end = r.end.as_double();
   if (step == 0) fail(Error::Runtime, "step must be nonzero");
   if (!std::isfinite(start) || !std::isfinite(end)) {
@@ -121,7 +131,6 @@ void infer_arange(Call& c) {
   if ((step > 0) != (end >= start) && end != start) {
     fail(Error::Runtime, "upper bound and lower bound inconsistent with step sign");
   }
-  Options o(c, r.integral() ? DType::I64 : default_dtype());
   int64_t n;
   if (r.integral()) {
     // 128 bits: from -2^63 to 2^63 - 1 is more than an int64 holds.

@@ -66,6 +66,30 @@ std::string types_given(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
 // ---- Results ----------------------------------------------------------------------------------
 
 // torch.return_types.max and its kind: a named tuple, where the schema names several returns.
+std::string text(PyObject* o) {
+  const char* s = PyUnicode_AsUTF8AndSize(o, nullptr);
+  if (!s) python_error();
+  return s;
+}
+
+PyObject* repr_named(PyObject* self, PyObject*) {
+  return guard([&]() -> PyObject* {
+    Object type(reinterpret_cast<PyObject*>(Py_TYPE(self)));
+    Object module = Object::steal(checked(PyObject_GetAttrString(type.get(), "__module__")));
+    Object name = Object::steal(checked(PyObject_GetAttrString(type.get(), "__name__")));
+    Object fields = Object::steal(checked(PyObject_GetAttrString(type.get(), "__match_args__")));
+    std::string out = text(module.get()) + "." + text(name.get()) + "(";
+    for (Py_ssize_t i = 0, n = PyTuple_Size(fields.get()); i < n; ++i) {
+      Object value = Object::steal(checked(PyObject_Repr(PyTuple_GetItem(self, i))));
+      out += (i ? ",\n" : "\n") + text(PyTuple_GetItem(fields.get(), i)) + "=" + text(value.get());
+    }
+    out += ")";
+    return PyUnicode_FromStringAndSize(out.data(), static_cast<Py_ssize_t>(out.size()));
+  });
+}
+
+PyMethodDef kReprNamed{"__repr__", repr_named, METH_NOARGS, nullptr};
+
 PyTypeObject* named_tuple(const Op& op) {
   static std::unordered_map<const Op*, PyTypeObject*> types;
   auto it = types.find(&op);
@@ -78,6 +102,8 @@ PyTypeObject* named_tuple(const Op& op) {
                              static_cast<int>(op.schema.returns.size())};
   PyTypeObject* type = PyStructSequence_NewType(&desc);
   checked(reinterpret_cast<PyObject*>(type));
+  Object repr = Object::steal(checked(PyDescr_NewMethod(type, &kReprNamed)));
+  checked(PyObject_SetAttrString(reinterpret_cast<PyObject*>(type), "__repr__", repr.get()));
   return types[&op] = type;
 }
 
@@ -289,23 +315,6 @@ void unwrap_outputs(const Op& op, Tensors& outs) {
     outs.is_list = op.schema.returns.size() == 1;
   } else {
     return;
-  }
-}
-
-void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
-  unwrap_outputs(op, outs);
-  outs.other = nullptr;
-  for (int i = 0; i < outs.size(); ++i) {
-    if (outs[i].get() == into[i]) continue;
-    Tensor& target = *into[i];
-    if (!can_cast(outs[i]->dtype, target.dtype)) {
-      fail(Error::Runtime, "result type ", info(outs[i]->dtype).legacy,
-           " can't be cast to the desired output type ", info(target.dtype).legacy);
-    }
-    if (target.sizes() != outs[i]->sizes()) resize_tensor(target, outs[i]->sizes());
-    copy_into(target, *outs[i]);
-    bump_version(target);
-    outs[i] = TensorRef(&target);
   }
 }
 

@@ -57,7 +57,6 @@ Overlap overlap(const Tensor& a, const Tensor& b);
 
 // `outs.other` (what Python returned) -> tensors; TypeError if it is not what the schema says.
 void unwrap_outputs(const Op& op, Tensors& outs);
-void store_outputs(const Op& op, Tensors& outs, Tensor* const* into);
 void set_interpreter(PyObject* function);
 
 }  // namespace taimatsu

@@ -97,7 +97,8 @@ void classify(Op& op, PyObject* entry) {
     if (i >= 0) s.params[i].is_static = false;
   });
   op.nonempty = truth(entry, "nonempty");
-  op.outside = attribute(entry, "outside").get() == PyExc_RuntimeError ? Error::Runtime : Error::Index;
+  op.outside =
+      attribute(entry, "outside").get() == PyExc_RuntimeError ? Error::Runtime : Error::Index;
   if (op.kind == Kind::Row) {
     op.rows = row_spec(s, attribute(entry, "rows").get());
     op.keepdim = s.find("keepdim");
@@ -235,6 +236,7 @@ Op* define(PyObject* entry) {
   op->entry = Object(entry);
   op->inplace = truth(entry, "inplace");
   op->out = truth(entry, "out");
+  op->exact_out = PyUnicode_Check(attribute(entry, "out").get());
   for (size_t i = 0; i < op->schema.params.size(); ++i) {
     const Param& p = op->schema.params[i];
     op->pure &= !p.written;

@@ -186,11 +186,12 @@ struct Op {
   uint64_t kept = 0;              // operand params outside promotion
   enum Promote : uint8_t { Common, Float, None } promote = Common;
   RowSpec rows;
-  int keepdim = -1;                   // that param's position
-  bool nonempty = false;              // a row of no elements has no result (max, argmin)
+  int keepdim = -1;                    // that param's position
+  bool nonempty = false;               // a row of no elements has no result (max, argmin)
   Error::Kind outside = Error::Index;  // what an index out of range raises
-  Object out_sizes;                   // of indexed ops: the entry's `out` function
-  bool inplace = false, out = false;  // which forms exist besides the plain one
+  Object out_sizes;                    // of indexed ops: the entry's `out` function
+  bool inplace = false, out = false;   // which forms exist besides the plain one
+  bool exact_out = false;              // out= has to have the result's dtype: nothing is cast
 
   const ViewRoutine* view = nullptr;
   const NativeRoutine* native = nullptr;

@@ -118,6 +118,11 @@ def rrelu(
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x if x > 0 else weight * x, one weight or one for each channel (dim 1)."""
     channels = input.size(1) if input.dim() > 1 else 1
+    if weight.dim() > 1:
+        raise RuntimeError(
+            "prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
+            f"{weight.dim()}; reshape it to (-1,)"
+        )
     if weight.numel() not in (1, channels):
         raise RuntimeError(
             f"prelu: needs one weight or as many as channels; got {weight.numel()} for input of "
@@ -247,12 +252,12 @@ def group_norm(
             "group_norm: Expected number of channels in input to be divisible by num_groups; got "
             f"{channels} and {num_groups}"
         )
-    if n * channels // num_groups * math.prod(rest) == n:
+    if n * channels // num_groups * math.prod(rest) == 1:
         raise ValueError(
             "Expected more than 1 value per channel when training, got input size "
             f"{list(input.shape)}"
         )
-    rows = input.reshape(n, num_groups, -1)
+    rows = input.reshape(n, num_groups, channels // num_groups * math.prod(rest))
     out = layer_norm(rows, rows.shape[-1:], None, None, eps).reshape(input.shape)
     shape = (1, channels, *[1] * len(rest))
     if weight is not None:

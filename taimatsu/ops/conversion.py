@@ -143,7 +143,7 @@ _itself("resolve_neg", "The tensor itself: negatives are computed when they are 
 
 
 @pointwise("complex(Tensor real, Tensor imag) -> Tensor", dtypes=FLOATING, refusal=RuntimeError,
-           promote="none", method=False, out=True)
+           promote="none", method=False, out="exact")
 def complex_(re, im):
     """Complex numbers from their parts, which have one floating dtype."""
     if re.dtype is not im.dtype:
@@ -153,7 +153,7 @@ def complex_(re, im):
 
 
 @pointwise("polar(Tensor abs, Tensor angle) -> Tensor", dtypes=FLOATING, refusal=RuntimeError,
-           promote="none", method=False, out=True)
+           promote="none", method=False, out="exact")
 def polar(r, angle):
     """Complex numbers from their magnitude and their angle in radians."""
     if r.dtype is not angle.dtype:

@@ -1,5 +1,7 @@
 """Making tensors."""
 
+from taimatsu import _core
+
 from .table import composite, native
 
 TENSOR_OPTIONS = (
@@ -60,6 +62,22 @@ eye = _factory(
 )
 
 
+def _zero_dim(name: str, start, end) -> list:
+    for which, x in (("start", start), ("end", end)):
+        if isinstance(x, _core.Tensor) and x.dim():
+            raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got "
+                               f"{which} with {x.dim()} dimension(s).")
+    return [x.item() if isinstance(x, _core.Tensor) else x for x in (start, end)]
+
+
+@composite("linspace.Tensor(Tensor|Number start, Tensor|Number end, int steps, *,"
+           f" {TENSOR_OPTIONS}) -> Tensor", method=False, out=True)
+def linspace_tensor(start, end, steps, dtype, layout, device, pin_memory, requires_grad):
+    """`linspace` between the values of 0-dim tensors."""
+    return linspace(*_zero_dim("linspace", start, end), steps, dtype=dtype, layout=layout,
+                    device=device, pin_memory=pin_memory, requires_grad=requires_grad)
+
+
 @composite(f"logspace(Number start, Number end, int steps, float base=10.0, *, {TENSOR_OPTIONS})"
            " -> Tensor", method=False, out=True)
 def logspace(start, end, steps, base, dtype, layout, device, pin_memory, requires_grad):
@@ -70,6 +88,14 @@ def logspace(start, end, steps, base, dtype, layout, device, pin_memory, require
     exponents = linspace(start, end, steps, dtype=float64, device=device)
     out = power(base, exponents).to(dtype or get_default_dtype())
     return out.requires_grad_() if requires_grad else out
+
+
+@composite("logspace.Tensor(Tensor|Number start, Tensor|Number end, int steps, float base=10.0,"
+           f" *, {TENSOR_OPTIONS}) -> Tensor", method=False, out=True)
+def logspace_tensor(start, end, steps, base, dtype, layout, device, pin_memory, requires_grad):
+    """`logspace` between the values of 0-dim tensors."""
+    return logspace(*_zero_dim("logspace", start, end), steps, base, dtype=dtype, layout=layout,
+                    device=device, pin_memory=pin_memory, requires_grad=requires_grad)
 
 
 def _new(name: str, params: str, make, doc: str):

@@ -109,7 +109,7 @@ def _cropped(x, index, dim: int):
 
 
 @composite("gather(Tensor self, int dim, Index index, *, bool sparse_grad=False) -> Tensor",
-           out=True)
+           out="exact")
 def gather(self, dim, index, sparse_grad):
     """out[i][j][k] = self[index[i][j][k]][j][k] for dim 0, and so on.
 
@@ -117,7 +117,7 @@ def gather(self, dim, index, sparse_grad):
     """
     dim = _dim(self, dim)
     if index.numel() == 0:
-        return self.new_empty(index.shape)
+        return self.reshape(-1)[:0].reshape(index.shape)  # empty, but on the tape
     _fitting("gather", self, dim, index)
     if self.dim() == 0 or index.dim() == 0:
         return gather_along(self.reshape(1, -1, 1), index.reshape(1, -1, 1)).reshape(index.shape)
@@ -363,7 +363,7 @@ def index_put(self, indices, values, accumulate):
     return self.clone().index_put_(indices, values, accumulate)
 
 
-@composite("masked_select(Tensor self, Tensor mask) -> Tensor", out=True)
+@composite("masked_select(Tensor self, Tensor mask) -> Tensor", out="exact")
 def masked_select(self, mask):
     """The elements where `mask` holds, as a vector."""
     import taimatsu
@@ -372,7 +372,7 @@ def masked_select(self, mask):
     return getitem(x, mask)
 
 
-@composite("take(Tensor self, Index index) -> Tensor", out=True)
+@composite("take(Tensor self, Index index) -> Tensor", out="exact")
 def take_flat(self, index):
     """The elements of the flattened tensor at the positions `index`."""
     return getitem(self.reshape(-1), index)

@@ -82,7 +82,7 @@ def amin(x):
 
 
 @row("aminmax(Row self, *, int? dim=None, bool keepdim=False) -> (Cell min, Cell max)",
-     nonempty=True, dtypes=REAL)
+     nonempty=True, dtypes=REAL, out="exact")
 def aminmax(x):
     """The smallest and the largest element."""
     return x.min(), x.max()
@@ -194,7 +194,7 @@ _MOMENT = f"{_DIMS.split(',')[0]}, *, Number? correction=None, bool keepdim=Fals
 
 def _variance(x, correction):
     """Of complex numbers the sum of those of their parts."""
-    correction = 1 if correction is None else correction
+    correction = 1 if correction is None else lang.real(correction)
     if x.dtype.kind == "c":
         return lang.real(x).var(correction) + lang.imag(x).var(correction)
     return x.var(correction)

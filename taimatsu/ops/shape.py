@@ -1,5 +1,7 @@
 """Views, and ops that only move elements."""
 
+from taimatsu import _core
+
 from .table import composite, native, view
 
 # ---- views: sizes, strides and offset over the same storage (csrc/ops/view.cpp) ------------------
@@ -34,6 +36,17 @@ slice_ = _view("slice(Tensor(a) self, int dim=0, int? start=None, int? end=None,
                " -> Tensor(a)", "`self[start:end:step]` along `dim`.", module=None)
 narrow = _view("narrow(Tensor(a) self, int dim, int start, int length) -> Tensor(a)",
                "`length` elements of `dim` from `start`.")
+
+
+@composite("narrow.Tensor(Tensor self, int dim, Tensor start, int length) -> Tensor", out=False)
+def narrow_from(self, dim, start, length):
+    """`narrow` from a position that a 0-dim tensor holds."""
+    inexact = start.dtype.is_floating_point or start.dtype.is_complex
+    if start.dim() or inexact or start.dtype == _core.bool:
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
+    return narrow(self, dim, int(start), length)
+
+
 expand = _view("expand(Tensor(a) self, int[] size) -> Tensor(a)",
                "Dims of extent 1 repeated without a copy; -1 keeps an extent.", module="Tensor")
 squeeze = _view("squeeze(Tensor(a) self) -> Tensor(a)", "Without the dims of extent 1.")
@@ -203,11 +216,15 @@ def stack(tensors, dim):
     return cat([x.unsqueeze(dim) for x in tensors], dim)
 
 
+def _some(name: str, tensors) -> None:
+    if not tensors:
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+
+
 @composite("hstack(Tensor[] tensors) -> Tensor", method=False, out=True)
 def hstack(tensors):
     """Side by side: along dim 1, of vectors along dim 0."""
-    if not tensors:
-        raise RuntimeError("hstack expects a non-empty TensorList")
+    _some("hstack", tensors)
     tensors = [x.reshape(1) if x.dim() == 0 else x for x in tensors]
     return cat(tensors, 0 if tensors[0].dim() == 1 else 1)
 
@@ -215,6 +232,7 @@ def hstack(tensors):
 @composite("vstack(Tensor[] tensors) -> Tensor", names=("row_stack",), method=False, out=True)
 def vstack(tensors):
     """On top of one another: rows of a matrix."""
+    _some("vstack", tensors)
     return cat([x.reshape(1, -1) if x.dim() < 2 else x for x in tensors], 0)
 
 
@@ -242,6 +260,7 @@ def _with_depth(x):
 @composite("dstack(Tensor[] tensors) -> Tensor", method=False, out=True)
 def dstack(tensors):
     """Behind one another: along dim 2, with as many dims at least."""
+    _some("dstack", tensors)
     return cat([_with_depth(x) for x in tensors], 2)
 
 

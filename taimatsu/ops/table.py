@@ -268,7 +268,8 @@ def pointwise(schema: str | Callable, **options: Any):
     Options of all formula kinds (defaults in brackets):
     module    "nn.functional", "linalg", "special" ... [the top level and a method]; "Tensor" for
               what is a method only
-    method, inplace, out   whether these forms exist; names   aliases
+    method, inplace, out   whether these forms exist (out="exact": nothing is cast into the given
+              tensor); names   aliases
     promote   "common" [operands meet in one dtype], "float" [as common, integers become floating],
               "none"; keep   operands outside of promotion: conditions, indices, targets; those that
               only some dtypes will do for with these, {"condition": BOOLEAN};

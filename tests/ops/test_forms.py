@@ -28,6 +28,7 @@ UNDETERMINED = [n for n in NAMES if lookup(ELSEWHERE, n) and not n.startswith("o
 BY_ELEMENTS = frozenset((
     "nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "bincount",
     "repeat_interleave", "repeat_interleave.counts", "masked_scatter", "index_put", "index_put_",
+    "narrow.Tensor",
 ))  # fmt: skip
 
 

@@ -215,6 +215,7 @@ HINTS = {
     **dict.fromkeys(("squeeze", "squeeze_copy"), lambda t: [t(3, 1, 4)]),
     **dict.fromkeys(("squeeze.dim", "squeeze_copy.dim"), lambda t: [(t(3, 1, 4), 1), (t(3, 4), 0)]),
     **dict.fromkeys(("squeeze.dims", "squeeze_copy.dims"), lambda t: [(t(3, 1, 4), [0, 1])]),
+    "narrow.Tensor": lambda t: [(t(3, 4), 1, torch.tensor(1), 2)],
     **dict.fromkeys(("narrow", "narrow_copy"), lambda t: [(t(3, 4), 1, 1, 2), (t(3, 4), 0, -2, 1)]),
     **dict.fromkeys(("view.dtype", "view_copy.dtype"), lambda t: [(t(3, 4), t.dtype)]),
     "view_as": lambda t: [(t(3, 4).contiguous(), t(2, 6))],
