@@ -31,11 +31,6 @@ from .functional import *  # noqa: F403  (functions of several ops: einsum, mesh
 
 globals().update(ops.namespaces[""])
 
-_LAZY_MODULES = frozenset((
-    "amp", "autograd", "codegen", "distributions", "export", "fft", "func", "hub", "jit", "linalg",
-    "multiprocessing", "nn", "onnx", "optim", "overrides", "profiler", "random", "return_types",
-    "serialization", "special", "testing", "types", "utils",
-))  # fmt: skip
 # Names of the top level that live in subpackages.
 _LAZY_NAMES = {
     "save": "serialization",
@@ -53,17 +48,24 @@ _LAZY_NAMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY_MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
     if name in _LAZY_NAMES:
         value = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
         globals()[name] = value
         return value
+    if not name.startswith("_") or name in ("__config__", "__future__"):
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as missing:
+            if missing.name != f"{__name__}.{name}":  # one that the submodule needs
+                raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_NAMES})
+    import pkgutil
+
+    submodules = {m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
+    return sorted({*globals(), *submodules, *_LAZY_NAMES})
 
 
 __all__ = [

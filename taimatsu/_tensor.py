@@ -22,9 +22,19 @@ newaxis = None
 
 
 def _method(function: Any) -> Any:
-    function.__qualname__ = f"Tensor.{function.__name__}"
-    setattr(Tensor, function.__name__, function)
-    return function
+    """Puts a function on Tensor, as a method that ``__torch_function__`` sees."""
+
+    @functools.wraps(function)
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if _core._has_torch_function((self,)):
+            from .overrides import handle_torch_function
+
+            return handle_torch_function(method, (self,), self, *args, **kwargs)
+        return function(self, *args, **kwargs)
+
+    method.__qualname__ = f"Tensor.{function.__name__}"
+    setattr(Tensor, function.__name__, method)
+    return method
 
 
 # ---- Text --------------------------------------------------------------------------------------

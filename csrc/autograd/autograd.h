@@ -19,10 +19,14 @@
 namespace taimatsu {
 
 // State of the calling thread, consulted by every op call.
+// Who interposes in a thread, as bits: interpreters of ops (tracer, autocast, vmap, profiler ...)
+// and
+// __torch_function__ modes, which see the public functions. Both are stacks in Python.
+constexpr uint32_t kInterpreters = 1, kFunctionModes = 2;
+
 struct Modes {
   bool grad = true;
   bool inference = false;
-  // Not zero: somebody interposes (tracer, autocast, vmap, profiler ...); calls go to Python.
   uint32_t interpose = 0;
   bool anomaly = false;
 };

@@ -415,6 +415,15 @@ bool Arguments::parse(const Schema& s, PyObject* self, PyObject* const* args, Py
   return fill(s, self, args, nargs, kwnames, varargs ? s.varargs_ints : -1, why);
 }
 
+bool Arguments::parse_by_position(const Schema& s, PyObject* const* args, Py_ssize_t nargs,
+                                  PyObject* kwnames, std::string* why) {
+  if (nargs <= static_cast<Py_ssize_t>(s.params.size())) {
+    return fill(s, nullptr, args, nargs, kwnames, -1, why);
+  }
+  if (why) *why = concat("takes ", s.params.size(), " arguments but ", nargs, " were given");
+  return false;
+}
+
 bool Arguments::fill(const Schema& s, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
                      PyObject* kwnames, int settled, std::string* why) {
   const int count = static_cast<int>(s.params.size());

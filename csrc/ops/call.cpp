@@ -272,9 +272,16 @@ void interpose(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   for (size_t i = 0; i < params.size(); ++i) {
     checked(PyTuple_SetItem(list.get(), static_cast<Py_ssize_t>(i), to_python(args[i])));
   }
-  PyObject* target = into ? into[0]->object() : Py_None;
-  outs.other = Object::steal(checked(
-      PyObject_CallFunctionObjArgs(interpreter, op.entry.get(), list.get(), target, nullptr)));
+  Object targets(Py_None);
+  if (into) {  // of an in-place op one, of out= one for each result
+    const bool inplace = args[0].is_tensor() && into[0] == args[0].tensor;
+    const size_t n = inplace ? 1 : op.schema.returns.size();
+    targets = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(n))));
+    for (size_t i = 0; i < n; ++i) PyTuple_SetItem(targets.get(), i, into[i]->object());
+    for (size_t i = 0; i < n; ++i) Py_INCREF(into[i]->object());
+  }
+  outs.other = Object::steal(checked(PyObject_CallFunctionObjArgs(
+      interpreter, op.entry.get(), list.get(), targets.get(), nullptr)));
   unwrap_outputs(op, outs);
 }
 
@@ -294,7 +301,7 @@ void set_interpreter(PyObject* function) {
 
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   Named{op}([&] {
-    if (modes.interpose && interpreter) return interpose(op, args, outs, into);
+    if ((modes.interpose & kInterpreters) && interpreter) return interpose(op, args, outs, into);
     call_checked(op, args, outs, into);
     if (modes.inference && !into && op.pure) mark_inference(op, args, outs);
   });

@@ -214,12 +214,40 @@ PyObject* py_call(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* 
     Op& op = *op_of(args[0]);
     Arguments a;
     std::string why;
-    if (!a.parse(op.schema, nullptr, args + 1, nargs - 1, kwnames, &why)) {
+    if (!a.parse_by_position(op.schema, args + 1, nargs - 1, kwnames, &why)) {
       fail(Error::Type, op.base_name, "(): ", why);
     }
     Function plain;
     plain.name = op.base_name;
     return run(plain, op, a);
+  });
+}
+
+// call_into(entry, targets, *args): the in-place form, where targets[0] is the first argument, or
+// the out= form; returns the target or the tuple of them.
+PyObject* py_call_into(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+  return guard([&]() -> PyObject* {
+    if (nargs < 2 || !PyTuple_Check(args[1])) {
+      fail(Error::Type, "call_into() takes an op, a tuple of tensors, and the op's arguments");
+    }
+    Op& op = *op_of(args[0]);
+    Arguments a;
+    std::string why;
+    if (!a.parse_by_position(op.schema, args + 2, nargs - 2, nullptr, &why)) {
+      fail(Error::Type, op.base_name, "(): ", why);
+    }
+    Tensors outs;
+    const bool inplace = PyTuple_Size(args[1]) == 1 && PyTuple_GetItem(args[1], 0) == args[2];
+    std::vector<Tensor*> targets;
+    if (inplace) {
+      targets.push_back(a.values[0].tensor);
+    } else {
+      targets = out_targets(op, args[1]);
+    }
+    call(op, a.values, outs, targets.data());
+    PyObject* result = PyTuple_Size(args[1]) == 1 ? PyTuple_GetItem(args[1], 0) : args[1];
+    Py_INCREF(result);
+    return result;
   });
 }
 
@@ -230,11 +258,13 @@ PyObject* py_set_interpreter(PyObject*, PyObject* function) {
   });
 }
 
-// interpose(n): sets the thread's flag; returns what it was.
-PyObject* py_interpose(PyObject*, PyObject* n) {
-  uint32_t before = modes.interpose;
-  modes.interpose = static_cast<uint32_t>(PyLong_AsUnsignedLong(n));
-  return PyLong_FromUnsignedLong(before);
+// interpose(bit, on): sets a bit of the thread's flag (1 interpreters, 2 __torch_function__ modes).
+PyObject* py_interpose(PyObject*, PyObject* args) {
+  unsigned bit;
+  int on;
+  if (!PyArg_ParseTuple(args, "Ip", &bit, &on)) return nullptr;
+  modes.interpose = on ? modes.interpose | bit : modes.interpose & ~bit;
+  Py_RETURN_NONE;
 }
 
 PyMethodDef kMethods[] = {
@@ -243,8 +273,10 @@ PyMethodDef kMethods[] = {
     {"define", py_define, METH_O, nullptr},
     {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_call)),
      METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"call_into", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_call_into)),
+     METH_FASTCALL, nullptr},
     {"set_interpreter", py_set_interpreter, METH_O, nullptr},
-    {"interpose", py_interpose, METH_O, nullptr},
+    {"interpose", py_interpose, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -255,6 +287,9 @@ PyObject* invoke(Function& f, PyObject* self, PyObject* const* args, Py_ssize_t 
   return guard([&]() -> PyObject* {
     const size_t n = f.overloads.size();
     std::string why;
+    if (modes.interpose & kFunctionModes) {
+      return call_torch_function(f.callable, self, args, nargs, kwnames);
+    }
     for (size_t i = 0; i < n; ++i) {
       Op& op = *f.overloads[i];
       Arguments a;

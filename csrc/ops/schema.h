@@ -85,6 +85,9 @@ class Arguments {
   // and leaves a description in `why` if they don't fit (then another overload may).
   bool parse(const Schema& s, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
              PyObject* kwnames, std::string* why);
+  // The same where keyword-only params may be given by position too: calls by an op's entry.
+  bool parse_by_position(const Schema& s, PyObject* const* args, Py_ssize_t nargs,
+                         PyObject* kwnames, std::string* why);
   void fill_defaults(const Schema& s);
 
   PyObject* out = nullptr;         // the `out=` argument, borrowed (a tensor or a tuple of tensors)

@@ -200,17 +200,9 @@ PyObject* view_of(PyObject* self, PyObject* key) {
 }
 
 // ---- x[key] -------------------------------------------------------------------------------------
-PyObject* overridden(const char* method, PyObject* self, PyObject* const* args, Py_ssize_t n) {
-  auto* type = reinterpret_cast<PyObject*>(TensorType);
-  Object function = Object::steal(checked(PyObject_GetAttrString(type, method)));
-  return call_torch_function(function.get(), self, args, n, nullptr);
-}
-
 PyObject* get(PyObject* self, PyObject* key) {
   return guard([&]() -> PyObject* {
-    if (!is_plain_tensor(self) && has_torch_function(self)) {
-      return checked(overridden("__getitem__", self, &key, 1));
-    }
+    if (overridden(self)) return checked(call_override("__getitem__", self, &key, 1));
     Object list;
     if (PyList_Check(key)) key = (list = tuple_of_list(key)).get();
     switch (classify(key)) {
@@ -266,10 +258,9 @@ void assign(Tensor& place, PyObject* value) {
 int set(PyObject* self, PyObject* key, PyObject* value) {
   return guard(-1, [&] {
     if (!value) fail(Error::Type, "Tensor does not support deleting items");
-    if ((!is_plain_tensor(self) && has_torch_function(self)) ||
-        (is_tensor(value) && !is_plain_tensor(value) && has_torch_function(value))) {
+    if (overridden(self) || (is_tensor(value) && overridden(value))) {
       PyObject* args[] = {key, value};
-      Object done = Object::steal(checked(overridden("__setitem__", self, args, 2)));
+      Object done = Object::steal(checked(call_override("__setitem__", self, args, 2)));
       return 0;
     }
     Object list;

@@ -1,6 +1,7 @@
-// __torch_function__: types that take over the ops called on them.
+// __torch_function__: types, and modes, that take over the functions called on them.
 #include <algorithm>
 
+#include "autograd/autograd.h"
 #include "python/python.h"
 
 namespace taimatsu {
@@ -9,7 +10,8 @@ namespace {
 
 thread_local int disabled = 0;  // depth of DisableTorchFunctionSubclass
 PyObject* attribute_name;
-PyObject* no_override;  // what a class sets as its __torch_function__ to be a plain tensor
+PyObject* no_override;    // what a class sets as its __torch_function__ to be a plain tensor
+PyObject* function_mode;  // the Python function that calls the innermost mode
 
 struct Disable {
   Disable() { ++disabled; }
@@ -55,37 +57,69 @@ PyObject* py_has_torch_function(PyObject*, PyObject* args) {  // a tuple of argu
     Object items = Object::steal(checked(PySequence_Tuple(args)));
     std::vector<PyObject*> found;
     collect(items.get(), found);
-    return boolean(!found.empty());
+    return boolean((modes.interpose & kFunctionModes) || !found.empty());
   });
 }
 
-// Context manager: ops see subclasses as plain tensors.
-PyObject* disable_enter(PyObject*, PyObject*) {
+PyObject* overriding_args(PyObject*, PyObject* args) {  // one for each type, as collected
+  return guard([&] {
+    std::vector<PyObject*> found;
+    collect(args, found);
+    Object list = Object::steal(checked(PyList_New(found.size())));
+    for (size_t i = 0; i < found.size(); ++i) PyList_SetItem(list.get(), i, new_ref(found[i]));
+    return list.leak();
+  });
+}
+
+PyObject* set_function_mode(PyObject*, PyObject* function) {
+  Py_INCREF(function);
+  Py_XDECREF(std::exchange(function_mode, function));
+  Py_RETURN_NONE;
+}
+
+// Context managers: ops see subclasses as plain tensors; and the modes are off too.
+struct Disabling {
+  PyObject ob_base;
+  uint32_t modes;
+};
+template <bool with_modes>
+PyObject* disable_enter(PyObject* self, PyObject*) {
   ++disabled;
+  reinterpret_cast<Disabling*>(self)->modes = with_modes ? modes.interpose & kFunctionModes : 0;
+  if (with_modes) modes.interpose &= ~kFunctionModes;
   Py_RETURN_NONE;
 }
-PyObject* disable_exit(PyObject*, PyObject* const*, Py_ssize_t) {
+PyObject* disable_exit(PyObject* self, PyObject* const*, Py_ssize_t) {
   --disabled;
+  modes.interpose |= reinterpret_cast<Disabling*>(self)->modes;
   Py_RETURN_NONE;
 }
+template <bool with_modes>
 PyMethodDef disable_methods[] = {
-    {"__enter__", disable_enter, METH_NOARGS, nullptr},
+    {"__enter__", disable_enter<with_modes>, METH_NOARGS, nullptr},
     {"__exit__", method(disable_exit), METH_FASTCALL, nullptr},
     {},
 };
-PyType_Slot disable_slots[] = {
-    {Py_tp_doc, const_cast<char*>("Inside, ops see Tensor subclasses as plain tensors.")},
-    {Py_tp_methods, disable_methods},
-    {0, nullptr},
-};
-PyType_Spec disable_spec = {"taimatsu.DisableTorchFunctionSubclass", sizeof(PyObject), 0,
-                            Py_TPFLAGS_DEFAULT, disable_slots};
+template <bool with_modes>
+PyTypeObject* add_disabling(PyObject* module, const char* name, const char* doc) {
+  PyType_Slot slots[] = {
+      {Py_tp_doc, const_cast<char*>(doc)},
+      {Py_tp_methods, disable_methods<with_modes>},
+      {0, nullptr},
+  };
+  PyType_Spec spec = {name, sizeof(Disabling), 0, Py_TPFLAGS_DEFAULT, slots};
+  return add_type(module, spec);
+}
 
 PyMethodDef functions[] = {
     {"_disabled_torch_function_impl", method(disabled_torch_function), METH_FASTCALL,
      "As a class's ``__torch_function__``: its instances are treated as plain tensors."},
     {"_has_torch_function", py_has_torch_function, METH_O,
-     "_has_torch_function(args)\n--\n\nWhether an argument's type overrides ops."},
+     "_has_torch_function(args)\n--\n\nWhether an argument's type overrides ops, or a mode is on."},
+    {"_overriding_args", overriding_args, METH_O,
+     "_overriding_args(args)\n--\n\nThose of the arguments whose types override ops, one for each\n"
+     "type, subclasses first."},
+    {"_set_function_mode", set_function_mode, METH_O, nullptr},
     {},
 };
 
@@ -113,6 +147,11 @@ PyObject* call_torch_function(PyObject* function, PyObject* self, PyObject* cons
     for (size_t i = 0; i < found.size(); ++i) {
       PyTuple_SetItem(types.get(), i, new_ref(reinterpret_cast<PyObject*>(Py_TYPE(found[i]))));
     }
+    if ((modes.interpose & kFunctionModes) && function_mode) {
+      Object result = Object::steal(checked(PyObject_CallFunctionObjArgs(
+          function_mode, function, types.get(), tuple.get(), keywords.get(), nullptr)));
+      if (result.get() != Py_NotImplemented) return result.leak();
+    }
     for (PyObject* o : found) {
       Object f = override_of(o);
       Object result = Object::steal(checked(PyObject_CallFunctionObjArgs(
@@ -130,7 +169,14 @@ int init_overrides(PyObject* module) {
   attribute_name = PyUnicode_InternFromString("__torch_function__");
   if (!attribute_name || PyModule_AddFunctions(module, functions) < 0) return -1;
   no_override = PyObject_GetAttrString(module, "_disabled_torch_function_impl");
-  return no_override && add_type(module, disable_spec) ? 0 : -1;
+  return no_override &&
+                 add_disabling<false>(module, "taimatsu.DisableTorchFunctionSubclass",
+                                      "Inside, ops see Tensor subclasses as plain tensors.") &&
+                 add_disabling<true>(module, "taimatsu.DisableTorchFunction",
+                                     "Inside, ops see Tensor subclasses as plain tensors, and\n"
+                                     "__torch_function__ modes are off.")
+             ? 0
+             : -1;
 }
 
 }  // namespace taimatsu

@@ -6,12 +6,13 @@ namespace taimatsu {
 namespace {
 
 // Most getters say what one expression says: GETTER(name, expression of `t` giving an object).
-#define TM_GETTER(name, expression)                  \
-  PyObject* get_##name(PyObject* self, void*) {      \
-    return guard([&]() -> PyObject* {                \
-      [[maybe_unused]] Tensor& t = *as_tensor(self); \
-      return expression;                             \
-    });                                              \
+#define TM_GETTER(name, expression)                                   \
+  PyObject* get_##name(PyObject* self, void*) {                       \
+    return guard([&]() -> PyObject* {                                 \
+      if (overridden(self)) return call_getter_override(#name, self); \
+      [[maybe_unused]] Tensor& t = *as_tensor(self);                  \
+      return expression;                                              \
+    });                                                               \
   }
 
 TM_GETTER(shape, size_object(t.sizes()))
@@ -23,8 +24,8 @@ TM_GETTER(nbytes, PyLong_FromLongLong(t.numel() * itemsize(t.dtype)))
 TM_GETTER(requires_grad, boolean(requires_grad(t)))
 TM_GETTER(is_leaf, boolean(!requires_grad(t) || t.requires_grad))
 TM_GETTER(output_nr, PyLong_FromLong(t.output_index))
-TM_GETTER(version, PyLong_FromUnsignedLong(t.storage->version))
-TM_GETTER(base, new_ref(t.base ? t.base->object() : Py_None))
+TM_GETTER(_version, PyLong_FromUnsignedLong(t.storage->version))
+TM_GETTER(_base, new_ref(t.base ? t.base->object() : Py_None))
 TM_GETTER(grad, new_ref(t.grad ? t.grad->object() : Py_None))
 TM_GETTER(is_cpu, boolean(t.device().type == DeviceType::CPU))
 TM_GETTER(is_cuda, boolean(t.device().type == DeviceType::CUDA))
@@ -37,6 +38,7 @@ PyObject* get_layout(PyObject*, void*) {
 
 PyObject* get_grad_fn(PyObject* self, void*) {
   return guard([&] {
+    if (overridden(self)) return call_getter_override("grad_fn", self);
     Node* node = grad_fn(*as_tensor(self));
     return new_ref(node ? &node->ob_base : Py_None);
   });
@@ -119,6 +121,7 @@ int set_grad(PyObject* self, PyObject* value, void*) {
 
 PyObject* get_data(PyObject* self, void*) {
   return guard([&] {
+    if (overridden(self)) return call_getter_override("data", self);
     Tensor& t = *as_tensor(self);
     // Writes through `.data` are not counted against what was saved for backward.
     Ref<Storage> memory = alias_storage(t.storage);
@@ -152,12 +155,7 @@ int set_data(PyObject* self, PyObject* value, void*) {
 template <class F>
 PyObject* view_getter(PyObject* self, const char* name, F&& body) {
   return guard([&]() -> PyObject* {
-    if (!is_plain_tensor(self) && has_torch_function(self)) {
-      auto* type = reinterpret_cast<PyObject*>(TensorType);
-      Object getter = Object::steal(checked(PyObject_GetAttrString(type, name)));
-      Object get = Object::steal(checked(PyObject_GetAttrString(getter.get(), "__get__")));
-      return call_torch_function(get.get(), self, nullptr, 0, nullptr);
-    }
+    if (overridden(self)) return call_getter_override(name, self);
     return tensor_object(body(*as_tensor(self)));
   });
 }
@@ -299,8 +297,8 @@ PyGetSetDef tensor_getters[] = {
     {"grad_fn", get_grad_fn, nullptr, "The node of the tape that computed this tensor, or None.",
      nullptr},
     {"output_nr", get_output_nr, nullptr, "Which output of `grad_fn` this tensor is.", nullptr},
-    {"_version", get_version, nullptr, "How often the memory was written in place.", nullptr},
-    {"_base", get_base, nullptr, "The tensor that this one is a view of, or None.", nullptr},
+    {"_version", get__version, nullptr, "How often the memory was written in place.", nullptr},
+    {"_base", get__base, nullptr, "The tensor that this one is a view of, or None.", nullptr},
     {"data", get_data, set_data,
      "The same memory without history; writes through it are not counted. Settable.", nullptr},
     {"T", get_T, nullptr, "The transpose of a matrix, a view.", nullptr},

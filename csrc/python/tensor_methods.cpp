@@ -71,7 +71,7 @@ PyObject* is_contiguous(PyObject* self, Args args, Py_ssize_t nargs, PyObject* k
 PyObject* is_floating_point(PyObject* self, PyObject*) {
   return boolean(is_floating(as_tensor(self)->dtype));
 }
-PyObject* is_complex(PyObject* self, PyObject*) {
+PyObject* has_complex_dtype(PyObject* self, PyObject*) {
   return boolean(is_complex(as_tensor(self)->dtype));
 }
 PyObject* is_signed(PyObject* self, PyObject*) {
@@ -150,14 +150,7 @@ PyObject* tolist(PyObject* self, PyObject*) {
 // ---- History
 // ----------------------------------------------------------------------------------------
 PyObject* detach(PyObject* self, PyObject*) {
-  return guard([&]() -> PyObject* {
-    if (!is_plain_tensor(self) && has_torch_function(self)) {
-      auto* type = reinterpret_cast<PyObject*>(TensorType);
-      Object function = Object::steal(checked(PyObject_GetAttrString(type, "detach")));
-      return call_torch_function(function.get(), self, nullptr, 0, nullptr);
-    }
-    return tensor_object(detached(*as_tensor(self)));
-  });
+  return guard([&]() -> PyObject* { return tensor_object(detached(*as_tensor(self))); });
 }
 
 PyObject* detach_(PyObject* self, PyObject*) {
@@ -330,6 +323,35 @@ PyObject* as_subclass(PyObject* self, PyObject* cls) {
 
 constexpr int kKeywords = METH_FASTCALL | METH_KEYWORDS;
 
+// ---- Methods that __torch_function__ sees: `body` where nobody overrides ------------------------
+PyObject* override_of(PyCFunction f, PyObject* self, Args args, Py_ssize_t nargs,
+                      PyObject* kwnames = nullptr) {
+  const PyMethodDef* def = tensor_methods;
+  while (def->ml_meth != f) ++def;
+  return guard([&] { return call_override(def->ml_name, self, args, nargs, kwnames); });
+}
+
+template <auto body>
+struct Overridable;
+template <PyObject* (*body)(PyObject*, PyObject*)>
+struct Overridable<body> {
+  static PyObject* call(PyObject* self, PyObject* arg) {
+    if (overridden(self)) return override_of(method(&call), self, &arg, arg ? 1 : 0);
+    return body(self, arg);
+  }
+};
+template <PyObject* (*body)(PyObject*, Args, Py_ssize_t, PyObject*)>
+struct Overridable<body> {
+  static PyObject* call(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
+    if (overridden(self)) return override_of(method(&call), self, args, nargs, kwnames);
+    return body(self, args, nargs, kwnames);
+  }
+};
+template <auto body>
+PyCFunction overridable() {
+  return method(&Overridable<body>::call);
+}
+
 }  // namespace
 
 char* host_data(const Tensor& t, const char* what) {
@@ -353,57 +375,63 @@ Number read_item(const Tensor& t) {
 }
 
 PyMethodDef tensor_methods[] = {
-    {"size", method(size), kKeywords,
+    {"size", overridable<size>(), kKeywords,
      "size(dim=None)\n--\n\nThe sizes, or the size of `dim`. IndexError if there is no such dim."},
-    {"stride", method(stride), kKeywords,
+    {"stride", overridable<stride>(), kKeywords,
      "stride(dim=None)\n--\n\nThe distance in elements between neighbours along each dim, or "
      "`dim`."},
-    {"dim", dim, METH_NOARGS, "dim()\n--\n\nThe number of dimensions."},
-    {"ndimension", dim, METH_NOARGS, "ndimension()\n--\n\nThe number of dimensions."},
-    {"numel", numel, METH_NOARGS, "numel()\n--\n\nThe number of elements."},
-    {"nelement", numel, METH_NOARGS, "nelement()\n--\n\nThe number of elements."},
-    {"storage_offset", storage_offset, METH_NOARGS,
+    {"dim", overridable<dim>(), METH_NOARGS, "dim()\n--\n\nThe number of dimensions."},
+    {"ndimension", overridable<dim>(), METH_NOARGS,
+     "ndimension()\n--\n\nThe number of dimensions."},
+    {"numel", overridable<numel>(), METH_NOARGS, "numel()\n--\n\nThe number of elements."},
+    {"nelement", overridable<numel>(), METH_NOARGS, "nelement()\n--\n\nThe number of elements."},
+    {"storage_offset", overridable<storage_offset>(), METH_NOARGS,
      "storage_offset()\n--\n\nWhere in the storage the first element is, in elements."},
-    {"element_size", element_size, METH_NOARGS, "element_size()\n--\n\nBytes in an element."},
+    {"element_size", overridable<element_size>(), METH_NOARGS,
+     "element_size()\n--\n\nBytes in an element."},
     {"data_ptr", data_ptr, METH_NOARGS, "data_ptr()\n--\n\nThe address of the first element."},
-    {"is_contiguous", method(is_contiguous), kKeywords,
+    {"is_contiguous", overridable<is_contiguous>(), kKeywords,
      "is_contiguous(*, memory_format=torch.contiguous_format)\n--\n\n"
      "Whether the elements lie in memory in the order of that format, without gaps."},
-    {"is_floating_point", is_floating_point, METH_NOARGS,
+    {"is_floating_point", overridable<is_floating_point>(), METH_NOARGS,
      "is_floating_point()\n--\n\nWhether the dtype is real and floating."},
-    {"is_complex", is_complex, METH_NOARGS, "is_complex()\n--\n\nWhether the dtype is complex."},
-    {"is_signed", is_signed, METH_NOARGS,
+    {"is_complex", overridable<has_complex_dtype>(), METH_NOARGS,
+     "is_complex()\n--\n\nWhether the dtype is complex."},
+    {"is_signed", overridable<is_signed>(), METH_NOARGS,
      "is_signed()\n--\n\nWhether the dtype has negative values."},
-    {"is_inference", is_inference, METH_NOARGS,
+    {"is_inference", overridable<is_inference>(), METH_NOARGS,
      "is_inference()\n--\n\nWhether the tensor was made in inference mode."},
-    {"_is_view", is_view, METH_NOARGS,
+    {"_is_view", overridable<is_view>(), METH_NOARGS,
      "_is_view()\n--\n\nWhether the tensor is a view of another."},
-    {"is_conj", never, METH_NOARGS, "is_conj()\n--\n\nAlways False: conjugates are computed."},
-    {"is_neg", never, METH_NOARGS, "is_neg()\n--\n\nAlways False: negatives are computed."},
-    {"has_names", never, METH_NOARGS, "has_names()\n--\n\nAlways False: dims have no names."},
-    {"get_device", get_device, METH_NOARGS,
+    {"is_conj", overridable<never>(), METH_NOARGS,
+     "is_conj()\n--\n\nAlways False: conjugates are computed."},
+    {"is_neg", overridable<never>(), METH_NOARGS,
+     "is_neg()\n--\n\nAlways False: negatives are computed."},
+    {"has_names", overridable<never>(), METH_NOARGS,
+     "has_names()\n--\n\nAlways False: dims have no names."},
+    {"get_device", overridable<get_device>(), METH_NOARGS,
      "get_device()\n--\n\nThe index of the GPU, -1 on the CPU."},
-    {"is_same_size", is_same_size, METH_O,
+    {"is_same_size", overridable<is_same_size>(), METH_O,
      "is_same_size(other)\n--\n\nWhether both have the same sizes."},
-    {"is_set_to", is_set_to, METH_O,
+    {"is_set_to", overridable<is_set_to>(), METH_O,
      "is_set_to(tensor)\n--\n\nWhether both are the same elements of the same memory."},
     {"untyped_storage", untyped_storage, METH_NOARGS,
      "untyped_storage()\n--\n\nThe memory, as bytes; views share it."},
-    {"item", item, METH_NOARGS,
+    {"item", overridable<item>(), METH_NOARGS,
      "item()\n--\n\nThe only element as a Python number. RuntimeError if there are more or none."},
-    {"tolist", tolist, METH_NOARGS,
+    {"tolist", overridable<tolist>(), METH_NOARGS,
      "tolist()\n--\n\nThe elements as nested lists of Python numbers; of a 0-dim tensor the "
      "number."},
-    {"detach", detach, METH_NOARGS,
+    {"detach", overridable<detach>(), METH_NOARGS,
      "detach()\n--\n\nThe same memory in a tensor without history, which requires no grad."},
-    {"detach_", detach_, METH_NOARGS,
+    {"detach_", overridable<detach_>(), METH_NOARGS,
      "detach_()\n--\n\nForget this tensor's history. RuntimeError on views."},
-    {"requires_grad_", method(requires_grad_), kKeywords,
+    {"requires_grad_", overridable<requires_grad_>(), kKeywords,
      "requires_grad_(requires_grad=True)\n--\n\nSet whether gradients are computed; returns self."},
-    {"resize_", method(resize_), kKeywords,
+    {"resize_", overridable<resize_>(), kKeywords,
      "resize_(*sizes, memory_format=torch.contiguous_format)\n--\n\n"
      "Change the sizes; the elements stay in memory where they are, new ones are undefined."},
-    {"set_", method(set_), kKeywords,
+    {"set_", overridable<set_>(), kKeywords,
      "set_(source=None, storage_offset=0, size=None, stride=None)\n--\n\n"
      "Become a view of `source`, a tensor or an UntypedStorage; without it, become empty."},
     {"_become", become, METH_O,

@@ -76,11 +76,12 @@ inline Operand operand(PyObject* o, bool numbers, Value& v, TensorRef& holder) {
   return uncommon_operand(o, numbers, v, holder);
 }
 
-PyObject* overridden(const char* method, PyObject* self, PyObject* other) {
-  auto* type = reinterpret_cast<PyObject*>(TensorType);
-  Object f = Object::steal(checked(PyObject_GetAttrString(type, method)));
-  PyObject* args[] = {self, other};
-  return call_torch_function(f.get(), nullptr, args, 2, nullptr);
+// Both operands can be computed with here.
+inline bool ours(Operand first, Operand second) {
+  return first == Operand::Fine && second == Operand::Fine && !(modes.interpose & kFunctionModes);
+}
+inline bool foreign(Operand first, Operand second) {
+  return first == Operand::Foreign || second == Operand::Foreign;
 }
 
 PyObject* binary(Operator& f, PyObject* a, PyObject* b) {
@@ -89,11 +90,9 @@ PyObject* binary(Operator& f, PyObject* a, PyObject* b) {
     TensorRef holder;
     Operand first = operand(a, f.numbers, v[0], holder);
     Operand second = operand(b, f.numbers, v[1], holder);
-    if (first == Operand::Fine && second == Operand::Fine) return call_op(f.op, v, 2);
-    if (first == Operand::Override || second == Operand::Override) {
-      return is_tensor(a) ? overridden(f.method, a, b) : overridden(f.reflected, b, a);
-    }
-    return new_ref(Py_NotImplemented);
+    if (ours(first, second)) return call_op(f.op, v, 2);
+    if (foreign(first, second)) return new_ref(Py_NotImplemented);
+    return is_tensor(a) ? call_override(f.method, a, &b, 1) : call_override(f.reflected, b, &a, 1);
   });
 }
 
@@ -103,11 +102,9 @@ PyObject* inplace(Operator& f, PyObject* a, PyObject* b) {
     TensorRef holder;
     Operand first = operand(a, false, v[0], holder);
     Operand second = operand(b, f.numbers, v[1], holder);
-    if (first == Operand::Fine && second == Operand::Fine) return call_op_inplace(f.op, v, 2);
-    if (first == Operand::Override || second == Operand::Override) {
-      return overridden(f.inplace, a, b);
-    }
-    return new_ref(Py_NotImplemented);
+    if (ours(first, second)) return call_op_inplace(f.op, v, 2);
+    if (foreign(first, second)) return new_ref(Py_NotImplemented);
+    return call_override(f.inplace, a, &b, 1);
   });
 }
 
@@ -142,11 +139,7 @@ UnaryOperator kNeg{{"neg"}, "__neg__"}, kAbs{{"abs"}, "__abs__"},
 template <UnaryOperator& f>
 PyObject* unary(PyObject* self) {
   return guard([&]() -> PyObject* {
-    if (!is_plain_tensor(self) && has_torch_function(self)) {
-      auto* type = reinterpret_cast<PyObject*>(TensorType);
-      Object name = Object::steal(checked(PyObject_GetAttrString(type, f.method)));
-      return call_torch_function(name.get(), nullptr, &self, 1, nullptr);
-    }
+    if (overridden(self)) return call_override(f.method, self);
     Value v[kMaxOperatorArgs] = {Value(as_tensor(self))};
     return call_op(f.op, v, 1);
   });
@@ -166,6 +159,10 @@ Number only_element(PyObject* self) {
 
 int truth(PyObject* self) {
   return guard(-1, [&] {
+    if (overridden(self)) {
+      Object result = Object::steal(checked(call_override("__bool__", self)));
+      return to_bool(result.get()) ? 1 : 0;
+    }
     const Tensor& t = *as_tensor(self);
     if (t.numel() != 1) {
       fail(Error::Runtime, "Boolean value of Tensor with ",
@@ -185,6 +182,7 @@ void refuse_complex(const Number& n, const char* what) {
 
 PyObject* to_python_float(PyObject* self) {
   return guard([&] {
+    if (overridden(self)) return call_override("__float__", self);
     Number n = only_element(self);
     refuse_complex(n, "double");
     if (n.tag == Number::Int && as_tensor(self)->dtype == DType::U64) {
@@ -196,6 +194,7 @@ PyObject* to_python_float(PyObject* self) {
 
 PyObject* to_python_int(PyObject* self) {
   return guard([&] {
+    if (overridden(self)) return call_override("__int__", self);
     Number n = only_element(self);
     refuse_complex(n, "int64_t");
     if (n.tag >= Number::Float) return checked(PyLong_FromDouble(n.f));
@@ -216,6 +215,7 @@ PyObject* to_python_index(PyObject* self) {
 
 PyObject* to_python_complex(PyObject* self, PyObject*) {
   return guard([&] {
+    if (overridden(self)) return call_override("__complex__", self);
     std::complex<double> z = only_element(self).as_complex();
     return PyComplex_FromDoubles(z.real(), z.imag());
   });

@@ -133,6 +133,23 @@ PyObject* adopt(PyTypeObject* cls, TensorRef t) {
   return made;
 }
 
+PyObject* call_override(const char* method, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
+                        PyObject* kwnames) {
+  auto* type = reinterpret_cast<PyObject*>(TensorType);
+  Object function = Object::steal(PyObject_GetAttrString(type, method));
+  if (!function) return nullptr;
+  return call_torch_function(function.get(), self, args, nargs, kwnames);
+}
+
+PyObject* call_getter_override(const char* getter, PyObject* self) {
+  auto* type = reinterpret_cast<PyObject*>(TensorType);
+  Object descriptor = Object::steal(PyObject_GetAttrString(type, getter));
+  if (!descriptor) return nullptr;
+  Object get = Object::steal(PyObject_GetAttrString(descriptor.get(), "__get__"));
+  if (!get) return nullptr;
+  return call_torch_function(get.get(), self, nullptr, 0, nullptr);
+}
+
 int init_tensor_type(PyObject* module) {
   return guard(-1, [&] {
     std::vector<PyType_Slot> slots = {

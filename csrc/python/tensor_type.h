@@ -19,6 +19,15 @@ inline bool is_plain_tensor(PyObject* o) {
   return Py_TYPE(o) == TensorType || Py_TYPE(o) == ParameterType;
 }
 
+// Whether what is asked of `self` goes to Python: its class overrides, or a mode is on.
+inline bool overridden(PyObject* self) {
+  return (modes.interpose & kFunctionModes) || (!is_plain_tensor(self) && has_torch_function(self));
+}
+// Tells the override that Tensor's method, or getter, of this name was called.
+PyObject* call_override(const char* method, PyObject* self, PyObject* const* args = nullptr,
+                        Py_ssize_t nargs = 0, PyObject* kwnames = nullptr);
+PyObject* call_getter_override(const char* getter, PyObject* self);
+
 constexpr int kMaxOperatorArgs = 4;  // of the ops that stand behind operators and attributes
 
 // An op of the table that C++ calls by name, looked up on first use.

@@ -1,0 +1,89 @@
+"""Interpreters: who sees the calls of ops before they are carried out, the innermost first.
+
+An op call goes to the innermost interpreter of the thread, with the op's table entry, its arguments
+in the schema's order, and the tensors it has to write to, if any. Whatever ops the interpreter
+calls in turn go to the next one further out; the outermost one's calls are recorded by the tape and
+computed. Autocast, vmap, forward-mode, the profiler and `TorchDispatchMode` are all interpreters,
+so they nest in any order.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from . import _core
+
+if TYPE_CHECKING:
+    from .ops.table import Op
+
+__all__ = ["Interpreter", "frames"]
+
+_INTERPRETERS = 1  # the bit of the core's flag
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.frames: list[Interpreter] = []
+
+
+_stack = _Stack()
+
+
+def frames() -> list[Interpreter]:
+    """The thread's interpreters, the innermost last."""
+    return _stack.frames
+
+
+class Interpreter:
+    """Sees the calls of ops inside its ``with`` block. A subclass defines `call`."""
+
+    def __enter__(self) -> Self:
+        _stack.frames.append(self)
+        _core.interpose(_INTERPRETERS, True)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        top = _stack.frames.pop()
+        assert top is self, f"left {self} before {top}, which is inside of it"
+        _core.interpose(_INTERPRETERS, bool(_stack.frames))
+
+    def call(self, op: Op, args: tuple, targets: tuple | None) -> Any:
+        """Carries out one call. `targets`: of the in-place form (the first argument) or of out=."""
+        return self.below(op, args, targets)
+
+    def below(self, op: Op, args: tuple, targets: tuple | None = None) -> Any:
+        """The call, as those further out see it: only from inside of `call`."""
+        if targets is None:
+            return _core.call(op, *args)
+        return _core.call_into(op, targets, *args)
+
+    def descend(self, op: Op, args: tuple, targets: tuple | None = None) -> Any:
+        """A composite's formula, whose ops this interpreter sees."""
+        with self:
+            result = op.formula(*args)
+            if targets is None:
+                return result
+            results = result if isinstance(result, (tuple, list)) else (result,)
+            for target, value in zip(targets, results, strict=True):
+                if target is value:
+                    continue
+                if target is not args[0] and target.shape != value.shape:
+                    target.resize_(value.shape)
+                target.copy_(value)
+        return targets[0] if len(targets) == 1 else targets
+
+
+def _dispatch(op: Op, args: tuple, targets: tuple | None) -> Any:
+    stack = _stack.frames
+    top = stack.pop()
+    if not stack:
+        _core.interpose(_INTERPRETERS, False)
+    try:
+        return top.call(op, args, targets)
+    finally:
+        stack.append(top)
+        _core.interpose(_INTERPRETERS, True)
+
+
+_core.set_interpreter(_dispatch)
