@@ -64,7 +64,8 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     import pkgutil
 
-    submodules = {m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
+    found = pkgutil.iter_modules(__path__)  # noqa: F405  (a name of every package)
+    submodules = {m.name for m in found if not m.name.startswith("_")}
     return sorted({*globals(), *submodules, *_LAZY_NAMES})
 
 

@@ -5,8 +5,9 @@ The names and arguments of the ``_rebuild_*`` functions are part of the checkpoi
 
 from __future__ import annotations
 
+import typing
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import taimatsu as torch
 
@@ -34,7 +35,7 @@ def dtype_name(dtype: Any) -> str:
     return str(dtype).rpartition(".")[2]
 
 
-class TypedStorage(NamedTuple):
+class TypedStorage(typing.NamedTuple):
     """A storage and the dtype of its elements, as a checkpoint refers to it.
 
     ``dtype`` is None for an untyped storage, ``untyped`` is None where only the meta device is

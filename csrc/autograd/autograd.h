@@ -18,12 +18,11 @@
 
 namespace taimatsu {
 
-// State of the calling thread, consulted by every op call.
-// Who interposes in a thread, as bits: interpreters of ops (tracer, autocast, vmap, profiler ...)
-// and
-// __torch_function__ modes, which see the public functions. Both are stacks in Python.
+// Who interposes in a thread, as bits: interpreters of ops (tracer, autocast, vmap, profiler ...),
+// and __torch_function__ modes, which see the public functions. Both are stacks in Python.
 constexpr uint32_t kInterpreters = 1, kFunctionModes = 2;
 
+// State of the calling thread, consulted by every op call.
 struct Modes {
   bool grad = true;
   bool inference = false;

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from taimatsu import _core
 from taimatsu._core import Node, Tensor
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 
-class GradientEdge(NamedTuple):
+class GradientEdge(typing.NamedTuple):
     """Where a tensor's gradient arrives: output ``output_nr`` of ``node``."""
 
     node: Node
@@ -132,7 +133,7 @@ def register_multi_grad_hook(
     tensors: Sequence[Tensor],
     fn: Callable[[Any], None],
     *,
-    mode: Literal["all", "any"] = "all",
+    mode: typing.Literal["all", "any"] = "all",
 ) -> _Handles:
     """Call ``fn`` in every backward pass that computes gradients of ``tensors``.
 

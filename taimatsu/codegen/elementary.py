@@ -12,7 +12,7 @@ The polynomials are in `coefficients`; tools/minimax.py says what each approxima
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import typing
 
 from .coefficients import POLYNOMIALS
 from .floats import (
@@ -46,7 +46,7 @@ THIRD = (1 / 3, 1.850371707708594e-17)
 # Exponentials
 
 
-class Reduced(NamedTuple):
+class Reduced(typing.NamedTuple):
     """x = n * period + r, r = high + low with an exact high; `power` is 2**(n + shift)."""
 
     r: Value
@@ -137,7 +137,7 @@ def cosh(x: Value) -> Value:
 # Logarithms
 
 
-class Normalized(NamedTuple):
+class Normalized(typing.NamedTuple):
     """x = 2**n * (1 + f), with f in [-1/3, 1/3] or [sqrt(1/2) - 1, sqrt(2) - 1]."""
 
     f: Value

@@ -18,11 +18,12 @@ import sys
 import tempfile
 import threading
 import time
+import typing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from .ir import Axis, Buffer, Expr, Monoid, Nest, Param, topological
 from .kernel import Kernel
@@ -30,7 +31,7 @@ from .llvm import Target
 from .schedule import Schedule, initial, merge_formula
 
 
-class Loaded(NamedTuple):
+class Loaded(typing.NamedTuple):
     """What the core is told about a kernel; see docs/layout.md."""
 
     address: int

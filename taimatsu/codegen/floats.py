@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
+import typing
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
 
 from .coefficients import POLYNOMIALS
 from .ir import F32, F64, I32, I64, DType, Expr
@@ -13,7 +13,7 @@ from .lang import Value, bitcast, cast, fma
 from .simplify import node
 
 
-class Format(NamedTuple):
+class Format(typing.NamedTuple):
     """What the formulas need to know of a floating-point format."""
 
     mantissa: int  # stored bits

@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import itertools
 import threading
+import typing
 import weakref
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 # No dataclasses here: their module costs more to import than this package may.
 
 
-class DType(NamedTuple):
+class DType(typing.NamedTuple):
     """An element type. `kind` is one of b(ool) u(nsigned) i(nteger) f(loat) c(omplex)."""
 
     name: str
@@ -115,7 +116,7 @@ class Buffer:
         return self.name
 
 
-class Param(NamedTuple):
+class Param(typing.NamedTuple):
     """A run-time scalar: 8 bytes at `slot` of the kernel's scalars (complex: two slots)."""
 
     name: str
@@ -232,7 +233,7 @@ def _free_axes(op: str, src: tuple[Expr, ...], arg: Any) -> frozenset[Axis]:
     return free
 
 
-class Store(NamedTuple):
+class Store(typing.NamedTuple):
     """`buffer[index] = value`, or combined with what is there by the monoid `combine`.
 
     For every value of the axes free in it: axes of the nest, and windows (of known extent).

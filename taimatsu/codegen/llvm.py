@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import math
 import struct
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from .ir import BF16, BOOL, F16, F32, F64, I32, I64, U8, U16, U32, U64, DType, Expr
 
@@ -45,7 +46,7 @@ SSE = Target("x86_64-unknown-linux-gnu", "x86-64")
 NEON = Target("aarch64-unknown-linux-gnu", "cortex-a76")
 
 
-class Value(NamedTuple):
+class Value(typing.NamedTuple):
     """An SSA name or a literal; complex values have `parts` (re, im) instead.
 
     A bool with `mask` bits is an integer of that size, 0 or -1.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import typing
 
 from . import monoids
 from .ir import BOOL, I64, Buffer, DType, Expr, Store, const, load, topological
@@ -156,7 +156,7 @@ def _checked(at: Expr, size: Expr) -> Expr:
     return node("check", inside, arg=2)
 
 
-class _Slot(NamedTuple):
+class _Slot(typing.NamedTuple):
     """One place of an accumulator, between `[...]` and `+=`."""
 
     buffer: Buffer

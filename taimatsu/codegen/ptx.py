@@ -18,9 +18,9 @@ report flags:
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from .ir import BOOL, I32, I64, U16, Axis, DType, Expr, Nest, topological
 from .kernel import Kernel
@@ -54,7 +54,7 @@ class Launch:
     arguments: tuple[int, int, int]  # lengths of the arrays: operands, geometry, scalars
 
 
-class Share(NamedTuple):
+class Share(typing.NamedTuple):
     """An iteration space dealt out: this thread takes `first`, then every `count`-th."""
 
     first: Value

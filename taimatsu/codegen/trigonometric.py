@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import typing
 from functools import cache
-from typing import NamedTuple
 
 from .floats import (
     FORMATS,
@@ -32,7 +32,7 @@ HALF_PI = tuple(c / 2 for c in PI)
 MODERATE = {F32: 2.0**16, F64: 2.0**32}
 
 
-class Reduced(NamedTuple):
+class Reduced(typing.NamedTuple):
     """x = n * pi/2 + r + rest. `quadrant` is an integer equal to n modulo 4."""
 
     r: Value

@@ -9,7 +9,8 @@ int, float, bool, str, Number, ScalarType, Device, ...; `?` marks an optional, `
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+import typing
+from typing import Any
 
 TENSOR_TYPES = ("Tensor", "Row", "Cell", "Shared", "Index")
 REQUIRED = type("Required", (), {"__repr__": lambda _: "REQUIRED"})()
@@ -21,7 +22,7 @@ _PARAM = re.compile(
 _OUTPUT = re.compile(r"(?P<base>\w+)(\(\w!?\))?(?P<list>\[\])?(?:\s+(?P<name>\w+))?$")
 
 
-class SchemaParam(NamedTuple):
+class SchemaParam(typing.NamedTuple):
     name: str
     type: str  # without ?, [] and |Number
     optional: bool = False
@@ -42,12 +43,12 @@ class SchemaParam(NamedTuple):
         return f"{self.type}{number}{brackets}{'?' if self.optional else ''} {self.name}"
 
 
-class SchemaOutput(NamedTuple):
+class SchemaOutput(typing.NamedTuple):
     type: str
     name: str
 
 
-class Schema(NamedTuple):
+class Schema(typing.NamedTuple):
     name: str
     params: tuple[SchemaParam, ...]
     outputs: tuple[SchemaOutput, ...]

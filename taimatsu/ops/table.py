@@ -13,9 +13,10 @@ Python function it decorates. `ENTRIES` lists them in order of definition for th
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 # `inspect` and `schema` are imported where they are needed: never by `import taimatsu` alone.
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _MARGIN = "\n" if sys.version_info >= (3, 13) else "\n    "  # what a docstring'
 _STATIC_TYPES = frozenset(("str", "bool", "ScalarType", "MemoryFormat", "Layout", "Device"))
 
 
-class Plan(NamedTuple):
+class Plan(typing.NamedTuple):
     """A derivative: calls to make in order, and where each gradient then is.
 
     A source is a pair: ("g", i) gradient of output i, ("arg", i) argument i, ("out", i) output i,
