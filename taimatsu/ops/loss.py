@@ -243,7 +243,7 @@ def _soft_cross_entropy(self, target, weight, reduction, label_smoothing):
         terms = terms * (_channel(weight, self) if dim else weight)
     loss = -terms.sum(dim)
     if reduction == "mean":
-        return loss.sum() / max(1, self.numel() // self.size(dim))
+        return loss.sum() / max(1, loss.numel())
     return reduced(loss, reduction)
 
 
