@@ -158,6 +158,11 @@ void run_composite(Call& c) {
 // The out= form of a composite: its results are copied, once all targets have been checked.
 void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
   unwrap_outputs(op, outs);
+  const auto wanted = static_cast<int>(op.schema.returns.size());
+  if (outs.other && outs.size() != wanted) {
+    fail(Error::Type, "with these arguments it has no out= form: it does not return ", wanted,
+         wanted == 1 ? " tensor" : " tensors");
+  }
   outs.other = nullptr;
   for (int i = 0; i < outs.size(); ++i) {
     if (outs[i].get() == into[i]) continue;

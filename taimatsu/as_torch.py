@@ -1,0 +1,101 @@
+"""Runs programs written for PyTorch without changing them: `import torch` means this package.
+
+    python -m taimatsu.as_torch train.py --epochs 3
+    python -m taimatsu.as_torch -m pytest tests/
+
+or, first of all imports in a program of one's own:
+
+    import taimatsu.as_torch
+    import torch                    # taimatsu
+    import torch.nn.functional as F # taimatsu.nn.functional, the same module object
+
+A PyTorch that is installed beside it isn't touched, and isn't seen. Subprocesses don't inherit it
+unless they import this module too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import runpy
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import taimatsu
+
+__all__ = ["install"]
+
+
+class _Loader(importlib.abc.Loader):
+    """Gives the module that is there already, rather than a second copy of it."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.own: tuple = ()
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        module = importlib.import_module(self.name)
+        self.own = module.__spec__, module.__loader__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__, module.__loader__ = self.own  # importing it has run it
+
+    def get_code(self, name: str):  # for `python -m torch.something`
+        return importlib.util.find_spec(self.name).loader.get_code(self.name)  # type: ignore
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != "torch" and not name.startswith("torch."):
+            return None
+        ours = "taimatsu" + name.removeprefix("torch")
+        try:
+            found = importlib.util.find_spec(ours)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            return None
+        spec = importlib.machinery.ModuleSpec(name, _Loader(ours), origin=found.origin)
+        spec.submodule_search_locations = found.submodule_search_locations
+        return spec
+
+
+def install() -> None:
+    """Makes `import torch` give this package from now on.
+
+    Raises RuntimeError if another torch was imported before.
+    """
+    present = sys.modules.get("torch")
+    if present is not None and present is not taimatsu:
+        raise RuntimeError(
+            f"as_torch: torch is imported already, from {present.__file__}; "
+            "import taimatsu.as_torch before anything that imports torch"
+        )
+    if not any(isinstance(f, _Finder) for f in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    sys.modules["torch"] = taimatsu
+
+
+install()
+
+
+def _main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        sys.exit(__doc__)
+    if sys.argv[1] == "-m":
+        del sys.argv[:2]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        del sys.argv[0]
+        sys.path[0] = str(importlib.import_module("pathlib").Path(sys.argv[0]).resolve().parent)
+        runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    _main()
