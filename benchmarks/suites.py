@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from . import kernels, matmul, models, overhead
+from . import convolution, kernels, matmul, models, movement, overhead, training
 
 SUITES = {
     "overhead": overhead.GROUPS,
     "kernels": kernels.GROUPS,
+    "movement": movement.GROUPS,
     "matmul": matmul.GROUPS,
+    "convolution": convolution.GROUPS,
     "models": models.GROUPS,
+    "training": training.GROUPS,
 }
