@@ -23,10 +23,10 @@ from .ir import (
     substitute,
     topological,
 )
-from .llvm import BYTE, PTR, Code, Target, Value, literal, register_type, type_of, typed
+from .llvm import BYTE, PTR, Code, Target, Value, is_true, literal, register_type, type_of, typed
 from .loops import Function, Scope, start
 from .rows import identity
-from .schedule import Schedule, affine, both, merge_formula, plus, times
+from .schedule import Schedule, affine, both, conjuncts, merge_formula, plus, times
 
 PREFETCH = 8  # rows ahead
 LEAVES = ("load", "at", "reduce", "scan", "item", "axis", "param", "size")
@@ -146,9 +146,7 @@ class Evaluator(Function):
             steps = build.iota(I64, e.arg)
             return build.binary(code, "mul", values[0], steps)
         if e.op == "check":
-            bad = build.logic(code, "xor", values[0], literal(True, BOOL, values[0].lanes))
-            build.flag(code, bad, e.arg)
-            return values[0]
+            return self.check(code, values[0], e.arg)
         return build.operation(code, e, values)
 
     def _axis(self, e: Expr, home: Scope) -> Value:
@@ -389,6 +387,10 @@ class Evaluator(Function):
         vector = self.schedule.vector
         lanes = scope.lanes if vector in e.axes else 1
         address, step = self._address(e.arg, tuple(index), scope)
+        if all(c.op in ("and", "check") for c in conjuncts(guard)) and is_true(
+            self.value(guard, scope)
+        ):
+            return self._read(scope, address, step, e.dtype, lanes)
         if lanes == 1:
             cond, other = self.value(guard, scope), self.value(default, scope)
             p = build.select(scope.code, cond, self.value(address, scope), self.nowhere())
@@ -467,6 +469,8 @@ class Evaluator(Function):
         address, step = self._address(s.buffer, s.index, scope)
         known = step.arg if step is not None and step.op == "const" else None
         mask = None if s.guard is None else self.operand(s.guard, scope, lanes)
+        if mask is not None and is_true(mask):
+            mask = None
         code = scope.code
         if lanes > 1 and known != 1:
             if step is not None:

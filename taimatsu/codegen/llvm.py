@@ -130,6 +130,11 @@ def literal(value: Any, dtype: DType, lanes: int = 1) -> Value:
     return Value(text, dtype, lanes, True)
 
 
+def is_true(v: Value) -> bool:
+    """Whether a bool is known to hold in every lane."""
+    return v.literal and not v.mask and "true" in v.text
+
+
 def _hex_float(value: float, dtype: DType) -> str:
     if dtype is F32:
         value = round_f32(value)
@@ -411,6 +416,8 @@ class Builder:
 
     def logic(self, code: Code, op: str, a: Value, b: Value) -> Value:
         """and, or, xor of bools."""
+        if op == "and" and (is_true(a) or is_true(b)):
+            return b if is_true(a) else a
         bits = min(a.mask or 64, b.mask or 64) if a.mask or b.mask else 0
         a, b = self.as_mask(code, a, bits), self.as_mask(code, b, bits)
         return self.let(code, BOOL, a.lanes, f"{op} {typed(a)}, {b.text}")._replace(mask=bits)
@@ -419,7 +426,7 @@ class Builder:
         return v if v.lanes == 1 else self.call(code, f"vector.reduce.or.v{v.lanes}i1", BOOL, 1, v)
 
     def all(self, code: Code, v: Value) -> Value:
-        return v if v.lanes == 1 else self.call(code, f"vector.reduce.and.v{v.lanes}i1", BOOL, 1, v)
+        return self.plain(code, v) if v.lanes == 1 else self.call(code, f"vector.reduce.and.v{v.lanes}i1", BOOL, 1, v)
 
     def operation(self, code: Code, e: Expr, args: list[Value]) -> Value:
         """The instructions of one arithmetic node."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .ir import I32, I64, Axis, DType, Expr, topological
+from .ir import BOOL, I32, I64, Axis, DType, Expr, topological
 from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
 from .schedule import Schedule
 
@@ -97,11 +97,15 @@ class Function:
         """The text of a function that returns the flags."""
         entry = Scope(None, Code("entry"), 1)
         self.locals: dict[str, str] = {}
+        self.exits: dict[int, str] = {}
         body(entry)
         if "%flags" in self.locals:
             entry.code.emit("%result = load i32, ptr %flags")
-        end = f"  ret i32 {'%result' if '%flags' in self.locals else 0}"
-        text = "\n".join(["entry:", *self.locals.values(), *entry.code.lines, end])
+        lines = ["entry:", *self.locals.values(), *entry.code.lines]
+        lines.append(f"  ret i32 {'%result' if '%flags' in self.locals else 0}")
+        for bit, label in self.exits.items():
+            lines += [label + ":", f"  ret i32 {bit}"]
+        text = "\n".join(lines)
         return f"define i32 @{name}({arguments}) nounwind {{\n{text}\n}}"
 
     def local(self, name: str, ty: str) -> Value:
@@ -117,6 +121,15 @@ class Function:
         bits = self.build.select(code, some, literal(bit, I32), literal(0, I32))
         new = self.build.binary(code, "or", self.build.load(code, flags, I32, 1), bits)
         self.build.store(code, flags, new)
+
+    def check(self, code: Code, cond: Value, bit: int) -> Value:
+        """`cond`, which is true from here on: where it is false, the function returns the flag."""
+        good = self.build.all(code, cond)
+        on = self.build.block()
+        failed = self.exits.setdefault(bit, f"failed{bit}")
+        code.emit(f"br {typed(good)}, label %{on}, label %{failed}")
+        code.enter(on)
+        return literal(True, BOOL, cond.lanes)
 
     def nowhere(self) -> Value:
         """Where lanes that are masked off point to."""

@@ -135,6 +135,12 @@ class GpuKernel(Kernel):
         code.emit(f"br label %{done}")
         code.enter(done)
 
+    def check(self, code: Code, cond: Value, bit: int) -> Value:
+        """Reports and goes on: the other threads of a team wait for this one."""
+        bad = self.build.logic(code, "xor", cond, literal(True, BOOL, cond.lanes))
+        self._flag(code, bad, bit)
+        return cond
+
     # Who does what
 
     def register(self, scope: Scope, name: str) -> Value:

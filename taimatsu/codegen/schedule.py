@@ -51,23 +51,36 @@ def prepare(nest: Nest, indexed: bool) -> list[Store]:
     stores = []
     for s in nest.stores:
         value, *rest = (
-            lower(guarded(nest, indexed, split_selects(without_stops(e))))
+            lower(guarded(nest, indexed, split_selects(plainer(e))))
             for e in (s.value, *s.index, *([] if s.guard is None else [s.guard]))
         )
         index, guard = tuple(rest[: len(s.index)]), rest[-1] if s.guard is not None else None
-        inside = [in_range(nest, s.buffer, d, i) for d, i in enumerate(index) if data_dependent(i)]
-        for cond in inside:
-            guard = cond if guard is None else both(guard, cond)
+        known = set() if guard is None else conjuncts(guard)
+        for d, i in enumerate(index):
+            inside = in_range(nest, s.buffer, d, i)
+            if data_dependent(i) and Expr("check", (inside,), 2, BOOL) not in known:
+                guard = inside if guard is None else both(guard, inside)
         stores.append(Store(s.buffer, index, value, s.combine, guard))
     return stores
 
 
-def without_stops(root: Expr) -> Expr:
+def plainer(root: Expr) -> Expr:
+    """Without what only derivation looks at, and with checks of one comparison each."""
     memo: dict[Expr, Expr] = {}
     for e in topological([root]):
         src = tuple(memo[s] for s in e.src)
         memo[e] = src[0] if e.op == "stop" else rebuild(e, src)
+        if e.op == "check" and src[0].op == "and":
+            low, high = src[0].src
+            index, size = high.src
+            if size.op == "size" and low is Expr("le", (const(0, I64), index), None, BOOL):
+                memo[e] = rebuild(e, (within_size(index, size),))
     return memo[root]
+
+
+def within_size(index: Expr, size: Expr) -> Expr:
+    """0 <= index < size, as one comparison."""
+    return Expr("lt", tuple(Expr("cast", (e,), None, U64) for e in (index, size)), None, BOOL)
 
 
 def split_selects(root: Expr) -> Expr:
@@ -96,10 +109,13 @@ def data_dependent(index: Expr) -> bool:
 
 
 def in_range(nest: Nest, buffer: Buffer, dim: int, index: Expr) -> Expr:
-    """0 <= index < size, as one comparison."""
+    """That the index is one of the dim; the formula's own check of it, if there is one."""
     size = Expr("size", (), nest.axes[dim] if nest.reduced else (buffer, dim), I64)
-    unsigned = (Expr("cast", (e,), None, U64) for e in (index, size))
-    return Expr("lt", tuple(unsigned), None, BOOL)
+    if index.op == "where" and index.src[0].op == "check":
+        test, at, _ = index.src
+        if test.src[0] is within_size(at, size):
+            return test
+    return within_size(index, size)
 
 
 def both(a: Expr, b: Expr) -> Expr:
@@ -394,11 +410,17 @@ class Schedule:
             return (1,)
         steps = [self.access(b, i).step(self.vector) for b, i, _ in self.every_access()]
         if any(step is None or step.op != "const" for step in steps):
-            return (NARROW_LANES, 1)  # gathers go lane by lane anyway
+            # Gathers go lane by lane anyway, so that vectors pay for arithmetic only.
+            return (NARROW_LANES, 1) if self._computes(values) else (1,)
         types = [e.dtype for e in values] + [s.buffer.dtype for s in self.stores]
         bits = max(t.real.bits for t in types)
         widest = min(1024 // bits, REDUCE_LANES if self.row else 1024)
         return (widest, NARROW_LANES, 1) if widest > NARROW_LANES else (NARROW_LANES, 1)
+
+    def _computes(self, values: list[Expr]) -> bool:
+        """Whether there is more to do than to choose and to move elements."""
+        moves = ("load", "at", "where", "cast", "check", "and", "or", "not")
+        return any(e.op not in moves and e.dtype is not I64 and e.dtype is not BOOL for e in values)
 
     def _divides(self, values: list[Expr]) -> bool:
         """Whether integer divisions, which no vector unit has, are most of the work."""

@@ -1,7 +1,8 @@
 """Reading and writing at computed places.
 
 The formulas see a tensor as (outer, dim, inner); `along` brings any dim to the middle, without a
-copy where the strides allow it.
+copy where the strides allow it. Along the last dim there is no inner one: then other formulas take
+(outer, dim), so that the innermost loop is over the dim.
 """
 
 from __future__ import annotations
@@ -20,40 +21,57 @@ _PRIVATE = {"module": None}
 
 @indexed("_take(Tensor self, Index index) -> Tensor", out=lambda x, i: [x[0], i[0], x[2]],
          **_PRIVATE)
-def take(x, index, o, d, i):
-    """x[o, index[d], i]."""
+def _take(x, index, o, d, i):
     return x[o, index[d], i]
+
+
+@indexed("_take_last(Tensor self, Index index) -> Tensor", out=lambda x, i: [x[0], i[0]],
+         **_PRIVATE)
+def _take_last(x, index, o, d):
+    return x[o, index[d]]
+
+
+def take(x, index):
+    """x[o, index[d], i]."""
+    if x.size(2) == 1:
+        return _take_last(x.select(2, 0), index).unsqueeze(2)
+    return _take(x, index)
 
 
 @indexed("_gather(Tensor self, Index index) -> Tensor", out=lambda x, i: list(i),
          outside=RuntimeError, **_PRIVATE)
-def gather_along(x, index, o, d, i):
-    """x[o, index[o, d, i], i]."""
+def _gather(x, index, o, d, i):
     return x[o, index[o, d, i], i]
 
 
-@indexed("_scatter_sum(Index index, Tensor src, int n) -> Tensor out", accumulates=("out",),
-         over="src", static=("n",), ranks={"out": 3, "index": 3, "src": 3},
-         out=lambda i, s, n: [s[0], n, s[2]], outside=RuntimeError, **_PRIVATE)
-def scatter_sum(out, index, src, o, d, i):
-    """Zeros of extent `n`, to which every src[o, d, i] is added at index[o, d, i]."""
-    out[o, index[o, d, i], i] += src[o, d, i]
+@indexed("_gather_last(Tensor self, Index index) -> Tensor", out=lambda x, i: list(i),
+         outside=RuntimeError, **_PRIVATE)
+def _gather_last(x, index, o, d):
+    return x[o, index[o, d]]
 
 
-scatter_sum.gradient(src=lambda g, index: gather_along(g, index))
+def gather_along(x, index):
+    """x[o, index[o, d, i], i]."""
+    if x.size(2) == 1:
+        return _gather_last(x.select(2, 0), index.select(2, 0)).unsqueeze(2)
+    return _gather(x, index)
+
 
 put_ = native("_put_(Tensor(a!) self, Tensor index, Tensor src, bool accumulate) -> Tensor",
-              out=False, doc="self[o, index[d], i] = (or +=) src[o, d, i], one after the other.",
-              **_PRIVATE)
-put_.gradient(
-    self=lambda g, index, accumulate: g if accumulate else _cleared(g, index),
-    src=lambda g, index: take(g, index),
-)
+              out=False, doc="self[o, index[d], i] = (or +=) src[o, d, i], one after the other; "
+              "or at index[o, d, i].", **_PRIVATE)
+put = native("_put(Tensor self, Tensor index, Tensor src, bool accumulate) -> Tensor",
+             out=False, doc="A copy of `self` after _put_.", **_PRIVATE)
+for _op in (put_, put):
+    _op.gradient(
+        self=lambda g, index, accumulate: g if accumulate else _cleared(g, index),
+        src=lambda g, index: (take if index.dim() == 1 else gather_along)(g, index),
+    )
 
 
 def _cleared(g, index):
-    g = g.clone()
-    return put_(g, index, g.new_zeros(()).expand(g.size(0), index.numel(), g.size(2)), False)
+    rows = index.size(1) if index.dim() == 3 else index.numel()
+    return put(g, index, g.new_zeros(()).expand(g.size(0), rows, g.size(2)), False)
 
 
 def _dim(self, dim: int) -> int:
@@ -139,16 +157,25 @@ def scatter_add(self, dim, index, src):
     for d in range(src.dim()):
         if src.size(d) != index.size(d):
             src = src.narrow(d, 0, index.size(d))
-    n = self.size(dim) if self.dim() else 1
-    added = scatter_sum(along(index, dim), along(src, dim), n).to(self.dtype)
-    shape = list(index.shape)
-    if shape:
-        shape[dim] = n
-    added = added.reshape(shape)
-    if added.shape == self.shape:
-        return self + added
+    return written("scatter_add", self, dim, index, src, True)
+
+
+def written(name: str, self, dim: int, index, src, accumulate: bool):
+    """A copy of `self` in which src[i][j] stands at (or is added to) [index[i][j]][j], for dim 0.
+
+    `index` has the sizes of `src`, in other dims than `dim` at most those of `self`.
+    """
+    part = _cropped(self, index, dim)
+    try:
+        new = put(along(part, dim), along(index.long(), dim), along(src, dim), accumulate)
+    except IndexError as error:
+        text = str(error).rpartition("index ")[2].replace("dimension 0", f"dimension {dim}")
+        raise RuntimeError(f"{name}(): index {text}") from None
+    new = new.reshape(part.shape)
+    if part is self:
+        return new
     out = self.clone()
-    _cropped(out, added, dim).add_(added)
+    _cropped(out, index, dim).copy_(new)
     return out
 
 
@@ -304,10 +331,10 @@ def getitem(self, key):
 
 def setitem(self, key, value) -> None:
     """`self[key] = value` where the key has tensors, lists or masks."""
-    put(self, key, value, False)
+    assign(self, key, value, False)
 
 
-def put(self, key, value, accumulate: bool) -> None:
+def assign(self, key, value, accumulate: bool) -> None:
     import taimatsu
 
     if not isinstance(value, taimatsu.Tensor):
@@ -352,7 +379,7 @@ def _broadcast(value, sizes):
            " -> Tensor", out=False)
 def index_put_(self, indices, values, accumulate):
     """self[indices] = values, or += where `accumulate`."""
-    put(self, tuple(slice(None) if i is None else i for i in indices), values, accumulate)
+    assign(self, tuple(slice(None) if i is None else i for i in indices), values, accumulate)
     return self
 
 

@@ -8,7 +8,7 @@ from taimatsu import _core
 from taimatsu._core import int32, int64
 
 from .creation import arange, full
-from .indexing import _dim, _fitting, gather, getitem, scatter_add
+from .indexing import _dim, _fitting, gather, getitem, scatter_add, written
 from .shape import cat
 from .table import composite
 
@@ -53,7 +53,6 @@ def _scattered(name, self, dim, index, src, accumulate=False):
     if not self.dim():
         return _scattered(name, self.reshape(1), 0, index.reshape(-1), src.reshape(-1),
                           accumulate).reshape(())
-    out = self.clone()
     index, src = (x if x.dim() else x.reshape(1) for x in (index, src))
     sizes = list(index.shape)
     for d, n in enumerate(sizes):
@@ -61,8 +60,7 @@ def _scattered(name, self, dim, index, src, accumulate=False):
             raise RuntimeError(f"{name}(): Expected index {sizes} to be no larger than src "
                                f"{list(src.shape)}")
     src = src[tuple(slice(n) for n in sizes)]
-    at = _grid(sizes, dim, _checked(index, self.size(dim), name))
-    return out.index_put_(at, src, accumulate)
+    return written(name, self, dim, index, src, accumulate)
 
 
 _REDUCE = {"add": "sum", "multiply": "prod"}
