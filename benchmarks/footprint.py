@@ -34,7 +34,7 @@ import runpy, sys, tempfile
 with tempfile.TemporaryDirectory() as folder:
     sys.argv = ["digits.py", "--epochs", "1", "--out", folder]
     runpy.run_path({program!r}, run_name="__main__")
-from taimatsu.codegen.engine import statistics
+from taimatsu.codegen.cache import statistics
 print(statistics().compile_ms / 1000)
 """
 

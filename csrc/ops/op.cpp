@@ -431,7 +431,7 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
   }
   auto variant = std::make_unique<Variant>();
   variant->python =
-      Object::steal(checked(PyObject_CallMethod(op.entry.get(), "variant", "OOs", operands.get(),
+      Object::steal(checked(PyObject_CallMethod(op.entry.get(), "recalled", "OOs", operands.get(),
                                                 statics.get(), info(common_dtype(op, args)).code)));
   variant->compute = dtype_of_code(text(variant->python.get(), "compute").c_str());
   Object outputs = attribute(variant->python.get(), "outputs");

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from . import engine, show
+from . import cache, show
 from .ir import DTYPES
 from .trace import Variant
 
@@ -89,7 +89,7 @@ def warm(dtypes: Iterable[str], names: Iterable[str] | None = None) -> int:
             v.kernel(show.contiguous(v.nest))
         except (NotImplementedError, RuntimeError) as error:
             failed.append(f"{name}: {error}")
-    done = engine.statistics()
+    done = cache.statistics()
     print(f"{done.kernels} kernels, {done.compiled} compiled in {done.compile_ms / 1000:.1f} s, "
           f"{done.cache_hits} were there already")  # fmt: skip
     for line in failed:

@@ -2,67 +2,30 @@
 
     address, finish, parallel, scratch_bytes, state_bytes = kernel(nest, classes)
 
-One JIT (LLJIT) holds every kernel as an object file, compiled or from the cache directory
-(`TAIMATSU_CACHE`, default ~/.cache/taimatsu). The key of a cached kernel is the nest's structure,
-the layout, the CPU and the versions of LLVM and of this package's sources, so that a warm start
-renders nothing. `TAIMATSU_DEBUG=1` prints each kernel; `TAIMATSU_DEBUG=asm` its machine code too.
+What is compiled is kept in the cache directory (`TAIMATSU_CACHE`, default ~/.cache/taimatsu). The
+key of a kernel is the nest's structure, the layout, the CPU and the versions of LLVM and of this
+package's sources, so that a warm start renders nothing. `TAIMATSU_DEBUG=1` prints each kernel;
+`TAIMATSU_DEBUG=asm` its machine code too.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import struct
 import sys
-import tempfile
-import threading
 import time
-import typing
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from . import image
+from .cache import Loaded, cache, counts, hardware, lock
+from .cache import kernel as load
 from .ir import Axis, Buffer, Expr, Monoid, Nest, Param, topological
 from .kernel import Kernel
 from .llvm import Target
 from .schedule import Schedule, initial, merge_formula
-
-
-class Loaded(typing.NamedTuple):
-    """What the core is told about a kernel; see docs/layout.md."""
-
-    address: int
-    finish_address: int
-    parallel: tuple[int, ...]
-    scratch_bytes_per_row_element: int
-    state_bytes: int
-
-
-@dataclass
-class Statistics:
-    """Counts since the process began. `compile_ms` is rendering and LLVM, without cache hits."""
-
-    kernels: int = 0
-    compiled: int = 0
-    cache_hits: int = 0
-    compile_ms: float = 0.0
-
-
-_lock = threading.RLock()
-_statistics = Statistics()
-
-
-def statistics() -> Statistics:
-    """A copy of the counts.
-
-    >>> statistics().kernels >= 0
-    True
-    """
-    with _lock:
-        return Statistics(**vars(_statistics))
 
 
 def kernel(
@@ -73,8 +36,14 @@ def kernel(
     `blocked` asks for a kernel whose rows can be split; state_bytes is 0 if the nest can't be.
     Raises NotImplementedError if an expression has no code; never fails because of the cache.
     """
-    with _lock:
+    with lock:
         return _engine().kernel(nest, tuple(classes), bool(blocked), bool(short))
+
+
+def key(nest: Nest, classes: tuple[str, ...], blocked: bool = False, short: bool = False) -> str:
+    """What the kernel is called in the cache."""
+    with lock:
+        return _engine().key(nest, tuple(classes), bool(blocked), bool(short))
 
 
 # The identity of a kernel
@@ -135,61 +104,6 @@ def _sources() -> bytes:
     return digest.digest()
 
 
-# The cache on disk. A file is a digest of the rest, the length of the description, the
-# description (JSON) and the object file. Whatever is wrong with it, it is made again.
-
-
-class Cache:
-    def __init__(self, directory: Path | None) -> None:
-        self.directory = directory
-
-    @staticmethod
-    def default() -> Cache:
-        """Where `TAIMATSU_CACHE` says; empty switches the cache off."""
-        place = os.environ.get("TAIMATSU_CACHE")
-        if place == "":
-            return Cache(None)
-        try:
-            return Cache(Path(place) if place else Path.home() / ".cache" / "taimatsu")
-        except RuntimeError:  # there is no home
-            return Cache(None)
-
-    def path(self, key: str) -> Path:
-        assert self.directory is not None
-        return self.directory / key[:2] / key
-
-    def get(self, key: str) -> tuple[dict, bytes] | None:
-        if self.directory is None:
-            return None
-        try:
-            data = self.path(key).read_bytes()
-            digest, body = data[:32], data[32:]
-            if hashlib.sha256(body).digest() != digest:
-                return None
-            (n,) = struct.unpack("<I", body[:4])
-            return json.loads(body[4 : 4 + n]), body[4 + n :]
-        except (OSError, ValueError, struct.error):
-            return None
-
-    def put(self, key: str, description: dict, code: bytes) -> None:
-        """Written beside its place and renamed: another process sees all of it or nothing."""
-        if self.directory is None:
-            return
-        text = json.dumps(description).encode()
-        body = struct.pack("<I", len(text)) + text + code
-        path = self.path(key)
-        temporary = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent)
-            with os.fdopen(handle, "wb") as f:
-                f.write(hashlib.sha256(body).digest() + body)
-            os.replace(temporary, path)
-        except OSError:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-
-
 # LLVM
 
 
@@ -203,6 +117,7 @@ def llvm() -> ModuleType:
     # Loop strength reduction takes half of the time of a compile and finds nothing: addresses are
     # hoisted already. LLVM has this switch for the whole process only, and wants it once.
     binding.set_option("taimatsu", "-disable-lsr")
+    _guard_fork(binding)
     return binding
 
 
@@ -248,26 +163,37 @@ def emit(text: str, target: Target, assembly: bool = False) -> bytes | str:
 
 
 class Engine:
-    """The process' kernels. All methods are called under the module's lock."""
+    """The process' kernels. All methods are called under the lock."""
 
     def __init__(self) -> None:
-        binding = llvm()
-        self.target = host()
-        self.emitter = machine(self.target)
-        # JITLink allocates all sections of an object together. MCJIT doesn't: sections refer to
-        # each other by 32-bit distances, and it aborts where the program's memory lies in between.
-        self.jit = binding.create_lljit_compiler(machine(self.target), use_jit_link=True)
         self.libraries: list[Any] = []  # each keeps its code in memory
-        self.cache = Cache.default()
         self.loaded: dict[str, Loaded] = {}
-        self.base = repr((self.target, binding.llvm_version_info)).encode() + _sources()
+        about = hardware() or repr((self.target, llvm().llvm_version_info)).encode()
+        self.base = about + _sources()
         self.debug = os.environ.get("TAIMATSU_DEBUG", "")
 
-    def kernel(self, nest: Nest, classes: tuple[str, ...], blocked: bool, short: bool) -> Loaded:
+    @cached_property
+    def target(self) -> Target:
+        return host()
+
+    @cached_property
+    def emitter(self) -> Any:
+        return machine(self.target)
+
+    @cached_property
+    def jit(self) -> Any:
+        # JITLink allocates all sections of an object together. MCJIT doesn't: sections refer to
+        # each other by 32-bit distances, and it aborts where the program's memory lies in between.
+        return llvm().create_lljit_compiler(machine(self.target), use_jit_link=True)
+
+    def key(self, nest: Nest, classes: tuple[str, ...], blocked: bool, short: bool) -> str:
         digest = hashlib.sha256(self.base)
         digest.update(repr((classes, blocked, short)).encode())
         digest.update(fingerprint(nest))
-        key = digest.hexdigest()
+        return digest.hexdigest()
+
+    def kernel(self, nest: Nest, classes: tuple[str, ...], blocked: bool, short: bool) -> Loaded:
+        key = self.key(nest, classes, blocked, short)
         found = self.loaded.get(key)
         if found is None:
             found = self.loaded[key] = self._load(key, nest, classes, blocked, short)
@@ -277,7 +203,7 @@ class Engine:
         self, key: str, nest: Nest, classes: tuple[str, ...], blocked: bool, short: bool
     ) -> Loaded:
         name = f"k{key[:24]}"
-        cached = None if self.debug else self.cache.get(key)
+        cached = None if self.debug else cache().get(key)
         if cached is None:
             began = time.perf_counter()
             schedule = Schedule(nest, classes, blocked, short)
@@ -289,15 +215,23 @@ class Engine:
                 "scratch": schedule.scratch_bytes,
                 "state": schedule.state_bytes if schedule.blocked else 0,
             }
+            names = [name, name + "_finish"] if schedule.blocked else [name]
+            flat = image.flatten(code, names)
+            if flat is not None:
+                code, description["entries"] = flat
             ms = 1000 * (time.perf_counter() - began)
-            self.cache.put(key, description, code)
-            _statistics.compiled += 1
-            _statistics.compile_ms += ms
+            cache().put(key, description, code)
+            counts.compiled += 1
+            counts.compile_ms += ms
             self._show(nest, schedule, text, ms)
         else:
             description, code = cached
-            _statistics.cache_hits += 1
-        _statistics.kernels += 1
+            counts.cache_hits += 1
+        counts.kernels += 1
+        return load(description, code) or self._link(name, description, code)
+
+    def _link(self, name: str, description: dict, code: bytes) -> Loaded:
+        """For code that calls functions from elsewhere."""
         library = llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
         library.export_symbol(name)
         if description["finish"]:
@@ -324,7 +258,6 @@ class Engine:
 
 @lru_cache(maxsize=1)
 def _engine() -> Engine:
-    _guard_fork(llvm())
     return Engine()
 
 
@@ -333,14 +266,14 @@ def _guard_fork(binding: ModuleType) -> None:
 
     So a fork waits for both locks, ours before llvmlite's as everywhere, and both sides let go.
     """
-    lock = binding.ffi.lib._lock
+    inner = binding.ffi.lib._lock
 
     def acquire() -> None:
-        _lock.acquire()
-        lock.__enter__()
+        lock.acquire()
+        inner.__enter__()
 
     def release() -> None:
-        lock.__exit__(None, None, None)
-        _lock.release()
+        inner.__exit__(None, None, None)
+        lock.release()
 
     os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)

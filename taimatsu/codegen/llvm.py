@@ -426,7 +426,9 @@ class Builder:
         return v if v.lanes == 1 else self.call(code, f"vector.reduce.or.v{v.lanes}i1", BOOL, 1, v)
 
     def all(self, code: Code, v: Value) -> Value:
-        return self.plain(code, v) if v.lanes == 1 else self.call(code, f"vector.reduce.and.v{v.lanes}i1", BOOL, 1, v)
+        if v.lanes == 1:
+            return self.plain(code, v)
+        return self.call(code, f"vector.reduce.and.v{v.lanes}i1", BOOL, 1, v)
 
     def operation(self, code: Code, e: Expr, args: list[Value]) -> Value:
         """The instructions of one arithmetic node."""

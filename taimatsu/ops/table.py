@@ -158,6 +158,12 @@ class Op:
 
         return trace.variant(self, operands, statics, common)
 
+    def recalled(self, operands: tuple, statics: Mapping[str, Any], common: str | None = None):
+        """The same for the core, which looks at less of it: see `codegen.recall`."""
+        from taimatsu.codegen import recall
+
+        return recall.variant(self, operands, statics, common)
+
     def plan(
         self, mask: int, statics: Mapping[str, Any], present: Mapping[str, bool] | None = None
     ) -> Plan:
@@ -209,7 +215,7 @@ class Op:
         if self.is_formula or self.kind == "composite":
             from taimatsu.codegen.lang import Value
 
-            if any(isinstance(a, Value) for a in (*args, *kwargs.values())):
+            if Value in map(type, args) or (kwargs and Value in map(type, kwargs.values())):
                 return self._inline(args, kwargs)
         if self.call is None:
             from taimatsu import _core

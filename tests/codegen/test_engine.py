@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ HEAD = """
 import os, sys, threading
 import numpy as np
 from machine import Call, pointwise
-from taimatsu.codegen import engine
+from taimatsu.codegen import cache, engine
 from taimatsu.codegen.ir import F32, const
 from taimatsu.codegen.simplify import node
 
@@ -26,12 +27,12 @@ def check(k=2.0):
 """
 
 
-def script(body: str, cache: Path | str, **environment: str) -> str:
-    """Runs a program after HEAD with this cache directory; returns what it prints."""
+def script(body: str, cache: Path | str, head: str = HEAD, **environment: str) -> str:
+    """Runs a program after `head` with this cache directory; returns what it prints."""
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", HEAD + textwrap.dedent(body)],
+        [sys.executable, "-c", head + textwrap.dedent(body)],
         env={**os.environ, "PYTHONPATH": path, "TAIMATSU_CACHE": str(cache), **environment},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
@@ -41,7 +42,7 @@ def script(body: str, cache: Path | str, **environment: str) -> str:
 
 COUNT = """
 check()
-s = engine.statistics()
+s = cache.statistics()
 print(s.kernels, s.compiled, s.cache_hits)
 """
 
@@ -106,7 +107,7 @@ def test_threads_compile_at_the_same_time(tmp_path):
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    print(failed, engine.statistics().kernels)
+    print(failed, cache.statistics().kernels)
     """
     assert script(body, tmp_path).split() == ["[]", "4"]
 
@@ -165,3 +166,52 @@ def test_kernels_load_wherever_the_programs_memory_lies(tmp_path):
         tmp_path,
     )
     assert out == "done\n"
+
+
+
+def test_a_warm_start_neither_traces_nor_asks_llvm(tmp_path):
+    body = """
+    import sys
+    import taimatsu as torch
+    a = torch.arange(12.0).reshape(3, 4)
+    assert torch.equal(a.exp().log().round(), a)
+    assert a.sum(1).tolist() == [6.0, 22.0, 38.0]
+    assert (a.t() + a.t()).tolist() == (2 * a.t()).tolist()
+    assert torch.logsumexp(a, 1).shape == (3,)
+    assert a.index_select(1, torch.tensor([3, 1]))[0].tolist() == [3.0, 1.0]
+    print(*(name in sys.modules for name in ("taimatsu.codegen.trace", "llvmlite")))
+    try:
+        a.index_select(1, torch.tensor([4]))
+    except IndexError:
+        print("checked")
+    """
+    assert script(body, tmp_path, head="").split() == ["True", "True", "checked"]
+    warm = "False" if Path("/proc/cpuinfo").exists() and platform.machine() == "x86_64" else "True"
+    assert script(body, tmp_path, head="").split() == [warm, warm, "checked"]
+
+
+def test_code_that_calls_libm_is_linked(tmp_path):
+    body = """
+    import taimatsu as torch
+    print(torch.fmod(torch.tensor([7.0, 8.0, -9.0]), 5.0).tolist())
+    """
+    for _ in range(2):
+        assert script(body, tmp_path, head="").strip() == "[2.0, 3.0, -4.0]"
+
+
+@pytest.mark.parametrize("op", ["torch.sin", "torch.lgamma", "torch.cumsum"])
+def test_flat_code_is_the_linked_code(op, tmp_path):
+    body = f"""
+    import taimatsu as torch
+    from taimatsu.codegen import image
+    if {{linked}}:
+        image.load = lambda block: None
+        image.flatten = lambda code, names: None
+    x = torch.linspace(-90, 4000, 1000)
+    print({op}(x, *[0] * ({op!r} == "torch.cumsum")).view(torch.int32).sum().item())
+    """
+    flat, linked = (
+        script(body.replace("{linked}", str(linked)), tmp_path / str(linked), head="")
+        for linked in (False, True)
+    )
+    assert flat == linked

@@ -1,0 +1,122 @@
+"""Variants and kernels that an earlier process made, found by who asks instead of by what it is.
+
+Tracing a formula to find the key of its kernel takes longer than all the rest of a warm start. So
+what the table's own ops ask for is kept under the op, the dtypes, the attributes and the files
+that the package has now; on a miss, and for ops from elsewhere, the formula is traced as ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cache import Loaded, cache, counts, hardware, kernel, lock
+from .promote import default_dtype
+
+if TYPE_CHECKING:
+    from taimatsu.ops.table import Op
+
+    from .trace import OperandType, Variant
+
+_PACKAGE = Path(__file__).parent.parent
+_FOLDERS = tuple(str(_PACKAGE / name) + os.sep for name in ("codegen", "ops"))
+_FIELDS = ("outputs", "compute", "scalars", "zeroed", "over", "ranks")
+_PLAIN = (str, bool, int, float, complex, type(None))
+
+
+@lru_cache(maxsize=1)
+def _base() -> bytes | None:
+    """This machine, and the files that say what an op is and what becomes of it.
+
+    By their times, as reading them would take longer; a file's last one (ctime) can't be set.
+    """
+    about = hardware()
+    if about is None or os.environ.get("TAIMATSU_DEBUG"):
+        return None
+    files = [
+        (e.name, e.stat().st_size, e.stat().st_mtime_ns, e.stat().st_ctime_ns)
+        for folder in _FOLDERS
+        for e in os.scandir(folder)
+        if e.name.endswith(".py")
+    ]
+    return hashlib.sha256(about + repr(sorted(files)).encode()).digest()
+
+
+def _is_plain(x: object) -> bool:
+    return isinstance(x, _PLAIN) or (isinstance(x, tuple | list) and all(map(_is_plain, x)))
+
+
+def _digest(*parts: object) -> str:
+    base = _base()
+    assert base is not None
+    return hashlib.sha256(base + repr(parts).encode()).hexdigest()
+
+
+class Recalled:
+    """A `trace.Variant` whose formula is traced only if something is asked that isn't known."""
+
+    def __init__(self, key: str, known: Mapping[str, Any], traced: Callable[[], Variant]) -> None:
+        self._key, self._traced = key, traced
+        self.compute, self.scalars, self.over = known["compute"], known["scalars"], known["over"]
+        self.outputs = tuple(map(tuple, known["outputs"]))
+        self.zeroed, self.ranks = known["zeroed"], known["ranks"]
+
+    @cached_property
+    def variant(self) -> Variant:
+        return self._traced()
+
+    def kernel(self, classes: tuple[str, ...], blocked: bool = False, short: bool = False) -> tuple:
+        """Machine code for a layout; see docs/layout.md for what the tuple holds."""
+        key = _digest(self._key, tuple(classes), bool(blocked), bool(short))
+        with lock:
+            loaded = _load(key)
+            if loaded is None:
+                from . import engine
+
+                nest = self.variant.nest
+                loaded = engine.kernel(nest, classes, blocked, short)
+                cache().alias(key, engine.key(nest, classes, blocked, short))
+            return loaded
+
+
+def _load(key: str) -> Loaded | None:
+    found = cache().get(key)
+    loaded = None if found is None else kernel(*found)
+    if loaded is not None:
+        counts.kernels += 1
+        counts.cache_hits += 1
+    return loaded
+
+
+def _in_table(op: Op) -> bool:
+    """Whether the schema says which formula it is: not if it was derived, or is a user's own."""
+    code = getattr(op.formula, "__code__", None)
+    if code is None or not code.co_filename.startswith(_FOLDERS):
+        return False
+    return code.co_filename.startswith(_FOLDERS[1]) or "<locals>" not in op.formula.__qualname__
+
+
+def variant(
+    op: Op, operands: tuple[OperandType, ...], statics: Mapping[str, Any], common: str | None = None
+) -> Variant | Recalled:
+    """`trace.variant`, or what is known of it."""
+
+    def traced() -> Variant:
+        from . import trace
+
+        return trace.variant(op, operands, statics, common)
+
+    if not _in_table(op) or not all(map(_is_plain, statics.values())) or _base() is None:
+        return traced()
+    key = _digest(op.schema, operands, sorted(statics.items()), common, default_dtype().name)
+    found = cache().get(key)
+    if found is not None:
+        return Recalled(key, found[0], traced)
+    made = traced()
+    known = {name: getattr(made, name) for name in _FIELDS}
+    cache().put(key, known)
+    return Recalled(key, known, lambda: made)
