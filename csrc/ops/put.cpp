@@ -121,8 +121,7 @@ bool put_part(Tensor& self, const Tensor& index, const Tensor& src, bool outer, 
 
 template <class T, bool accumulate>
 void put(Tensor& self, const Tensor& index, const Tensor& src) {
-  const int64_t outer = src.layout->size(0), rows = src.layout->size(1),
-                inner = src.layout->size(2);
+  const int64_t outer = src.layout->size(0), inner = src.layout->size(2);
   const bool by_outer = outer >= num_threads() || outer >= inner;
   const int64_t extent = by_outer ? outer : inner;
   const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, src.numel() / extent));
