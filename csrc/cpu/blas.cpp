@@ -74,16 +74,11 @@ Product product(const Tensor& out, int64_t m, int64_t n, int64_t k, Matrix a, Ma
   return p;
 }
 
-// alpha and beta of the addmm family.
+// alpha and beta of the addmm family; of integers their fractions don't count.
 void scale(Product& p, const Value& beta, const Value& alpha) {
-  if (!is_differentiable(p.dtype) &&
-      (beta.number.tag > Number::Int || alpha.number.tag > Number::Int)) {
-    fail(Error::Runtime,
-         "For integral input tensors, argument alpha and beta must not be a floating "
-         "point number");
-  }
-  p.alpha = alpha.number;
-  p.beta = beta.number;
+  const bool integral = !is_differentiable(p.dtype);
+  p.alpha = integral ? Number::integer(alpha.to_int()) : alpha.number;
+  p.beta = integral ? Number::integer(beta.to_int()) : beta.number;
   if (p.beta.as_complex() == 0.0) p.add.data = nullptr;  // not even its NaNs count
 }
 

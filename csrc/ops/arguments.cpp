@@ -24,6 +24,7 @@ std::string type_of(PyObject* o) {
 bool also_named(const std::string& param, const char* given) {
   auto is = [&](const char* s) { return std::strcmp(given, s) == 0; };
   if (param == "self") return is("input") || is("x") || is("a") || is("x1");
+  if (param == "A") return is("input");
   if (param == "dim") return is("axis");
   if (param == "dims") return is("axis") || is("dim");
   if (param == "keepdim") return is("keepdims");

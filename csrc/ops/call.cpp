@@ -1,5 +1,5 @@
 // The path of every op call: interpreters, outputs, emit, tape.
-#include "autograd/autograd.h"
+#include "autograd/tape.h"
 #include "ops/launch.h"
 #include "python/objects.h"
 
@@ -177,6 +177,20 @@ void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
   }
 }
 
+// One with a gradient of its own: the ops inside leave no history, the call as a whole does.
+void run_overridden(Call& c, uint64_t mask) {
+  {
+    GradMode off(false);
+    run_composite(c);
+  }
+  unwrap_outputs(c.op, c.outs);
+  c.outs.other = nullptr;
+  for (int i = 0; i < c.outs.size(); ++i) {
+    if (c.outs[i]->base) c.outs[i] = alias(*c.outs[i], c.outs[i]->layout);
+  }
+  record(c.op, mask, c.args, c.outs);
+}
+
 // Where the outputs of an in-place op without formula are: its written params.
 void written_params(const Op& op, const Value* args, Tensors& outs) {
   for (size_t i = 0; i < op.schema.params.size(); ++i) {
@@ -225,6 +239,7 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
     return;
   }
   if (op.kind == Kind::Composite) {
+    if (const uint64_t mask = into ? 0 : grad_mask(op, args)) return run_overridden(c, mask);
     run_composite(c);
     if (into && args[0].is_tensor() && into[0] == args[0].tensor) {
       static Op& copy = core_op("copy_");  // in place: what was computed is copied, with history

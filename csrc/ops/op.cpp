@@ -287,8 +287,7 @@ Op& core_op(const char* name) {
 
 bool Op::differentiable() const {
   if (differentiable_known < 0) {  // settled once: the table doesn't change after the first call
-    differentiable_known = kind != Kind::View && kind != Kind::Composite && entry &&
-                           truth(entry.get(), "differentiable");
+    differentiable_known = kind != Kind::View && entry && truth(entry.get(), "differentiable");
   }
   return differentiable_known;
 }
