@@ -103,6 +103,15 @@ def __dir__(self: Tensor) -> list[str]:
     return sorted({*dir(self.__class__), *self.__dict__})
 
 
+# ---- Factorisation -----------------------------------------------------------------------------
+@_method
+def lu(self: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]:
+    """See `taimatsu.lu`."""
+    from .functional import lu
+
+    return lu(self, pivot, get_infos)
+
+
 # ---- Types -------------------------------------------------------------------------------------
 @_method
 def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:

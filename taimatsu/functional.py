@@ -161,9 +161,60 @@ def is_nonzero(input: Tensor) -> bool:
     return bool(input)
 
 
+def chain_matmul(*matrices: Tensor, out: Tensor | None = None) -> Tensor:
+    """The product of one or more matrices in the cheapest order: `linalg.multi_dot`.
+
+    RuntimeError for none, or tensors that are not matrices.
+    """
+    if not matrices:
+        raise RuntimeError("chain_matmul(): Expected one or more matrices")
+    for i, m in enumerate(matrices):
+        if m.dim() != 2:
+            raise RuntimeError(f"chain_matmul(): Tensor {i} is {m.dim()}D; expected matrices")
+    return matrices[0] if len(matrices) == 1 else torch.linalg.multi_dot(list(matrices), out=out)
+
+
+def lu(
+    A: Tensor,
+    pivot: bool = True,
+    get_infos: bool = False,
+    out: tuple[Tensor, ...] | None = None,
+) -> tuple[Tensor, ...]:
+    """The compact LU factorisation and its pivots: `linalg.lu_factor`, also of singular matrices.
+
+    With `get_infos` a third tensor, int32, that isn't 0 for those.
+
+    >>> [tuple(x.shape) for x in taimatsu.lu(taimatsu.eye(3))]
+    [(3, 3), (3,)]
+    """
+    if out is not None and not get_infos:
+        out = (*out, torch.empty(0, dtype=torch.int32))
+    factors = torch.linalg.lu_factor_ex(A, pivot=pivot, out=out)
+    return factors if get_infos else tuple(factors[:2])
+
+
 def block_diag(*tensors: Tensor) -> Tensor:
-    """A matrix with the given ones along its diagonal."""
-    blocks = [t.reshape(1, -1) if t.dim() < 2 else t for t in tensors]
+    """A matrix with the given ones along its diagonal; vectors are rows.
+
+    TypeError for what isn't a tensor, RuntimeError for more than two dims.
+
+    >>> taimatsu.block_diag(taimatsu.tensor([1, 2]), taimatsu.tensor([[3], [4]]))
+    tensor([[1, 2, 0],
+            [0, 0, 3],
+            [0, 0, 4]])
+    """
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(
+                f"block_diag(): expected Tensor as element {i} in argument 0, but got "
+                f"{type(t).__name__}"
+            )
+        if t.dim() > 2:
+            raise RuntimeError(
+                "block_diag: Input tensors must have 2 or fewer dimensions. "
+                f"Input {i} has {t.dim()} dimensions"
+            )
+    blocks = [t.reshape(1, t.numel()) if t.dim() < 2 else t for t in tensors]
     if not blocks:
         return torch.empty(1, 0)
     columns = sum(b.size(1) for b in blocks)
@@ -184,6 +235,6 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
 
 __all__ = [
     "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes",
-    "broadcast_tensors", "cartesian_prod", "equal", "is_complex", "is_floating_point", "is_nonzero",
-    "is_storage", "is_tensor", "meshgrid", "numel",
+    "broadcast_tensors", "cartesian_prod", "chain_matmul", "equal", "is_complex",
+    "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "lu", "meshgrid", "numel",
 ]  # fmt: skip

@@ -348,6 +348,7 @@ logcumsumexp.gradient(self=_logcumsumexp_gradient)
     " ScalarType? dtype=None) -> Cell",
     module="linalg",
     method=False,
+    out=True,
     static=("ord",),
     dtypes=INEXACT,
 )

@@ -324,7 +324,7 @@ def view(schema: str, **options: Any) -> Any:
 
 
 def composite(schema: str, **options: Any):
-    """A Python function of other ops."""
+    """A Python function of other ops. A gradient of its own takes the place of theirs."""
     return _entry("composite", schema, options)
 
 
