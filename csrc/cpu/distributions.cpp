@@ -1,70 +1,14 @@
-// Filling tensors with random numbers. The order of draws is part of each op's contract: a seed
-// gives the numbers that PyTorch's CPU generator gives.
+// Filling tensors with random numbers. The order of draws and every rounding are part of each op's
+// contract: a seed gives the numbers that PyTorch's CPU generator gives, bit for bit.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "cpu/elements.h"
-#include "cpu/native.h"
-#include "cpu/random.h"
+#include "cpu/fill.h"
 #include "cpu/threads.h"
 
 namespace taimatsu {
 namespace {
-
-// Calls next(T&) for each element in the order of memory.
-template <class T, class F>
-void each_in_memory(const Tensor& t, const F& next) {
-  const Layout& l = *t.layout;
-  if (l.dense) {
-    T* first = t.storage->as<T>() + reach(l).first;
-    for (int64_t i = 0; i < l.numel; ++i) next(first[i]);
-    return;
-  }
-  Iteration it;
-  const Layout* one = t.layout;
-  iterate(it, {&one, 1}, t.sizes());
-  T* data = t.as<T>();
-  for_outer(it, 0, [&](const int64_t* offset) { next(data[offset[0]]); });
-}
-
-template <class T>
-constexpr bool is_float = std::is_same<T, float>::value || std::is_same<T, double>::value ||
-                          std::is_same<T, Half>::value || std::is_same<T, BFloat16>::value;
-
-// The real numbers of a tensor: of a complex one, its parts. Calls body(TypeTag<T>, tensor).
-template <class F>
-void with_floats(Tensor& t, const F& body) {
-  if (is_complex(t.dtype)) {
-    const Layout& l = *t.layout;
-    std::vector<int64_t> sizes = to_vector(l.sizes()), strides = to_vector(l.strides());
-    for (int64_t& s : strides) s *= 2;
-    sizes.push_back(2);
-    strides.push_back(1);
-    LayoutRef parts = intern(sizes, strides, 2 * l.offset);
-    TensorRef real = make_tensor(t.storage, parts.get(), real_dtype(t.dtype));
-    return with_floats(*real, body);
-  }
-  with_real_type(t.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (is_float<T>) {
-      body(tag, t);
-    } else {
-      fail(Error::NotImplemented, "not implemented for '", info(t.dtype).legacy,
-           "'; the tensor must be floating point");
-    }
-  });
-}
-
-// Runs body(generator) holding the generator's lock.
-template <class F>
-void with_generator(Tensor& t, const Value& generator, const F& body) {
-  if (t.numel() == 0) return;
-  Generator& g = generator_of(generator);
-  WithoutGil without(t.numel() > 4096);
-  std::lock_guard<std::mutex> lock(g.mutex);
-  body(g);
-}
 
 void check_floating(Tensor& t) {
   if (!is_differentiable(t.dtype)) {
@@ -72,6 +16,136 @@ void check_floating(Tensor& t) {
          "'; the tensor must be floating point");
   }
 }
+
+// ---- Bits to numbers -------------------------------------------------------------------------
+
+// The vectorised part: what a processor can do changes its speed only, since nothing is contracted
+// but where std::fma says so.
+#pragma GCC push_options
+#pragma GCC optimize("O3")
+#if !defined(__x86_64__) || !defined(__linux__) || defined(__clang__)
+#define VECTORISED
+#elif __GNUC__ >= 12
+#define VECTORISED __attribute__((target_clones("arch=x86-64-v3", "default")))
+#else
+#define VECTORISED __attribute__((target_clones("fma", "default")))
+#endif
+#define INLINED __attribute__((always_inline)) inline  // else a clone calls what is not for it
+
+// The standard library's are functions of their own for a clone, and calls.
+INLINED float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
+INLINED double fma(double x, double y, double z) { return __builtin_fma(x, y, z); }
+INLINED float sqrt(float x) { return __builtin_sqrtf(x); }
+INLINED double sqrt(double x) { return __builtin_sqrt(x); }
+
+VECTORISED void scale_bits(const uint32_t* bits, float* out, int64_t n, float from, float width) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float u = static_cast<float>(static_cast<int32_t>(bits[i] & 0xffffff)) * 0x1p-24f;
+    out[i] = fma(u, width, from);
+  }
+}
+
+// Ones where a uniform double is below limit / 2^53, from pairs of draws: high word first.
+template <class T>
+VECTORISED void below(const uint32_t* bits, T* out, int64_t n, int64_t limit) {
+  const T one = element<T>(1);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t u = static_cast<int64_t>(bits[2 * i] & 0x1fffff) << 32 | bits[2 * i + 1];
+    if constexpr (std::is_arithmetic<T>::value) {
+      out[i] = static_cast<T>(u < limit);
+    } else {
+      out[i].bits = u < limit ? one.bits : 0;
+    }
+  }
+}
+
+// Logarithm on (0, 1], sine and cosine on [0, 2 pi]: those of S. Moshier's Cephes library in single
+// precision, without branches. Which products enter a sum unrounded is part of the contract.
+INLINED float cephes_log(float x) {
+  int32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const int32_t shift = (bits - 0x3f3504f3) & static_cast<int32_t>(0xff800000);  // from sqrt(1/2)
+  const float e = static_cast<float>(shift >> 23);
+  bits -= shift;
+  float m;
+  std::memcpy(&m, &bits, 4);
+  m -= 1;
+  const float z = m * m;
+  float y = 7.0376836292e-2f;
+  y = fma(y, m, -1.1514610310e-1f);
+  y = fma(y, m, 1.1676998740e-1f);
+  y = fma(y, m, -1.2420140846e-1f);
+  y = fma(y, m, 1.4249322787e-1f);
+  y = fma(y, m, -1.6668057665e-1f);
+  y = fma(y, m, 2.0000714765e-1f);
+  y = fma(y, m, -2.4999993993e-1f);
+  y = fma(y, m, 3.3333331174e-1f);
+  y = fma(y * m, z, e * -2.12194440e-4f);
+  y = fma(z, -0.5f, y);
+  return fma(e, 0.693359375f, m + y);
+}
+INLINED float flip_sign(float x, int32_t if_four) {
+  int32_t bits;
+  std::memcpy(&bits, &x, 4);
+  bits ^= if_four << 29;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+INLINED void cephes_sincos(float x, float& sine, float& cosine) {
+  const int32_t octant = (static_cast<int32_t>(x * 1.27323954473516f) + 1) & ~1;
+  const float n = static_cast<float>(octant);
+  x = fma(n, -0.78515625f, x);  // x - n pi / 4, in three parts
+  x = fma(n, -2.4187564849853515625e-4f, x);
+  x = fma(n, -3.77489497744594108e-8f, x);
+  const float z = x * x;
+  float c = 2.443315711809948e-5f;
+  c = fma(c, z, -1.388731625493765e-3f);
+  c = fma(c, z, 4.166664568298827e-2f);
+  c = fma(c * z, z, z * -0.5f) + 1;
+  float s = -1.9515295891e-4f;
+  s = fma(s, z, 8.3321608736e-3f);
+  s = fma(s, z, -1.6666654611e-1f);
+  s = fma(s * z, x, x);
+  const float a = octant & 2 ? c : s, b = octant & 2 ? s : c;
+  sine = flip_sign(a, octant & 4);
+  cosine = flip_sign(b, (octant + 2) & 4);
+}
+INLINED void normals_of(const float* u1, const float* u2, float* a, float* b, float mean,
+                        float std) {
+  for (int j = 0; j < 8; ++j) {
+    const float radius = sqrt(-2 * cephes_log(1 - u1[j]));
+    float sine, cosine;
+    cephes_sincos(static_cast<float>(2 * M_PI) * u2[j], sine, cosine);
+    a[j] = fma(radius * cosine, std, mean);
+    b[j] = fma(radius * sine, std, mean);
+  }
+}
+INLINED void normals_of(const double* u1, const double* u2, double* a, double* b, double mean,
+                        double std) {
+  for (int j = 0; j < 8; ++j) {
+    const double radius = sqrt(-2 * std::log(1 - u1[j])), theta = 2 * M_PI * u2[j];
+    a[j] = fma(radius * std::cos(theta), std, mean);
+    b[j] = fma(radius * std::sin(theta), std, mean);
+  }
+}
+
+// 16 uniform numbers become 16 normal ones, `groups` times: element j pairs with element j + 8.
+template <class R>
+INLINED void normal_groups(R* x, int64_t groups, R mean, R std) {
+  for (; groups > 0; --groups, x += 16) {
+    R u[16];
+    std::copy(x, x + 16, u);
+    normals_of(u, u + 8, x, x + 8, mean, std);
+  }
+}
+VECTORISED void normal_16(float* x, int64_t groups, float mean, float std) {
+  normal_groups(x, groups, mean, std);
+}
+void normal_16(double* x, int64_t groups, double mean, double std) {
+  normal_groups(x, groups, mean, std);
+}
+
+#pragma GCC pop_options
 
 // ---- uniform_ -------------------------------------------------------------------------------
 
@@ -93,10 +167,7 @@ void uniform_floats(Generator& g, float* out, int64_t n, float from, float width
   for (int64_t done = 0; done < n; done += 1024) {
     const int64_t count = std::min<int64_t>(1024, n - done);
     g.engine.draw(bits, count);
-    for (int64_t i = 0; i < count; ++i) {
-      out[done + i] =
-          static_cast<float>(static_cast<int32_t>(bits[i] & 0xffffff)) * 0x1p-24f * width + from;
-    }
+    scale_bits(bits, out + done, count, from, width);
   }
 }
 
@@ -116,9 +187,9 @@ void run_uniform(Call& c) {
       }
       each_in_memory<T>(t, [&](T& x) {
         if constexpr (std::is_same<T, double>::value) {
-          x = g.uniform() * width + from;
+          x = std::fma(g.uniform(), width, from);
         } else {
-          x = T(g.uniform_float() * width + from);
+          x = T(std::fma(g.uniform_float(), width, from));
           if (sizeof(T) == 2 && x == to) x = T(from);  // rounding may reach the open end
         }
       });
@@ -128,75 +199,6 @@ void run_uniform(Call& c) {
 TM_NATIVE("uniform_", infer_uniform, run_uniform);
 
 // ---- normal_ --------------------------------------------------------------------------------
-
-// Logarithm on (0, 1], sine and cosine of a turn: branch-free, so that compilers vectorise the
-// loops over 8; within 2 ULP, where libm's scalars would take most of the time.
-inline float fast_log(float x) {
-  int32_t bits;
-  std::memcpy(&bits, &x, 4);
-  const int32_t shift = (bits - 0x3f3504f3) & static_cast<int32_t>(0xff800000);  // around sqrt(1/2)
-  bits -= shift;
-  float m;
-  std::memcpy(&m, &bits, 4);
-  const float e = static_cast<float>(shift >> 23);
-  const float f = m - 1, s = f / (2 + f), z = s * s;
-  const float r =
-      z * (0.66666662693f + z * (0.40000972152f + z * (0.28498786688f + z * 0.24279078841f)));
-  const float half = 0.5f * f * f;
-  return e * 0.693138123f + (f - (half - (s * (half + r) + e * 9.0580006145e-6f)));
-}
-inline void fast_sincos_turn(float u, float& sine, float& cosine) {
-  const float quarter = static_cast<float>(static_cast<int32_t>(4 * u + 0.5f));
-  const float x = (u - 0.25f * quarter) * 6.28318531f, z = x * x;
-  const int32_t q = static_cast<int32_t>(quarter);
-  const float s =
-      x + x * z * (-0.16666667f + z * (8.3333310e-3f + z * (-1.9840874e-4f + z * 2.7525562e-6f)));
-  const float c = 1 + z * (-0.5f + z * (4.1666623e-2f + z * (-1.3886763e-3f + z * 2.4390449e-5f)));
-  const float a = q & 1 ? c : s, b = q & 1 ? s : c;
-  sine = q & 2 ? -a : a;
-  cosine = (q + 1) & 2 ? -b : b;
-}
-inline void normals_of(const float* u1, const float* u2, float* a, float* b, float mean,
-                       float std) {
-  for (int j = 0; j < 8; ++j) {
-    const float radius = std::sqrt(-2 * fast_log(1 - u1[j]));
-    float sine, cosine;
-    fast_sincos_turn(u2[j], sine, cosine);
-    a[j] = radius * cosine * std + mean;
-    b[j] = radius * sine * std + mean;
-  }
-}
-inline void normals_of(const double* u1, const double* u2, double* a, double* b, double mean,
-                       double std) {
-  for (int j = 0; j < 8; ++j) {
-    const double radius = std::sqrt(-2 * std::log(1 - u1[j])), theta = 2 * M_PI * u2[j];
-    a[j] = radius * std::cos(theta) * std + mean;
-    b[j] = radius * std::sin(theta) * std + mean;
-  }
-}
-
-// 16 uniform numbers become 16 normal ones, `groups` times: element j pairs with element j + 8.
-template <class R>
-inline void normal_groups(R* x, int64_t groups, R mean, R std) {
-  for (; groups > 0; --groups, x += 16) {
-    R u[16];
-    std::copy(x, x + 16, u);
-    normals_of(u, u + 8, x, x + 8, mean, std);
-  }
-}
-// Without contraction the instruction set changes the speed only.
-#pragma GCC push_options
-#pragma GCC optimize("O3")
-#if defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
-__attribute__((target_clones("avx2", "default")))
-#endif
-void normal_16(float* x, int64_t groups, float mean, float std) {
-  normal_groups(x, groups, mean, std);
-}
-#pragma GCC pop_options
-void normal_16(double* x, int64_t groups, double mean, double std) {
-  normal_groups(x, groups, mean, std);
-}
 
 template <class T>
 void fill_normal(Generator& g, T* out, int64_t n, double mean, double std) {
@@ -240,21 +242,20 @@ void run_normal(Call& c) {
   Tensor& self = c.args[0].t();
   const double mean = c.args[1].to_double();
   // Of complex numbers the variance is shared by the parts.
-  const double std = c.args[2].to_double() * (is_complex(self.dtype) ? M_SQRT1_2 : 1);
+  const double std = c.args[2].to_double() / (is_complex(self.dtype) ? M_SQRT2 : 1);
   with_floats(self, [&](auto tag, Tensor& t) {
     using T = typename decltype(tag)::type;
     with_generator(t, c.args[3], [&](Generator& g) {
       if (t.numel() >= 16 && t.layout->contiguous) {
         return fill_normal(g, t.as<T>(), t.numel(), mean, std);
       }
-      each_in_memory<T>(t, [&](T& x) { x = T(g.standard_normal() * std + mean); });
+      each_in_memory<T>(t, [&](T& x) { x = element<T>(std::fma(g.standard_normal(), std, mean)); });
     });
   });
 }
 TM_NATIVE("normal_", infer_normal, run_normal);
 
-// ---- Numbers made from one uniform or normal double
-// -----------------------------------------------
+// ---- Numbers made from one uniform or normal double -----------------------------------------
 
 template <class F>
 void fill_from(Call& c, int generator, const F& sample) {
@@ -262,13 +263,7 @@ void fill_from(Call& c, int generator, const F& sample) {
     using T = typename decltype(tag)::type;
     Tensor& t = c.args[0].t();
     with_generator(t, c.args[generator], [&](Generator& g) {
-      each_in_memory<T>(t, [&](T& x) {
-        if constexpr (sizeof(T) == 2 && is_float<T>) {
-          x = T(static_cast<float>(sample(g)));
-        } else {
-          x = static_cast<T>(sample(g));
-        }
-      });
+      each_in_memory<T>(t, [&](T& x) { x = element<T>(sample(g)); });
     });
   });
 }
@@ -305,8 +300,9 @@ void infer_cauchy(Call& c) {
 }
 void run_cauchy(Call& c) {
   const double median = c.args[1].to_double(), sigma = c.args[2].to_double();
-  fill_from(c, 3,
-            [=](Generator& g) { return median + sigma * std::tan(M_PI * (g.uniform() - 0.5)); });
+  fill_from(c, 3, [=](Generator& g) {
+    return std::fma(sigma, std::tan(M_PI * (g.uniform() - 0.5)), median);
+  });
 }
 TM_NATIVE("cauchy_", infer_cauchy, run_cauchy);
 
@@ -318,29 +314,57 @@ void infer_log_normal(Call& c) {
 }
 void run_log_normal(Call& c) {
   const double mean = c.args[1].to_double(), std = c.args[2].to_double();
-  fill_from(c, 3, [=](Generator& g) { return std::exp(g.standard_normal() * std + mean); });
+  fill_from(c, 3, [=](Generator& g) { return std::exp(std::fma(g.standard_normal(), std, mean)); });
 }
 TM_NATIVE("log_normal_", infer_log_normal, run_log_normal);
 
 // ---- random_: integers ----------------------------------------------------------------------
 
-// The integers that a dtype can hold exactly: [lowest, highest].
-void integer_limits(DType t, double& lowest, double& highest) {
-  const int bits = static_cast<int>(itemsize(t)) * 8;
-  if (t == DType::Bool) {
-    lowest = 0, highest = 1;
-  } else if (is_integral(t)) {
-    lowest = info(t).is_signed ? -std::ldexp(1.0, bits - 1) : 0;
-    highest = std::ldexp(1.0, info(t).is_signed ? bits - 1 : bits) - 1;
-  } else {
-    const int digits = t == DType::F64 ? 53 : t == DType::F32 ? 24 : t == DType::F16 ? 11 : 8;
-    highest = t == DType::F16    ? 65504
-              : t == DType::BF16 ? 3.3895e38
-              : t == DType::F32  ? 3.4028e38
-                                 : 1.7e308;
-    lowest = -highest;
-    (void)digits;
+// The bits of the largest range of integers from 0 that a dtype counts through without a gap.
+int counted_digits(DType t) {
+  switch (t) {
+    case DType::F64: return 53;
+    case DType::F32: return 24;
+    case DType::F16: return 11;
+    case DType::BF16: return 8;
+    case DType::Bool: return 1;
+    default: return static_cast<int>(itemsize(t)) * 8 - (info(t).is_signed ? 1 : 0);
   }
+}
+// The finite values of a dtype: [lowest, highest].
+void integer_limits(DType t, double& lowest, double& highest) {
+  if (is_integral(t, true)) {
+    highest = std::ldexp(1.0, counted_digits(t)) - 1;
+    lowest = t != DType::Bool && info(t).is_signed ? -highest - 1 : 0;
+    return;
+  }
+  highest = t == DType::F16    ? 65504
+            : t == DType::BF16 ? 3.3895e38
+            : t == DType::F32  ? 3.4028e38
+                               : 1.7e308;
+  lowest = -highest;
+}
+// The value of an integer in a floating dtype.
+int64_t rounded_to(DType t, int64_t v) {
+  switch (t) {
+    case DType::F64: return static_cast<int64_t>(static_cast<double>(v));
+    case DType::F32: return static_cast<int64_t>(static_cast<float>(v));
+    case DType::F16: return static_cast<int64_t>(static_cast<float>(element<Half>(v)));
+    case DType::BF16: return static_cast<int64_t>(static_cast<float>(element<BFloat16>(v)));
+    default: return v;
+  }
+}
+int64_t spacing_near(DType t, int64_t v) {
+  int exponent = 0;
+  for (uint64_t rest = static_cast<uint64_t>(v < 0 ? -v : v); rest >>= 1;) ++exponent;
+  return int64_t{1} << std::max(0, exponent - counted_digits(t) + 1);
+}
+// Bounds drawn in, so that rounding to a floating dtype can't leave [from, to).
+void keep_inside(DType t, int64_t& from, int64_t* to) {
+  if (is_integral(t, true)) return;
+  const int64_t above = rounded_to(t, from + 1);
+  if (above < from) from = above + spacing_near(t, from + 1);
+  if (to && rounded_to(t, *to - 1) >= *to) *to -= spacing_near(t, *to - 1);
 }
 void infer_random_range(Call& c) {
   const Tensor& t = c.args[0].t();
@@ -388,17 +412,15 @@ void fill_range(Call& c, int64_t from, const Value& end, const Value& generator)
   Tensor& t = c.args[0].t();
   uint64_t range;  // 0 stands for 2^64
   if (end.none()) {
-    double lowest, highest;
-    integer_limits(t.dtype, lowest, highest);
-    const int64_t last = t.dtype == DType::I64        ? std::numeric_limits<int64_t>::max()
-                         : is_integral(t.dtype, true) ? static_cast<int64_t>(highest)
-                                                      : int64_t{1} << (t.dtype == DType::F64   ? 53
-                                                                       : t.dtype == DType::F32 ? 24
-                                                                       : t.dtype == DType::F16 ? 11
-                                                                                               : 8);
-    range = static_cast<uint64_t>(last) - static_cast<uint64_t>(from) + 1;
+    keep_inside(t.dtype, from, nullptr);
+    const int digits = counted_digits(t.dtype);
+    const uint64_t end_of_count = digits == 64 ? 0 : uint64_t{1} << digits;
+    // Of floating dtypes the first integer that the next one doesn't follow belongs to it.
+    range = end_of_count - (is_integral(t.dtype, true) ? 1 : 0) - static_cast<uint64_t>(from) + 1;
   } else {
-    range = static_cast<uint64_t>(end.to_int()) - static_cast<uint64_t>(from);
+    int64_t to = end.to_int();
+    keep_inside(t.dtype, from, &to);
+    range = static_cast<uint64_t>(to) - static_cast<uint64_t>(from);
   }
   const uint64_t base = static_cast<uint64_t>(from);
   if (range == 0) return fill_integers(t, generator, [](Generator& g) { return g.bits64(); });
@@ -452,21 +474,23 @@ void infer_bernoulli(Call& c) {
   if (!(p >= 0 && p <= 1))
     fail(Error::Runtime, "bernoulli_ expects p to be in [0, 1], but got p=", p);
 }
-template <class T>
-T zero_or_one(bool b) {
-  if constexpr (sizeof(T) == 2 && is_float<T>) {
-    return T(b ? 1.0f : 0.0f);
-  } else {
-    return static_cast<T>(b);
-  }
-}
 void run_bernoulli(Call& c) {
   const double p = c.args[1].to_double();
   Tensor& t = c.args[0].t();
   with_real_type(t.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     with_generator(t, c.args[2], [&](Generator& g) {
-      each_in_memory<T>(t, [&](T& x) { x = zero_or_one<T>(g.uniform() < p); });
+      if (!t.layout->dense) {
+        return each_in_memory<T>(t, [&](T& x) { x = element<T>(g.uniform() < p); });
+      }
+      T* out = t.storage->as<T>() + reach(*t.layout).first;
+      const int64_t limit = static_cast<int64_t>(std::ceil(p * 0x1p53));
+      uint32_t bits[1024];
+      for (int64_t done = 0, n = t.numel(); done < n; done += 512) {
+        const int64_t count = std::min<int64_t>(512, n - done);
+        g.engine.draw(bits, 2 * count);
+        below(bits, out + done, count, limit);
+      }
     });
   });
 }
@@ -499,7 +523,7 @@ void run_bernoulli_tensor(Call& c) {
         });
         if (!valid) return;
         for_outer(it, 0, [&](const int64_t* at) {
-          t.as<T>()[at[0]] = zero_or_one<T>(draw() < probability[at[1]]);
+          t.as<T>()[at[0]] = element<T>(draw() < probability[at[1]]);
         });
       };
       if (wide) {
@@ -518,7 +542,14 @@ TM_NATIVE("bernoulli_.Tensor", infer_bernoulli_tensor, run_bernoulli_tensor);
 
 // _randperm_(Tensor(a!) self, *, Generator? generator): 0 .. n-1 shuffled, into a vector of n.
 void infer_randperm(Call& c) {
-  if (c.args[0].t().ndim() != 1) fail(Error::Runtime, "expects a vector");
+  const Tensor& t = c.args[0].t();
+  if (t.ndim() != 1) fail(Error::Runtime, "expects a vector");
+  double lowest, highest;
+  integer_limits(t.dtype, lowest, highest);
+  const double last = static_cast<double>(t.numel()) - 1;
+  if (last > std::min(highest, std::ldexp(1.0, counted_digits(t.dtype)))) {
+    fail(Error::Runtime, "n is too large for ", info(t.dtype).name, "; got ", t.numel());
+  }
 }
 void run_randperm(Call& c) {
   Tensor& t = c.args[0].t();
@@ -536,13 +567,7 @@ void run_randperm(Call& c) {
     using T = typename decltype(tag)::type;
     T* out = t.as<T>();
     const int64_t stride = t.layout->stride(0);
-    for (int64_t i = 0; i < n; ++i) {
-      if constexpr (sizeof(T) == 2 && is_float<T>) {
-        out[i * stride] = T(static_cast<float>(order[i]));
-      } else {
-        out[i * stride] = static_cast<T>(order[i]);
-      }
-    }
+    for (int64_t i = 0; i < n; ++i) out[i * stride] = element<T>(order[i]);
   });
 }
 TM_NATIVE("_randperm_", infer_randperm, run_randperm);
@@ -571,6 +596,9 @@ void infer_multinomial(Call& c) {
 
 // Without replacement: the largest p / q with exponential q. With: by the cumulative distribution.
 template <class T>
+using float_of = std::conditional_t<std::is_same<T, double>::value, double, float>;
+
+template <class T>
 void sample_rows(Generator& g, const T* p, int64_t rows, int64_t n, int64_t samples, bool replace,
                  int64_t* out) {
   if (replace && samples > 1) {
@@ -587,24 +615,31 @@ void sample_rows(Generator& g, const T* p, int64_t rows, int64_t n, int64_t samp
     }
     return;
   }
-  std::vector<T> score(rows * n);
+  // Every step in the weights' own dtype, ties broken as `topk` does.
+  std::vector<float_of<T>> score(rows * n);
   for (int64_t i = 0; i < rows * n; ++i) {
-    score[i] = p[i] / static_cast<T>(-std::log1p(-g.uniform()));
+    const float_of<T> q = element<T>(-std::log1p(-g.uniform()));
+    score[i] = element<T>(static_cast<float_of<T>>(p[i]) / q);
   }
-  std::vector<int64_t> order(n);
+  std::vector<std::pair<float_of<T>, int64_t>> order(n);
   for (int64_t r = 0; r < rows; ++r) {
-    const T* row = score.data() + r * n;
-    for (int64_t i = 0; i < n; ++i) order[i] = i;
-    std::partial_sort(
-        order.begin(), order.begin() + samples, order.end(),
-        [&](int64_t a, int64_t b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
-    std::copy(order.begin(), order.begin() + samples, out + r * samples);
+    for (int64_t i = 0; i < n; ++i) order[i] = {score[r * n + i], i};
+    auto larger = [](const auto& a, const auto& b) { return a.first > b.first; };
+    const auto first = order.begin(), last = first + samples;
+    if (samples == 1) {
+      *first = *std::min_element(first, order.end(), larger);
+    } else if (samples * 64 <= n) {
+      std::partial_sort(first, last, order.end(), larger);
+    } else {
+      std::nth_element(first, last - 1, order.end(), larger);
+      std::sort(first, last - 1, larger);
+    }
+    std::transform(first, last, out + r * samples, [](const auto& o) { return o.second; });
   }
 }
 
 void run_multinomial(Call& c) {
-  const DType compute = c.args[0].t().dtype == DType::F64 ? DType::F64 : DType::F32;
-  TensorRef p = contiguous(*to_dtype(c.args[0].t(), compute));
+  TensorRef p = contiguous(c.args[0].t());
   Tensor& out = *c.outs[0];
   const int64_t n = p->layout->size(p->ndim() - 1), rows = n ? p->numel() / n : 0;
   const int64_t samples = c.args[1].to_int();
@@ -626,8 +661,8 @@ void run_multinomial(Call& c) {
       sample_rows(g, weights, rows, n, samples, c.args[2].to_bool(), out.as<int64_t>());
     });
   };
-  if (compute == DType::F64) return sample(p->as<double>());
-  sample(p->as<float>());
+  with_floats(
+      *p, [&](auto tag, Tensor& weights) { sample(weights.as<typename decltype(tag)::type>()); });
 }
 TM_NATIVE("multinomial", infer_multinomial, run_multinomial);
 

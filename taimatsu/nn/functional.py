@@ -109,10 +109,7 @@ def rrelu(
     inplace: bool = False,
 ) -> Tensor:
     """x if x > 0 else a * x, a from U(lower, upper) for each element in training, else the mean."""
-    slope: Any = (lower + upper) / 2
-    if training:
-        slope = torch.empty_like(input).uniform_(lower, upper)
-    return _into(input, torch.where(input > 0, input, input * slope), inplace)
+    return (torch.rrelu_ if inplace else torch.rrelu)(input, lower, upper, training)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -326,17 +323,18 @@ def _check_probability(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
-def _channel_mask(input: Tensor, channel_dim: int) -> Tensor:
-    """Ones, one for each channel of each sample."""
-    kept = [size if d <= channel_dim else 1 for d, size in enumerate(input.shape)]
-    return input.new_ones(kept)
+def _per_channel(input: Tensor, channel_dim: int) -> Tensor:
+    """An element for each channel of each sample."""
+    return input.new_empty([n if d <= channel_dim else 1 for d, n in enumerate(input.shape)])
 
 
 def _channel_dropout(input, p, training, inplace, channel_dim) -> Tensor:
     _check_probability(p)
-    if not training or p == 0.0:
+    if not training or p == 0.0 or input.numel() == 0:
         return input
-    mask = dropout(_channel_mask(input, channel_dim), p, True)
+    if p == 1.0:
+        return _into(input, input * 0.0, inplace)
+    mask = _per_channel(input, channel_dim).bernoulli_(1 - p).div_(1 - p)
     return input.mul_(mask) if inplace else input * mask
 
 
@@ -359,23 +357,24 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace=Fals
     return _channel_dropout(input, p, training, inplace, 0 if input.dim() == 4 else 1)
 
 
-def _alpha_dropout(input, mask, p, inplace) -> Tensor:
+def _alpha_dropout(input, noise, p, inplace) -> Tensor:
     """Set dropped elements to SELU's lower limit, then keep the mean at 0 and the variance at 1."""
-    limit = -1.7580993408473766  # -alpha * scale of SELU
     if p == 1.0:
         return _into(input, input * 0.0, inplace)
-    a = 1.0 / math.sqrt((1.0 - p) * (1.0 + p * limit * limit))
-    b = -a * limit * p
-    kept = torch.bernoulli(mask * (1.0 - p))
-    return _into(input, input * (a * kept) + (a * limit) * (1.0 - kept) + b, inplace)
+    limit = 1.7580993408473766  # alpha * scale of SELU
+    a = 1.0 / math.sqrt((limit * limit * p + 1) * (1 - p))
+    noise = noise.bernoulli_(1 - p)
+    shift = noise.add(-1).mul_(limit * a).add_(limit * a * p)
+    noise = noise.mul_(a)
+    return input.mul_(noise).add_(shift) if inplace else input * noise + shift
 
 
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace=False) -> Tensor:
     """Dropout that keeps mean 0 and variance 1 of inputs that come from `selu`."""
     _check_probability(p)
-    if not training or p == 0.0:
+    if not training or p == 0.0 or input.numel() == 0:
         return input
-    return _alpha_dropout(input, torch.ones_like(input), p, inplace)
+    return _alpha_dropout(input, torch.empty_like(input), p, inplace)
 
 
 def feature_alpha_dropout(
@@ -383,9 +382,9 @@ def feature_alpha_dropout(
 ) -> Tensor:
     """`alpha_dropout` of whole channels (dim 1)."""
     _check_probability(p)
-    if not training or p == 0.0:
+    if not training or p == 0.0 or input.numel() == 0:
         return input
-    return _alpha_dropout(input, _channel_mask(input, 1), p, inplace)
+    return _alpha_dropout(input, _per_channel(input, 1), p, inplace)
 
 
 def gumbel_softmax(

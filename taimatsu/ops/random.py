@@ -213,13 +213,70 @@ def bernoulli(self, generator):
     >>> taimatsu.bernoulli(taimatsu.tensor([0.0, 1.0]))
     tensor([0., 1.])
     """
-    return empty_like(self).bernoulli_(self.detach(), generator=generator)
+    return self.new_empty(self.shape).bernoulli_(self.detach(), generator=generator)
 
 
 @composite(f"bernoulli.p(Tensor self, float p, {_G}) -> Tensor")
 def bernoulli_p(self, p, generator):
     """Ones of probability `p`, with the sizes of `self`."""
     return empty_like(self).bernoulli_(p, generator=generator)
+
+
+# ---- of a tensor of parameters ------------------------------------------------------------------
+
+
+def _zero(g):
+    return g.new_zeros(g.shape)
+
+
+poisson = native(
+    "poisson(Tensor self, Generator? generator=None) -> Tensor", method=False,
+    doc="""Numbers of events whose expected number is `self`, floating and not negative.
+
+    RuntimeError for a negative rate.
+
+    >>> taimatsu.poisson(taimatsu.tensor([0.0]))
+    tensor([0.])
+    """,
+).gradient(self=_zero)  # fmt: skip
+
+_binomial = native(
+    "_binomial(Tensor count, Tensor prob, Generator? generator=None) -> Tensor", doc="",
+).gradient(count=_zero, prob=_zero)  # fmt: skip
+
+
+@composite("binomial(Tensor count, Tensor prob, Generator? generator=None) -> Tensor", method=False)
+def binomial(count, prob, generator):
+    """Numbers of successes in `count` trials of probability `prob`: two floating tensors.
+
+    >>> taimatsu.binomial(taimatsu.tensor([4.0]), taimatsu.tensor([1.0]))
+    tensor([4.])
+    """
+    from taimatsu import broadcast_tensors
+
+    return _binomial(*broadcast_tensors(count, prob), generator)
+
+
+_standard_gamma_grad = native("_standard_gamma_grad(Tensor self, Tensor output) -> Tensor", doc="")
+_standard_gamma = native(
+    "_standard_gamma(Tensor self, Generator? generator=None) -> Tensor", doc="",
+)  # fmt: skip
+
+
+@_standard_gamma.gradient
+def _(g, self, result):
+    return g * _standard_gamma_grad(self, result)
+
+
+@composite("_sample_dirichlet(Tensor self, Generator? generator=None) -> Tensor")
+def _sample_dirichlet(self, generator):
+    """Numbers of the gamma distribution divided by their sum along the last dim."""
+    from taimatsu import finfo, float64
+
+    drawn = _standard_gamma(self.to(float64), generator)
+    share = drawn / drawn.sum(-1, keepdim=True)
+    info = finfo(self.dtype)
+    return share.to(self.dtype).clamp(info.tiny, 1 - info.eps / 2)
 
 
 # ---- dropout ------------------------------------------------------------------------------------
@@ -243,3 +300,41 @@ def dropout(input, p, training, inplace):
         return input.mul_(0) if inplace else input * 0
     mask = empty_like(input).bernoulli_(1 - p).div_(1 - p)
     return input.mul_(mask) if inplace else input * mask
+
+
+@composite("native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)", method=False)
+def native_dropout(input, p, train):
+    """`dropout`, and which elements it kept (bool)."""
+    from taimatsu import bool as boolean
+    from taimatsu import ones_like
+
+    if not train or input.numel() == 0:
+        return input.clone(), ones_like(input, dtype=boolean)
+    if p == 1:
+        return input * 0, ones_like(input, dtype=boolean).logical_not_()
+    kept = empty_like(input).bernoulli_(1 - p)
+    return input * (kept * (1 / (1 - p))), kept.to(boolean)
+
+
+# ---- rrelu --------------------------------------------------------------------------------------
+
+
+@composite("rrelu(Tensor self, Number lower=0.125, Number upper=0.3333333333333333,"
+           " bool training=False, Generator? generator=None) -> Tensor", inplace=True)
+def rrelu(self, lower, upper, training, generator):
+    """x if x > 0 else a x; a from U(lower, upper) for each element in training, else the mean.
+
+    RuntimeError unless lower <= upper.
+    """
+    from taimatsu import float32, float64, ones_like, tensor, where
+
+    if not lower <= upper:
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
+    if not training:
+        return where(self > 0, self, self * ((lower + upper) / 2))
+    negative = self <= 0
+    drawn = empty([int(negative.sum())], dtype=float64, device=self.device)
+    wide = float64 if self.dtype == float64 else float32
+    low, high = (tensor(x, dtype=wide).item() for x in (lower, upper))
+    drawn.uniform_(generator=generator).mul_(high - low).add_(low)
+    return self * ones_like(self).masked_scatter_(negative, drawn.to(self.dtype))
