@@ -228,17 +228,66 @@ double gamma_slope(double a, double x) {
   return x * (h.d + h.v * (std::log(x) - digamma(a)));
 }
 
-void infer_gamma_slope(Call& c) { infer_elementwise(c); }
-void run_gamma_slope(Call& c) {
-  TensorRef drawn = to_dtype(*contiguous(c.args[1].t()), DType::F64);
-  TensorRef shapes = to_dtype(*contiguous(c.args[0].t()), DType::F64);
-  const double *x = drawn->as<double>(), *a = shapes->as<double>();
+// Continued fraction of the incomplete beta function: I_x(a, b) = x^a (1 - x)^b F / (a B(a, b)).
+Dual beta_fraction(Dual a, Dual b, double x) {
+  auto number = [](double v) { return Dual{v, 0}; };
+  const Dual one = number(1), at = number(x), negative = number(-x);
+  auto kept_off_zero = [](Dual v) { return std::fabs(v.v) < 1e-300 ? Dual{1e-300, v.d} : v; };
+  Dual c = one, d = one / kept_off_zero(one + (a + b) * negative / (a + one)), f = d;
+  for (int m = 1; m < 100000; ++m) {
+    const Dual k = number(m), a_2m = a + number(2 * m);
+    const Dual even = k * (b + number(-m)) * at / ((a_2m + number(-1)) * a_2m);
+    const Dual odd = (a + k) * (a + b + k) * negative / (a_2m * (a_2m + one));
+    Dual factor;
+    for (const Dual& term : {even, odd}) {
+      d = one / kept_off_zero(one + term * d);
+      c = kept_off_zero(one + term / c);
+      factor = c * d;
+      f = f * factor;
+    }
+    if (std::fabs(factor.v - 1) + std::fabs(factor.d) < 1e-15) break;
+  }
+  return f;
+}
+
+// How a number x of the distribution Beta(a, b) moves with a at a fixed probability, over 1 - x.
+double beta_slope(double x, double a, double b) {
+  if (!(x > 0 && x < 1)) return std::isnan(x) ? NAN : 0;
+  const double log_slope = std::log(x) - digamma(a) + digamma(a + b);
+  if (x < (a + 1) / (a + b + 2)) {
+    const Dual f = beta_fraction({a, 1}, {b, 0}, x);
+    return -x / a * (f.d + f.v * (log_slope - 1 / a));
+  }
+  const Dual f = beta_fraction({b, 0}, {a, 1}, 1 - x);  // I_x(a, b) = 1 - I_(1 - x)(b, a)
+  return x / b * (f.d + f.v * log_slope);
+}
+
+// Runs f(i, operands as doubles) for each element of the output.
+template <class F>
+void map_doubles(Call& c, int operands, const F& f) {
+  std::vector<TensorRef> wide;
+  std::vector<const double*> from;
+  for (int i = 0; i < operands; ++i) {
+    wide.push_back(to_dtype(*contiguous(c.args[i].t()), DType::F64));
+    from.push_back(wide.back()->as<double>());
+  }
   with_floats(*c.outs[0], [&](auto tag, Tensor& out) {
     using T = typename decltype(tag)::type;
-    for (int64_t i = 0; i < out.numel(); ++i) out.as<T>()[i] = element<T>(gamma_slope(a[i], x[i]));
+    for (int64_t i = 0; i < out.numel(); ++i) out.as<T>()[i] = element<T>(f(i, from));
   });
 }
-TM_NATIVE("_standard_gamma_grad", infer_gamma_slope, run_gamma_slope);
+void run_gamma_slope(Call& c) {
+  map_doubles(c, 2, [](int64_t i, const auto& p) { return gamma_slope(p[0][i], p[1][i]); });
+}
+TM_NATIVE("_standard_gamma_grad", infer_elementwise, run_gamma_slope);
+
+// _dirichlet_grad(Tensor self, Tensor concentration, Tensor total) of x and its marginal's law.
+void run_beta_slope(Call& c) {
+  map_doubles(c, 3, [](int64_t i, const auto& p) {
+    return beta_slope(p[0][i], p[1][i], p[2][i] - p[1][i]);
+  });
+}
+TM_NATIVE("_dirichlet_grad", infer_elementwise, run_beta_slope);
 
 }  // namespace
 }  // namespace taimatsu

@@ -268,6 +268,11 @@ def _(g, self, result):
     return g * _standard_gamma_grad(self, result)
 
 
+_dirichlet_grad = native(
+    "_dirichlet_grad(Tensor self, Tensor concentration, Tensor total) -> Tensor", doc=""
+)
+
+
 @composite("_sample_dirichlet(Tensor self, Generator? generator=None) -> Tensor")
 def _sample_dirichlet(self, generator):
     """Numbers of the gamma distribution divided by their sum along the last dim."""
