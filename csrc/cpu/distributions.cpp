@@ -583,6 +583,9 @@ void infer_multinomial(Call& c) {
          "multinomial only supports floating-point dtypes for input, got: ", info(p.dtype).name);
   }
   const int64_t n = p.layout->size(p.ndim() - 1);
+  if (n > int64_t{1} << 24) {
+    fail(Error::Runtime, "number of categories cannot exceed 2^24; got ", n);
+  }
   if (samples <= 0) fail(Error::Runtime, "cannot sample n_sample <= 0 samples; got ", samples);
   if (!c.args[2].to_bool() && samples > n) {
     fail(Error::Runtime,

@@ -3,6 +3,7 @@
 
 from . import functional, hooks, init, parameter, utils
 from .activation import *
+from .adaptive import *
 from .containers import *
 from .conv import *
 from .dropout import *

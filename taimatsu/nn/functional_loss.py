@@ -18,6 +18,7 @@ __all__ = [
     "legacy_reduction",
     "margin_ranking_loss",
     "multi_margin_loss",
+    "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "pairwise_distance",
     "poisson_nll_loss",
@@ -29,16 +30,16 @@ __all__ = [
 _ops = namespaces["nn.functional"]
 
 
+def _checked(reduction: str) -> str:
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
 def reduced(values: Tensor, reduction: str, size_average=None, reduce=None) -> Tensor:
     """``values`` themselves, their mean or their sum; ValueError for another ``reduction``."""
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    if reduction == "none":
-        return values
-    if reduction == "mean":
-        return values.mean()
-    if reduction == "sum":
-        return values.sum()
-    raise ValueError(f"{reduction} is not a valid value for reduction")
+    reduction = _checked(legacy_reduction(size_average, reduce, reduction))
+    return values if reduction == "none" else getattr(values, reduction)()
 
 
 def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
@@ -66,7 +67,7 @@ def soft_margin_loss(
 ) -> Tensor:
     """log(1 + exp(-target * input)), target 1 or -1."""
     if input.shape != target.shape:
-        raise ValueError(
+        raise RuntimeError(
             f"soft_margin_loss: input and target must have one shape; got {tuple(input.shape)}, "
             f"{tuple(target.shape)}"
         )
@@ -84,17 +85,28 @@ def multi_margin_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """The mean over the classes i but y of max(0, margin - x[y] + x[i])^p: (N, C), (N)."""
+    reduction = _checked(legacy_reduction(size_average, reduce, reduction))
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
-        raise ValueError("weight must be one-dimensional")
-    rows = input.reshape(-1, input.size(-1))
-    index = target.reshape(-1, 1)
-    if index.size(0) != rows.size(0):
+        raise ValueError(f"weight must be one-dimensional; got {list(weight.shape)}")
+    rows = input.reshape(1, -1) if input.dim() < 2 else input
+    if input.dim() > 2 or rows.size(1) == 0:
         raise RuntimeError(
-            f"multi_margin_loss: needs one target for each row; got shapes {tuple(input.shape)}, "
-            f"{tuple(target.shape)}"
+            "multi_margin_loss: Expected non-empty vector or matrix with optional 0-dim batch "
+            f"size, but got: {list(input.shape)}"
         )
+    if target.dim() > 1 or target.numel() != rows.size(0):
+        raise RuntimeError(
+            f"multi_margin_loss: inconsistent target size, expected {rows.size(0)} but got "
+            f"{list(target.shape)}"
+        )
+    if weight is not None and weight.numel() != rows.size(1):
+        raise RuntimeError(
+            f"multi_margin_loss: inconsistent weight size, expected {rows.size(1)} but got "
+            f"{list(weight.shape)}"
+        )
+    index = target.reshape(-1, 1)
     violations = (margin - rows.gather(1, index) + rows).clamp_min(0)
     if p == 2:
         violations = violations * violations
@@ -102,7 +114,39 @@ def multi_margin_loss(
         violations = violations * weight[index]
     others = torch.arange(rows.size(1), device=rows.device) != index
     loss = (violations * others).sum(1) / rows.size(1)
-    return reduced(loss.reshape(target.shape), reduction, size_average, reduce)
+    return reduced(loss.reshape(target.shape), reduction)
+
+
+def multilabel_margin_loss(
+    input: Tensor, target: Tensor, size_average=None, reduce=None, reduction: str = "mean"
+) -> Tensor:
+    """max(0, 1 - x[y] + x[i]) for all labels y and other classes i, over the number of classes.
+
+    (N, C), (N, C) or (C), (C): the labels are the entries of the target before the first -1.
+    """
+    reduction = _checked(legacy_reduction(size_average, reduce, reduction))
+    if input.dim() > 2 or input.dim() == 2 and input.size(1) == 0 or input.dim() == 1 == (
+        input.numel() == 0
+    ):
+        raise RuntimeError(
+            "multilabel_margin_loss: Expected non-empty vector or matrix with optional 0-dim "
+            f"batch size, but got: {list(input.shape)}"
+        )
+    if target.shape != input.shape:
+        raise RuntimeError(
+            f"multilabel_margin_loss: inconsistent target size: {list(target.shape)} for input of "
+            f"size: {list(input.shape)}"
+        )
+    if target.dtype != torch.int64:
+        raise RuntimeError(f"multilabel_margin_loss: expected int64 labels; got {target.dtype}")
+    rows, labels = (t.reshape(1, -1) if t.dim() < 2 else t for t in (input, target))
+    given = (labels >= 0).to(torch.int64).cumprod(1)
+    labels = labels * given
+    is_label = torch.zeros_like(labels).scatter_add(1, labels, given) > 0
+    margins = 1 - rows.gather(1, labels).unsqueeze(2) + rows.unsqueeze(1)
+    counted = given.unsqueeze(2).bool() & ~is_label.unsqueeze(1)
+    loss = torch.where(counted, margins.clamp_min(0), 0).sum((1, 2)) / rows.size(1)
+    return reduced(loss.reshape(input.shape[:-1] if input.dim() else ()), reduction)
 
 
 def margin_ranking_loss(

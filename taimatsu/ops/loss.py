@@ -6,7 +6,7 @@ from taimatsu.codegen import lang
 from taimatsu.codegen.lang import constant, exp, log, log1p, pick, where
 from taimatsu.codegen.promote import FLOATING
 
-from .table import composite, pointwise, row
+from .table import composite, native, pointwise, row
 
 _F = {"module": "nn.functional", "method": False, "inplace": False}
 _OLD = "bool? size_average=None, bool? reduce=None, str reduction='mean'"
@@ -169,15 +169,29 @@ def _cross_entropy(x, target, ignore_index):
     return where(ignored, 0, loss)
 
 
-def _classes(self, target):
+def _classes(self, target, weight):
     """Input and target with a batch dim, so that classes are dim 1."""
     if self.dim() == 1:
         self, target = self.unsqueeze(0), target.unsqueeze(0)
-    if self.dim() < 1 or target.dim() != self.dim() - 1 or self.size(0) != target.size(0) \
-            or self.shape[2:] != target.shape[1:]:
-        raise ValueError(f"Expected input batch_size ({self.size(0)}) to match target batch_size "
-                         f"({target.shape[0] if target.dim() else 0}); input has shape "
-                         f"{list(self.shape)}, target {list(target.shape)}")
+    if self.dim() >= 2 and target.dim() >= 1 and self.size(0) != target.size(0):
+        raise ValueError(
+            f"Expected input batch_size ({self.size(0)}) to match target batch_size "
+            f"({target.size(0)})."
+        )
+    if target.dim() != self.dim() - 1 or self.shape[2:] != target.shape[1:]:
+        raise RuntimeError(
+            f"Expected target size {[*self.shape[:1], *self.shape[2:]]}, got {list(target.shape)}"
+        )
+    if target.is_floating_point() or target.is_complex():
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but found {target.dtype}")
+    if weight is not None:
+        if weight.dim() != 1 or weight.numel() != self.size(1):
+            raise RuntimeError(
+                f"weight tensor should be defined either for all {self.size(1)} classes or no "
+                f"classes but got weight tensor of shape: {list(weight.shape)}"
+            )
+        if weight.dtype != self.dtype:
+            raise RuntimeError(f"expected scalar type {self.dtype} but found {weight.dtype}")
     return self, target
 
 
@@ -197,7 +211,7 @@ def _by_class(loss, target, weight, ignore_index, reduction):
 def nll_loss(self, target, weight, size_average, ignore_index, reduce, reduction):
     """The negative log likelihood of class indices, given log probabilities along dim 1."""
     batched = self.dim() > 1
-    x, t = _classes(self, target)
+    x, t = _classes(self, target, weight)
     loss = _by_class(_nll(x, t, ignore_index), t, weight, ignore_index, reduction)
     return loss if batched or reduction != "none" else loss.squeeze(0)
 
@@ -212,10 +226,21 @@ def cross_entropy(self, target, weight, size_average, ignore_index, reduce, redu
     Shapes: `self` (C) or (N, C, ...); `target` without the C, class indices (int64), or as `self`,
     probabilities. `reduction="mean"` weights by `weight` and leaves out `ignore_index`.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(
+            f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"
+        )
     if target.shape == self.shape:
+        if not target.is_floating_point():
+            raise RuntimeError(
+                "Expected floating point type for target with class probabilities, got "
+                f"{target.dtype}"
+            )
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(self, target, weight, reduction, label_smoothing)
     batched = self.dim() > 1
-    x, t = _classes(self, target)
+    x, t = _classes(self, target, weight)
     loss = _by_class(_cross_entropy(x, t, ignore_index), t, weight, ignore_index, reduction)
     if label_smoothing:
         logp = x.log_softmax(1)
@@ -262,3 +287,86 @@ def kl_div(self, target, size_average, reduce, reduction, log_target):
     if reduction == "batchmean":
         return loss.sum() / self.size(0) if self.dim() else loss.sum()
     return reduced(loss, reduction, size_average, reduce)
+
+
+# ---- connectionist temporal classification ------------------------------------------------------
+
+_ctc_loss_backward = native(
+    "_ctc_loss_backward(Tensor log_probs, Tensor targets, Tensor input_lengths,"
+    " Tensor target_lengths, Tensor grad, Tensor loss, Tensor log_alpha, int blank,"
+    " bool zero_infinity) -> Tensor",
+    doc="",
+)
+_ctc_loss = native(
+    "_ctc_loss(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor target_lengths,"
+    " int blank=0, bool zero_infinity=False) -> (Tensor loss, Tensor log_alpha)",
+    doc="",
+).gradient(
+    log_probs=lambda g_loss, log_probs, targets, input_lengths, target_lengths, loss, log_alpha,
+    blank, zero_infinity: _ctc_loss_backward(
+        log_probs, targets, input_lengths, target_lengths, g_loss, loss, log_alpha, blank,
+        zero_infinity,
+    )
+)  # fmt: skip
+
+
+def _lengths(name: str, lengths, batch: int, batched: bool, device):
+    """The lengths of sequences as an int64 vector."""
+    from taimatsu import Tensor, int64, tensor
+
+    if not isinstance(lengths, Tensor):
+        lengths = tensor(lengths, dtype=int64)
+    elif lengths.is_floating_point() or lengths.is_complex():
+        raise RuntimeError(f"ctc_loss: {name} must be integral; got {lengths.dtype}")
+    lengths = lengths.reshape(-1) if not batched else lengths
+    if list(lengths.shape) != [batch]:
+        raise RuntimeError(
+            f"ctc_loss: {name} must be of size batch_size, {batch}; got {tuple(lengths.shape)}"
+        )
+    return lengths.to(device)
+
+
+@composite("ctc_loss(Tensor log_probs, Tensor targets, Any input_lengths, Any target_lengths,"
+           " int blank=0, str reduction='mean', bool zero_infinity=False) -> Tensor", **_F)
+def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity):
+    """-log of the probability of label sequences, summed over their alignments with the input.
+
+    log_probs: (T, N, C) or (T, C), of `log_softmax` (the gradient takes that for granted);
+    targets: (N, S), padded, or all one after the other; lengths: N integers, or one.
+    ``reduction="mean"`` divides each loss by its target's length first; ``zero_infinity`` makes the
+    losses, and gradients, of targets longer than their input 0. RuntimeError for lengths that are
+    more than there is, or shapes that don't match. (Graves et al., 2006)
+
+    >>> uniform = torch.zeros(4, 1, 3).log_softmax(2)
+    >>> nn.functional.ctc_loss(uniform, torch.tensor([[1, 2]]), [4], [2])
+    tensor(0.8432)
+    """
+    from taimatsu import inf, where
+
+    if log_probs.dim() not in (2, 3):
+        raise RuntimeError(
+            f"ctc_loss: log_probs must be (T, N, C) or (T, C); got {tuple(log_probs.shape)}"
+        )
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    if targets.is_floating_point():
+        raise RuntimeError(f"ctc_loss: targets must be integral; got {targets.dtype}")
+    batched = log_probs.dim() == 3
+    x = log_probs if batched else log_probs.unsqueeze(1)
+    if targets.dim() not in (1, 2) or targets.dim() == 2 and targets.size(0) != x.size(1):
+        raise RuntimeError(
+            f"ctc_loss: targets must be (N, S) or (sum of the lengths); got "
+            f"{tuple(targets.shape)} for log_probs {tuple(log_probs.shape)}"
+        )
+    if x.size(1) == 0:
+        raise RuntimeError("ctc_loss: the batch must not be empty")
+    wanted = x.size(1), batched, x.device
+    input_lengths = _lengths("input_lengths", input_lengths, *wanted)
+    target_lengths = _lengths("target_lengths", target_lengths, *wanted)
+    loss, _ = _ctc_loss(x, targets, input_lengths, target_lengths, blank, zero_infinity)
+    if zero_infinity:
+        loss = where(loss == inf, 0.0, loss)
+    if reduction == "mean":
+        return (loss / target_lengths.clamp(min=1).to(loss.dtype)).mean()
+    loss = reduced(loss, reduction)
+    return loss if batched or reduction != "none" else loss.squeeze(0)

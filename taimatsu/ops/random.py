@@ -10,9 +10,13 @@ from .table import composite, native
 _G = "*, Generator? generator=None"
 
 
+def _zero(g):
+    return g.new_zeros(g.shape)
+
+
 def _fill(schema: str, doc: str, **options):
     op = native(schema, doc=doc, out=False, **options)
-    return op.gradient(self=lambda g: g.new_zeros(g.shape))  # what was there before is gone
+    return op.gradient(self=_zero)  # what was there before is gone
 
 
 uniform_ = _fill(
@@ -62,7 +66,7 @@ random_ = _fill(
 bernoulli_tensor = _fill(
     f"bernoulli_.Tensor(Tensor(a!) self, Tensor p, {_G}) -> Tensor(a!)",
     "Fills with ones of probability `p` (which broadcasts), else zeros.",
-)
+).gradient(self=_zero, p=lambda p_like: p_like.new_zeros(p_like.shape))
 bernoulli_ = _fill(
     f"bernoulli_.float(Tensor(a!) self, float p=0.5, {_G}) -> Tensor(a!)",
     "Fills with ones of probability `p`, else zeros. RuntimeError unless 0 <= p <= 1.",
@@ -72,7 +76,7 @@ _randperm_ = native(f"_randperm_(Tensor(a!) self, {_G}) -> Tensor(a!)", doc="", 
 multinomial = native(
     "multinomial(Tensor self, int num_samples, bool replacement=False, *,"
     " Generator? generator=None) -> Tensor",
-    out=True,
+    out="exact",
     doc="""`num_samples` indices drawn with probabilities (up to a factor) from each row of `self`.
 
     self: (n) or (rows, n), floating. Result: int64, (num_samples) or (rows, num_samples).
@@ -202,8 +206,10 @@ def normal(mean, std, generator):
         if std.numel() and not std.is_meta and bool((std < 0).any()):
             raise RuntimeError("normal expects all elements of std >= 0.0")
         like = broadcast_tensors(mean, std)[1] if isinstance(mean, Tensor) else std
-        return empty_like(like.contiguous()).normal_(generator=generator) * std + mean
-    return empty_like(mean).normal_(0, std, generator=generator) + mean
+        noise = empty_like(like.contiguous()).normal_(generator=generator) * std.detach()
+    else:
+        noise = empty_like(mean).normal_(0, std, generator=generator)
+    return noise + (mean.detach() if isinstance(mean, Tensor) else mean)
 
 
 @composite(f"bernoulli(Tensor self, {_G}) -> Tensor", out=True)
@@ -213,7 +219,7 @@ def bernoulli(self, generator):
     >>> taimatsu.bernoulli(taimatsu.tensor([0.0, 1.0]))
     tensor([0., 1.])
     """
-    return self.new_empty(self.shape).bernoulli_(self.detach(), generator=generator)
+    return self.new_empty(self.shape).bernoulli_(self, generator=generator)
 
 
 @composite(f"bernoulli.p(Tensor self, float p, {_G}) -> Tensor")
@@ -223,10 +229,6 @@ def bernoulli_p(self, p, generator):
 
 
 # ---- of a tensor of parameters ------------------------------------------------------------------
-
-
-def _zero(g):
-    return g.new_zeros(g.shape)
 
 
 poisson = native(
@@ -325,7 +327,7 @@ def native_dropout(input, p, train):
 
 
 @composite("rrelu(Tensor self, Number lower=0.125, Number upper=0.3333333333333333,"
-           " bool training=False, Generator? generator=None) -> Tensor", inplace=True)
+           " bool training=False, Generator? generator=None) -> Tensor", method=False, inplace=True)
 def rrelu(self, lower, upper, training, generator):
     """x if x > 0 else a x; a from U(lower, upper) for each element in training, else the mean.
 

@@ -106,7 +106,8 @@ def test_discrete(p, q):
 
 def test_where_q_never_has_values_of_p():
     for p, q in [("Normal", "Gamma"), ("Gamma", "Beta"), ("Gumbel", "Uniform"),
-                 ("Laplace", "Pareto"), ("Pareto", "Uniform"), ("Exponential", "ContinuousBernoulli")]:  # fmt: skip
+                 ("Laplace", "Pareto"), ("Pareto", "Uniform"),
+                 ("Exponential", "ContinuousBernoulli")]:  # fmt: skip
         assert D.kl_divergence(P[p], Q[q]) == math.inf
     assert D.kl_divergence(D.Poisson(F(1.0)), D.Bernoulli(F(0.5))) == math.inf
     assert D.kl_divergence(D.Uniform(F(0.0), F(1.0)), D.Uniform(F(0.5), F(2.0))) == math.inf
