@@ -250,6 +250,17 @@ PyObject* set_state_pickled(PyObject* self, PyObject* state) {
   Object done = Object::steal(set_state(self, state));
   return done ? new_ref(Py_None) : nullptr;
 }
+// What only generators of accelerators have.
+PyObject* no_offset(PyObject*, PyObject*) {
+  return guard([&]() -> PyObject* {
+    fail(Error::Runtime, "CPU Generator does not use offset; get_state and set_state hold all");
+  });
+}
+PyObject* no_graph(PyObject*, PyObject*) {
+  return guard([&]() -> PyObject* {
+    fail(Error::NotImplemented, "graphsafe states are not supported by a CPU Generator");
+  });
+}
 PyObject* get_device(PyObject*, void*) { return device_object(Device{}); }
 
 PyMethodDef methods[] = {
@@ -262,6 +273,13 @@ PyMethodDef methods[] = {
     {"set_state", set_state, METH_O, "set_state(new_state)\n--\n\nGoes on from a saved state."},
     {"clone_state", clone_state, METH_NOARGS,
      "clone_state()\n--\n\nA new generator in the same state."},
+    {"get_offset", no_offset, METH_NOARGS, "get_offset()\n--\n\nRuntimeError: on the CPU is none."},
+    {"set_offset", no_offset, METH_O,
+     "set_offset(offset)\n--\n\nRuntimeError: on the CPU is none."},
+    {"graphsafe_get_state", no_graph, METH_NOARGS,
+     "graphsafe_get_state()\n--\n\nNotImplementedError: of accelerators only."},
+    {"graphsafe_set_state", no_graph, METH_O,
+     "graphsafe_set_state(state)\n--\n\nNotImplementedError: of accelerators only."},
     {"__reduce__", reduce, METH_NOARGS, nullptr},
     {"__setstate__", set_state_pickled, METH_O, nullptr},
     {}};

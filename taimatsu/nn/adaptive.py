@@ -15,7 +15,10 @@ from .module import Module
 
 __all__ = ["AdaptiveLogSoftmaxWithLoss"]
 
-_ASMoutput = typing.NamedTuple("_ASMoutput", [("output", Tensor), ("loss", Tensor)])
+
+class _ASMoutput(typing.NamedTuple):
+    output: Tensor
+    loss: Tensor
 
 
 class AdaptiveLogSoftmaxWithLoss(Module):
@@ -79,15 +82,14 @@ class AdaptiveLogSoftmaxWithLoss(Module):
 
     def reset_parameters(self) -> None:
         """Draws all weights anew."""
-        self.head.reset_parameters()
-        for into, out in self.tail:
-            into.reset_parameters()
-            out.reset_parameters()
+        for layer in self.modules():
+            if isinstance(layer, Linear):
+                layer.reset_parameters()
 
     def forward(self, input: Tensor, target: Tensor) -> _ASMoutput:
         if target.dim() not in (0, 1):
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
-        if input.dim() != target.dim() + 1 or target.dim() and input.size(0) != target.size(0):
+        if input.dim() == 0 or input.shape[:-1] != target.shape:
             raise RuntimeError(
                 "Input and target should have the same size in the batch dimension; got "
                 f"{tuple(input.shape)} and {tuple(target.shape)}"

@@ -74,6 +74,17 @@ def soft_margin_loss(
     return reduced((-target * input).exp().log1p(), reduction, size_average, reduce)
 
 
+def _rows(name: str, input: Tensor) -> Tensor:
+    """Scores (C) or (N, C) as (N, C)."""
+    rows = input.reshape(1, -1) if input.dim() < 2 else input
+    if rows.dim() > 2 or rows.size(1) == 0:
+        raise RuntimeError(
+            f"{name}: Expected non-empty vector or matrix with optional 0-dim batch size, but "
+            f"got: {list(input.shape)}"
+        )
+    return rows
+
+
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -90,12 +101,7 @@ def multi_margin_loss(
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
         raise ValueError(f"weight must be one-dimensional; got {list(weight.shape)}")
-    rows = input.reshape(1, -1) if input.dim() < 2 else input
-    if input.dim() > 2 or rows.size(1) == 0:
-        raise RuntimeError(
-            "multi_margin_loss: Expected non-empty vector or matrix with optional 0-dim batch "
-            f"size, but got: {list(input.shape)}"
-        )
+    rows = _rows("multi_margin_loss", input)
     if target.dim() > 1 or target.numel() != rows.size(0):
         raise RuntimeError(
             f"multi_margin_loss: inconsistent target size, expected {rows.size(0)} but got "
@@ -125,13 +131,7 @@ def multilabel_margin_loss(
     (N, C), (N, C) or (C), (C): the labels are the entries of the target before the first -1.
     """
     reduction = _checked(legacy_reduction(size_average, reduce, reduction))
-    if input.dim() > 2 or input.dim() == 2 and input.size(1) == 0 or input.dim() == 1 == (
-        input.numel() == 0
-    ):
-        raise RuntimeError(
-            "multilabel_margin_loss: Expected non-empty vector or matrix with optional 0-dim "
-            f"batch size, but got: {list(input.shape)}"
-        )
+    rows = _rows("multilabel_margin_loss", input)
     if target.shape != input.shape:
         raise RuntimeError(
             f"multilabel_margin_loss: inconsistent target size: {list(target.shape)} for input of "
@@ -139,7 +139,7 @@ def multilabel_margin_loss(
         )
     if target.dtype != torch.int64:
         raise RuntimeError(f"multilabel_margin_loss: expected int64 labels; got {target.dtype}")
-    rows, labels = (t.reshape(1, -1) if t.dim() < 2 else t for t in (input, target))
+    labels = target.reshape(rows.shape)
     given = (labels >= 0).to(torch.int64).cumprod(1)
     labels = labels * given
     is_label = torch.zeros_like(labels).scatter_add(1, labels, given) > 0

@@ -103,21 +103,40 @@ def trunc_normal_(
     b: float = 2.0,
     generator=None,
 ) -> Tensor:
-    """Fill with N(mean, std**2) restricted to [a, b] (bounds in the tensor's units)."""
+    """Fill with N(mean, std**2) restricted to [a, b] (bounds in the tensor's units).
+
+    By rejection: of normal numbers those outside, or, where fewer than three in ten are inside, of
+    uniform ones by the ratio of the densities. All are drawn anew until each has been accepted.
+    """
     if (mean < a - 2 * std) or (mean > b + 2 * std):
         warnings.warn(
             f"trunc_normal_: mean {mean} is more than 2 std from [{a}, {b}]; the distribution "
             "may be inaccurate",
             stacklevel=2,
         )
+    if tensor.is_meta:
+        return tensor
 
     def cdf(x: float) -> float:
-        return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
+        return (1.0 + math.erf((x - mean) / std / math.sqrt(2.0))) / 2.0
 
-    low, high = cdf((a - mean) / std), cdf((b - mean) / std)
-    with torch.no_grad():  # the inverse of the distribution function, of uniform numbers
-        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator).erfinv_()
-        return tensor.mul_(std * math.sqrt(2.0)).add_(mean).clamp_(min=a, max=b)
+    normal_proposals = cdf(b) - cdf(a) > 0.3
+    low, high = (tensor.new_tensor(bound, device="cpu").item() for bound in (a, b))
+    peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+    pending = None
+    with torch.no_grad():
+        while pending is None or pending.any():
+            draw = torch.empty_like(tensor)
+            if normal_proposals:
+                draw.normal_(mean, std, generator=generator)
+                rejected = (draw < low) | (draw > high)
+            else:
+                draw.uniform_(a, b, generator=generator)
+                log_ratio = ((draw - mean) / std).pow_(2).mul_(-0.5).sub_(peak)
+                rejected = torch.empty_like(draw).uniform_(generator=generator).log_() > log_ratio
+            tensor.copy_(draw if pending is None else torch.where(pending, draw, tensor))
+            pending = rejected if pending is None else pending & rejected
+    return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
@@ -164,7 +183,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator=None) -> Tensor:
     """Fill with U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
-    bound = gain * math.sqrt(6.0 / sum(_fans("xavier_uniform_", tensor)))
+    std = gain * math.sqrt(2.0 / sum(_fans("xavier_uniform_", tensor)))
+    bound = math.sqrt(3.0) * std
     return uniform_(tensor, -bound, bound, generator)
 
 
@@ -185,7 +205,7 @@ def kaiming_uniform_(
     if _is_empty("kaiming_uniform_", tensor):
         return tensor
     fan = _fan("kaiming_uniform_", tensor, mode)
-    bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / fan)
+    bound = math.sqrt(3.0) * (calculate_gain(nonlinearity, a) / math.sqrt(fan))
     return uniform_(tensor, -bound, bound, generator)
 
 

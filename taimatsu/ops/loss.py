@@ -353,7 +353,7 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction
         raise RuntimeError(f"ctc_loss: targets must be integral; got {targets.dtype}")
     batched = log_probs.dim() == 3
     x = log_probs if batched else log_probs.unsqueeze(1)
-    if targets.dim() not in (1, 2) or targets.dim() == 2 and targets.size(0) != x.size(1):
+    if targets.dim() not in (1, 2) or (targets.dim() == 2 and targets.size(0) != x.size(1)):
         raise RuntimeError(
             f"ctc_loss: targets must be (N, S) or (sum of the lengths); got "
             f"{tuple(targets.shape)} for log_probs {tuple(log_probs.shape)}"

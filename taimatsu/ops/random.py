@@ -92,7 +92,7 @@ multinomial = native(
 # ---- factories ----------------------------------------------------------------------------------
 
 _NEW = f"{_G}, {TENSOR_OPTIONS}"
-_LIKE = f"*, {TENSOR_OPTIONS}, MemoryFormat? memory_format=None"
+_LIKE = f"{_NEW}, MemoryFormat? memory_format=None"
 _FACTORY = {"method": False, "out": True}
 
 
@@ -159,32 +159,38 @@ def randperm(n, generator, dtype, layout, device, pin_memory, requires_grad):
 
 
 def _like(name: str, fill, doc: str):
-    def like(self, dtype, layout, device, pin_memory, requires_grad, memory_format):
+    def like(self, generator, dtype, layout, device, pin_memory, requires_grad, memory_format):
         out = empty_like(self, dtype=dtype, device=device, memory_format=memory_format)
-        return _finished(fill(out), requires_grad)
+        return _finished(fill(out, generator), requires_grad)
 
     like.__name__ = name
     return composite(f"{name}(Tensor self, {_LIKE}) -> Tensor", doc=doc, method=False)(like)
 
 
-rand_like = _like("rand_like", lambda x: x.uniform_(), "`rand` with the sizes of `self`.")
-randn_like = _like("randn_like", lambda x: x.normal_(), "`randn` with the sizes of `self`.")
+rand_like = _like(
+    "rand_like", lambda x, g: x.uniform_(generator=g), "`rand` with the sizes of `self`."
+)
+randn_like = _like(
+    "randn_like", lambda x, g: x.normal_(generator=g), "`randn` with the sizes of `self`."
+)
 
 
 @composite(f"randint_like(Tensor self, int high, {_LIKE}) -> Tensor", method=False)
-def randint_like(self, high, dtype, layout, device, pin_memory, requires_grad, memory_format):
+def randint_like(
+    self, high, generator, dtype, layout, device, pin_memory, requires_grad, memory_format
+):
     """`randint` with the sizes and dtype of `self`."""
     out = empty_like(self, dtype=dtype, device=device, memory_format=memory_format)
-    return _finished(_integers(out, 0, high, None), requires_grad)
+    return _finished(_integers(out, 0, high, generator), requires_grad)
 
 
 @composite(f"randint_like.low(Tensor self, int low, int high, {_LIKE}) -> Tensor", method=False)
 def randint_like_low(
-    self, low, high, dtype, layout, device, pin_memory, requires_grad, memory_format
+    self, low, high, generator, dtype, layout, device, pin_memory, requires_grad, memory_format
 ):
     """`randint` with the sizes and dtype of `self`."""
     out = empty_like(self, dtype=dtype, device=device, memory_format=memory_format)
-    return _finished(_integers(out, low, high, None), requires_grad)
+    return _finished(_integers(out, low, high, generator), requires_grad)
 
 
 @composite(f"normal.sizes(float mean, float std, int[] size, {_NEW}) -> Tensor", **_FACTORY)

@@ -162,7 +162,7 @@ LOG_PROBS = X.T[:, :, None] * np.ones(3) + rng.standard_normal((4, 5, 3))
 LOG_PROBS -= np.log(np.exp(LOG_PROBS).sum(-1, keepdims=True))  # (T, N, C) = (4, 5, 3)
 TARGETS = [[1, 2], [1, 1], [2], [], [1, 2, 1]]
 PADDED = torch.tensor([t + [1] * (3 - len(t)) for t in TARGETS])
-JOINED = torch.tensor(sum(TARGETS, []))
+JOINED = torch.tensor([*itertools.chain(*TARGETS)])
 INPUT_LENGTHS, TARGET_LENGTHS = [4, 3, 2, 4, 4], [len(t) for t in TARGETS]
 CTC = np.array([
     ctc(LOG_PROBS[:n, i], t, 0)

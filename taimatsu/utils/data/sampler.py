@@ -85,14 +85,17 @@ class RandomSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         n = len(self.data_source)
         generator = _own_generator(self.generator)
-        left = self.num_samples
-        while left > 0:
-            if self.replacement:
-                drawn = torch.randint(0, n, (min(32, left),), generator=generator)
-            else:
-                drawn = torch.randperm(n, generator=generator)[:left]
-            left -= len(drawn)
-            yield from drawn.tolist()
+        # Whole draws, then one of which the rest is taken: also where nothing is left, so that a
+        # seed's next numbers don't depend on it.
+        if self.replacement:
+            for _ in range(self.num_samples // 32):
+                yield from torch.randint(n, (32,), generator=generator).tolist()
+            yield from torch.randint(n, (self.num_samples % 32,), generator=generator).tolist()
+            return
+        for _ in range(self.num_samples // n if n else 0):
+            yield from torch.randperm(n, generator=generator).tolist()
+        left = self.num_samples % n if n else 0
+        yield from torch.randperm(n, generator=generator).tolist()[:left]
 
     def __len__(self) -> int:
         return self.num_samples
