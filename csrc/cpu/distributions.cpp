@@ -59,6 +59,33 @@ VECTORISED void below(const uint32_t* bits, T* out, int64_t n, int64_t limit) {
   }
 }
 
+// The same with a probability for each: a draw for a float, two for a double.
+template <class T>
+VECTORISED void below_each(const uint32_t* bits, const float* p, T* out, int64_t n) {
+  const T zero = element<T>(0), one = element<T>(1);
+  for (int64_t i = 0; i < n; ++i) {
+    const float u = static_cast<float>(static_cast<int32_t>(bits[i] & 0xffffff)) * 0x1p-24f;
+    if constexpr (std::is_arithmetic<T>::value) {
+      out[i] = static_cast<T>(u < p[i]);
+    } else {
+      out[i].bits = u < p[i] ? one.bits : zero.bits;
+    }
+  }
+}
+template <class T>
+void below_each(const uint32_t* bits, const double* p, T* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t u = static_cast<int64_t>(bits[2 * i] & 0x1fffff) << 32 | bits[2 * i + 1];
+    out[i] = element<T>(static_cast<double>(u) * 0x1p-53 < p[i]);
+  }
+}
+template <class R>
+VECTORISED bool all_probabilities(const R* p, int64_t n) {
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < n; ++i) wrong += !(p[i] >= 0) | !(p[i] <= 1);
+  return wrong == 0;
+}
+
 // Logarithm on (0, 1], sine and cosine on [0, 2 pi]: those of S. Moshier's Cephes library in single
 // precision, without branches. Which products enter a sum unrounded is part of the contract.
 INLINED float cephes_log(float x) {
@@ -212,10 +239,16 @@ void fill_normal(Generator& g, T* out, int64_t n, double mean, double std) {
     }
   };
   if constexpr (std::is_same<T, R>::value) {
-    draw(out, n);
-    parallel_for(n / 16, 1024, 1, [&](int64_t begin, int64_t end) {
-      normal_16(out + 16 * begin, end - begin, m, s);
-    });
+    // Drawn and transformed while it is in the cache; what is past the last 16 is drawn all the
+    // same.
+    constexpr int64_t kChunk = 1 << 15;
+    for (int64_t done = 0; done < n; done += kChunk) {
+      const int64_t count = std::min(kChunk, n - done);
+      draw(out + done, count);
+      parallel_for(count / 16, 512, 1, [&](int64_t begin, int64_t end) {
+        normal_16(out + done + 16 * begin, end - begin, m, s);
+      });
+    }
   } else {
     R x[16];
     for (int64_t i = 0; i < n / 16; ++i) {
@@ -506,6 +539,16 @@ void infer_bernoulli_tensor(Call& c) {
          format(t.sizes()));
   }
 }
+template <class R, class T>
+void fill_below(Generator& g, const R* p, T* out, int64_t n) {
+  constexpr int64_t kDraws = sizeof(R) / sizeof(float), kBlock = 1024;
+  uint32_t bits[kDraws * kBlock];
+  for (int64_t done = 0; done < n; done += kBlock) {
+    const int64_t count = std::min(kBlock, n - done);
+    g.engine.draw(bits, kDraws * count);
+    below_each(bits, p + done, out + done, count);
+  }
+}
 void run_bernoulli_tensor(Call& c) {
   Tensor& t = c.args[0].t();
   const bool wide = c.args[1].t().dtype == DType::F64;  // then uniform doubles are compared
@@ -518,6 +561,10 @@ void run_bernoulli_tensor(Call& c) {
     using T = typename decltype(tag)::type;
     with_generator(t, c.args[2], [&](Generator& g) {
       auto fill = [&](const auto* probability, auto draw) {
+        if (t.layout->contiguous && p->layout == t.layout) {
+          valid = all_probabilities(probability, t.numel());
+          return valid ? fill_below(g, probability, t.as<T>(), t.numel()) : void();
+        }
         for_outer(it, 0, [&](const int64_t* at) {
           valid &= probability[at[1]] >= 0 && probability[at[1]] <= 1;
         });
