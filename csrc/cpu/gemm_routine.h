@@ -3,13 +3,11 @@
 
 #include <algorithm>
 #include <complex>
-#include <cstdlib>
-#include <memory>
-#include <new>
 #include <type_traits>
 
 #include "cpu/elements.h"
 #include "cpu/gemm.h"
+#include "cpu/workspace.h"
 
 namespace taimatsu {
 
@@ -77,27 +75,6 @@ struct Scale {
     return static_cast<T>(static_cast<F>(value) + beta * static_cast<F>(add));
   }
 };
-
-// Scratch memory of a thread, kept for its next product.
-template <class A>
-A* workspace(int64_t count) {
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  thread_local std::unique_ptr<void, Free> memory;
-  thread_local size_t size = 0;
-  size_t bytes = (count * sizeof(A) + 4095) / 4096 * 4096;
-  if (bytes > size) {
-    memory.reset();
-    size = 0;
-    memory.reset(std::aligned_alloc(64, bytes));
-    if (!memory) throw std::bad_alloc();
-    size = bytes;
-  }
-  return static_cast<A*>(memory.get());
-}
-
-constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 }  // namespace
 }  // namespace taimatsu

@@ -64,6 +64,7 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     systems,
     conv,
     window,
+    fft,
     loss,
     sorting,
     statistics,
