@@ -229,7 +229,7 @@ std::shared_ptr<const Plan<T>> make_plan(int64_t n) {
     p->fits_lanes = n <= kLongestLanes;
     if (p->fits_lanes) p->lanes = lane_plan<T>(n);
     const double alone = line_cost<T>(columns, n / columns, routine.width);
-    p->as_line = !p->fits_lanes || alone * routine.width < lane_cost(n) + 10.0 * n;
+    p->as_line = !p->fits_lanes || (alone + 60) * routine.width < lane_cost(n) + 6.0 * n;
   } else {
     set_bluestein(*p);
     p->as_line = true;

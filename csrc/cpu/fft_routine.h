@@ -15,7 +15,9 @@
 // (Bluestein), real lines of even length complex ones of half the length.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "cpu/workspace.h"
