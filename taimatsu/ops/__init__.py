@@ -65,6 +65,7 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     conv,
     window,
     fft,
+    signal,
     loss,
     sorting,
     statistics,

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 
+from taimatsu import _core
+
 from .linalg import _conj
 from .table import composite, native
 from .window import pad as pad_margins
@@ -64,14 +66,14 @@ def _name(x) -> str:
 
 def _inexact(name: str, x, complex_too: bool):
     """Integers as the default floating dtype; a complex tensor if one is wanted."""
-    from taimatsu import bfloat16, complex64, complex128, float16, float64, get_default_dtype
-
-    if x.dtype in (float16, bfloat16):
+    if x.is_complex():
+        return x
+    if x.dtype in (_core.float16, _core.bfloat16):
         raise RuntimeError(f"{name}: Unsupported dtype {_name(x)}; convert the input to float32")
-    if not x.is_floating_point() and not x.is_complex():
-        x = x.to(get_default_dtype())
-    if complex_too and not x.is_complex():
-        x = x.to(complex128 if x.dtype == float64 else complex64)
+    if not x.is_floating_point():
+        x = x.to(_core.get_default_dtype())
+    if complex_too:
+        x = x.to(_core.complex128 if x.dtype == _core.float64 else _core.complex64)
     return x
 
 
@@ -99,10 +101,13 @@ def _points(name: str, n: int) -> int:
 
 def _resized(x, dims, sizes):
     """Trimmed, or with zeros appended, along `dims`."""
-    margins = [0] * (2 * x.dim())
+    shape = x.shape
+    if all(shape[d] == n for d, n in zip(dims, sizes, strict=True)):
+        return x
+    margins = [0] * (2 * len(shape))
     for d, n in zip(dims, sizes, strict=True):
-        margins[2 * (x.dim() - 1 - d) + 1] = n - x.shape[d]
-    return pad_margins(x, margins) if any(margins) else x
+        margins[2 * (len(shape) - 1 - d) + 1] = n - shape[d]
+    return pad_margins(x, margins)
 
 
 def _dim(name: str, x, dim: int) -> int:
@@ -117,22 +122,23 @@ def _dim(name: str, x, dim: int) -> int:
 
 def _dims_and_sizes(name: str, x, s, dim) -> tuple[list[int], list[int]]:
     """Which dims, and their sizes; -1 in `s` and an absent `s` keep those of the input."""
+    shape = x.shape
     if dim is None:
-        count = x.dim() if s is None else len(s)
-        if count > x.dim():
+        count = len(shape) if s is None else len(s)
+        if count > len(shape):
             raise RuntimeError(f"{name}: Got shape with {count} values but input tensor only has "
-                               f"{x.dim()} dimensions.")
-        dims = list(range(x.dim() - count, x.dim()))
+                               f"{len(shape)} dimensions.")
+        dims = list(range(len(shape) - count, len(shape)))
     else:
         dims = [_dim(name, x, d) for d in dim]
-    if len(set(dims)) < len(dims):
-        raise RuntimeError(f"{name}: FFT dims must be unique; got {list(dim)}")
-    if s is not None and len(s) != len(dims):
+        if len(set(dims)) < len(dims):
+            raise RuntimeError(f"{name}: FFT dims must be unique; got {list(dim)}")
+    if s is None:
+        return dims, [shape[d] for d in dims]
+    if len(s) != len(dims):
         raise RuntimeError(f"{name}: When given, dim and shape arguments must have the same "
                            f"length; got {len(dims)} and {len(s)}")
-    sizes = [x.shape[d] if n == -1 else n for d, n in zip(dims, s or [-1] * len(dims),
-                                                          strict=True)]
-    return dims, sizes
+    return dims, [shape[d] if n == -1 else n for d, n in zip(dims, s, strict=True)]
 
 
 # ---- over several dims, of which the functions of one are a case --------------------------------

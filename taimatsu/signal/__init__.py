@@ -1,0 +1,5 @@
+"""``signal``: windows."""
+
+from . import windows
+
+__all__ = ["windows"]
