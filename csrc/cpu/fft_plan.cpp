@@ -11,8 +11,8 @@ namespace taimatsu {
 namespace fft {
 namespace {
 
-constexpr int64_t kLongestLanes = 4096;          // vectors that fit the cache
-constexpr int64_t kShared = 1 << 15;             // elements of a line that threads share
+constexpr int64_t kLongestLanes = 4096;  // vectors that fit the cache
+constexpr int64_t kShared = 1 << 15;     // elements of a line that threads share
 constexpr int64_t kCachedBytes = int64_t{256} << 20;
 constexpr size_t kCachedPlans = 64;
 
@@ -265,7 +265,8 @@ void Plan<T>::run(const T* in, T* out, Direction direction, T scale, bool thread
     const int width = routine.width;
     const int64_t longest = std::max(line.columns.length, line.rows.length);
     T* middle = workspace<T, 1>(routine.middle_size(line));
-    const int64_t grain = threads && length >= kShared ? std::max<int64_t>(1, 4096 / longest) : length;
+    const int64_t grain =
+        threads && length >= kShared ? std::max<int64_t>(1, 4096 / longest) : length;
     parallel_for((line.rows.length + width - 1) / width, grain, 1, [&](int64_t a, int64_t b) {
       T* buffer = workspace<T>(longest * 2 * width);
       for (; a < b; ++a) routine.line_columns(line, in, middle, a, direction, buffer);

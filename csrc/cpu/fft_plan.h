@@ -1,4 +1,5 @@
-// Plans of Fourier transforms: factors, roots of unity, and which way a length goes. Kept by length.
+// Plans of Fourier transforms: factors, roots of unity, and which way a length goes. Kept by
+// length.
 #pragma once
 
 #include <memory>
@@ -15,11 +16,11 @@ const Routine<T>& best_routine();
 template <class T>
 struct Plan {
   int64_t length = 0;
-  bool smooth = false;       // no prime factor above kMaxRadix
-  bool fits_lanes = false;   // `lanes` is there: the buffer fits the cache
-  bool as_line = false;      // a single line is quicker as a matrix than as one of several lanes
+  bool smooth = false;      // no prime factor above kMaxRadix
+  bool fits_lanes = false;  // `lanes` is there: the buffer fits the cache
+  bool as_line = false;     // a single line is quicker as a matrix than as one of several lanes
   LanePlan<T> lanes;
-  LinePlan<T> line;          // of smooth lengths
+  LinePlan<T> line;  // of smooth lengths
   // Bluestein: x[j] c[j], convolved with conj(c), times c[k], where c[j] = exp(-pi i j^2 / n).
   std::shared_ptr<const Plan> convolution;
   std::vector<T> chirp, chirp_transform;

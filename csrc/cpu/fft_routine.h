@@ -31,11 +31,11 @@ constexpr int kMaxRadix = 61;  // a larger prime factor makes Bluestein's way th
 template <class T>
 struct LanePlan {
   int64_t length = 1;
-  std::vector<int> radices;       // of the passes; the first makes transforms of its own length
-  std::vector<int64_t> first;     // the first input of each butterfly of the first pass
-  std::vector<int64_t> places;    // where in the buffer each input belongs
-  std::vector<T> twiddles;        // (re, im) for each pass but the first, k < L, 1 <= r < radix
-  std::vector<const T*> roots;    // for each pass: (cos, sin) of 2 pi j / radix, j <= radix / 2
+  std::vector<int> radices;     // of the passes; the first makes transforms of its own length
+  std::vector<int64_t> first;   // the first input of each butterfly of the first pass
+  std::vector<int64_t> places;  // where in the buffer each input belongs
+  std::vector<T> twiddles;      // (re, im) for each pass but the first, k < L, 1 <= r < radix
+  std::vector<const T*> roots;  // for each pass: (cos, sin) of 2 pi j / radix, j <= radix / 2
   std::vector<std::vector<T>> root_tables;
 };
 

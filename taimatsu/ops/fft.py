@@ -201,7 +201,7 @@ def _complex_line(name, x, s, dim, norm, forward):
 # ---- the functions of `taimatsu.fft` ------------------------------------------------------------
 
 _LENGTH = "n: the length along `dim`, to which the input is trimmed or padded with zeros [its own]"
-_NORM = """norm: what the sum is divided by. "backward" [default]: nothing forward, n in the inverse;
+_NORM = """norm: what the sum is divided by. "backward" [default]: 1 forward, n in the inverse;
     "forward": the other way round; "ortho": sqrt(n) in both."""
 _RAISES = """RuntimeError for lengths below 1, an unknown `norm` or dtypes below float32; IndexError
     for a dim that isn't there."""
