@@ -172,8 +172,9 @@ void run_addmm(Call& c) {
 }
 TM_NATIVE("addmm", infer_addmm, run_addmm);
 
-// Where each matrix of a batch over `sizes` starts; nothing if all start at 0.
-std::vector<int64_t> starts(const Tensor& t, Ints sizes, int matrix_dims) {
+}  // namespace
+
+std::vector<int64_t> batch_starts(const Tensor& t, Ints sizes, int matrix_dims) {
   const Layout& l = *t.layout;
   const int batch_dims = l.ndim - matrix_dims;
   bool all_zero = true;
@@ -195,11 +196,13 @@ std::vector<int64_t> starts(const Tensor& t, Ints sizes, int matrix_dims) {
   return at;
 }
 
+namespace {
+
 void set_batch(Product& p, Ints sizes, const Tensor& a, int a_dims, const Tensor& b, int b_dims) {
   p.batch = numel_of(sizes);
   if (p.batch == 0) return;
-  p.a_at = starts(a, sizes, a_dims);
-  p.b_at = starts(b, sizes, b_dims);
+  p.a_at = batch_starts(a, sizes, a_dims);
+  p.b_at = batch_starts(b, sizes, b_dims);
   if (p.batch > 1) {
     p.out_at.resize(p.batch);
     for (int64_t i = 0; i < p.batch; ++i) p.out_at[i] = i * p.m * p.n;
@@ -248,7 +251,7 @@ void run_baddbmm(Call& c) {
   Product p = bmm(c.args[1].t(), c.args[2].t(), *c.outs[0]);
   const Tensor& add = c.args[0].t();
   p.add = broadcast(add, p.m, p.n);
-  if (add.ndim() == 3) p.add_at = starts(add, {c.outs[0]->layout->size_data(), 1}, 2);
+  if (add.ndim() == 3) p.add_at = batch_starts(add, {c.outs[0]->layout->size_data(), 1}, 2);
   scale(p, c.args[3], c.args[4]);
   run(p);
 }

@@ -32,6 +32,10 @@ inline Tensor& push_empty(Call& c, Ints sizes, DType dtype) {
 // dimension that is indexed, for the message.
 void check_index_range(const Tensor& index, int64_t lo, int64_t hi, int64_t dim);
 
+// Where each matrix of a batch over `sizes` starts, in elements; nothing if all start at 0. The
+// tensor's dims but the last `matrix_dims` are broadcast to those sizes.
+std::vector<int64_t> batch_starts(const Tensor& t, Ints sizes, int matrix_dims);
+
 // The lines of a tensor along one of its dims, for routines that work line by line.
 struct Lines {
   int64_t count, length, stride;

@@ -62,6 +62,8 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     factorization,
     spectrum,
     systems,
+    attention,
+    decomposition,
     conv,
     window,
     fft,
