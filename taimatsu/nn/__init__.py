@@ -1,18 +1,21 @@
 """``nn``: modules, parameters, containers, layers, losses."""
 # ruff: noqa: F401, F403
 
-from . import functional, hooks, init, parameter, utils
+from . import attention, functional, hooks, init, parameter, utils
 from .activation import *
 from .adaptive import *
 from .containers import *
 from .conv import *
 from .dropout import *
 from .linear import *
+from .linear_loss import *
 from .loss import *
 from .module import Module
+from .multihead import *
 from .norm import *
 from .padding import *
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from .pooling import *
 from .shape import *
 from .sparse import *
+from .transformer import *

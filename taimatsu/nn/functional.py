@@ -17,6 +17,8 @@ from taimatsu import Tensor
 from taimatsu.ops import namespaces
 
 from ._sizes import ntuple
+from .functional_attention import *  # noqa: F403
+from .functional_linear_loss import *  # noqa: F403
 from .functional_loss import *  # noqa: F403
 
 if TYPE_CHECKING:

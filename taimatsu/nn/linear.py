@@ -67,6 +67,10 @@ class Linear(Module):
         )
 
 
+class NonDynamicallyQuantizableLinear(Linear):
+    """A `Linear` that attention owns; PyTorch names it so, and `repr` shows the name."""
+
+
 class Bilinear(Module):
     """y_k = x1^T A_k x2 + b_k: (*, in1_features), (*, in2_features) -> (*, out_features)."""
 
