@@ -63,7 +63,6 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     spectrum,
     systems,
     attention,
-    decomposition,
     conv,
     window,
     fft,
