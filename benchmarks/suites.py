@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import convolution, kernels, matmul, models, movement, overhead, training
+from . import convolution, kernels, linalg, matmul, models, movement, overhead, training
 
 SUITES = {
     "overhead": overhead.GROUPS,
@@ -10,6 +10,7 @@ SUITES = {
     "movement": movement.GROUPS,
     "matmul": matmul.GROUPS,
     "convolution": convolution.GROUPS,
+    "linalg": linalg.GROUPS,
     "models": models.GROUPS,
     "training": training.GROUPS,
 }

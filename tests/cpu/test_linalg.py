@@ -164,7 +164,7 @@ def test_what_follows():
     low = tensor(array(a)[..., :2] @ array(a)[..., :2, :])
     assert linalg.matrix_rank(low).tolist() == [2, 2]
     b = matrix((2,), 6, 3, torch.float64, 1)
-    solution, residuals, rank, _ = linalg.lstsq(a, b)
+    solution, residuals, rank, _ = linalg.lstsq(a, b, driver="gelsd")
     for i in range(2):
         x, r, k, _ = scipy.linalg.lstsq(array(a)[i], array(b)[i])
         near(solution[i], x, torch.float64)
@@ -253,6 +253,114 @@ def test_gradients(name):
     inputs = [definite((), 3, torch.float64), matrix((), 3, 2, torch.float64, 1)][:n]
     inputs = [x.requires_grad_() for x in inputs]
     assert torch.autograd.gradcheck(function, tuple(inputs), atol=1e-4)
+
+
+def compact(a):
+    return linalg.lu_factor_ex(a)[0]
+
+
+def outer_product(v, scale):
+    """What doesn't depend on the phases of the columns of v."""
+    return (v * scale.unsqueeze(-2)) @ v.mH
+
+
+# Of complex and non-square matrices, by what the factors determine.
+OTHER_GRADIENTS = {
+    "lu, wide": (compact, (3, 5)), "lu, tall": (compact, (5, 3)),
+    "qr, wide": (lambda a: (lambda q, r: q @ r[..., :1] + r[..., 1:2])(*linalg.qr(a)), (3, 5)),
+    "qr, tall": (lambda a: linalg.qr(a), (5, 3)),
+    "svd": (lambda a: (lambda u, s, v: (outer_product(u, s**2), outer_product(v.mH, s)))(
+        *linalg.svd(a, False)), (3, 4)),
+    "eigh": (lambda a: (lambda w, v: outer_product(v, w**3))(*linalg.eigh(hermitian(a))), (3, 3)),
+    "eig": (lambda a: (lambda w, v: v.abs() * w.abs().unsqueeze(-2))(*linalg.eig(a)), (3, 3)),
+    "pinv": (linalg.pinv, (3, 4)), "pinv, tall": (linalg.pinv, (4, 3)),
+    "lstsq": (lambda a: linalg.lstsq(a, a[:, :2] * 2 + a.abs()[:, 1:], driver="gels")[:2], (5, 3)),
+    "cholesky_solve": (lambda a: torch.cholesky_solve(a[:, :2], a.tril()), (3, 3)),
+    "cholesky_inverse": (lambda a: torch.cholesky_inverse(a.triu(), True), (3, 3)),
+    "householder_product": (lambda a: linalg.householder_product(a, a[0]), (4, 3)),
+    "ormqr": (lambda a: torch.ormqr(a, a[0], a.mT, False, True), (4, 3)),
+    "matrix_exp": (torch.matrix_exp, (3, 3)), "det": (linalg.det, (3, 3)),
+    "matrix_power 0": (lambda a: linalg.matrix_power(a, 0), (3, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("name", OTHER_GRADIENTS)
+def test_other_gradients(name, dtype):
+    function, (m, n) = OTHER_GRADIENTS[name]
+    a = matrix((2,) if m == n and "cholesky" not in name else (), m, n, dtype, 3)
+    assert torch.autograd.gradcheck(function, (a.requires_grad_(),), atol=1e-4)
+
+
+def test_what_has_no_derivative():
+    a = matrix((), 4, 3, torch.float64).requires_grad_()
+    for mode in ("complete", "r"):
+        with pytest.raises(RuntimeError, match="differentia"):
+            linalg.qr(a, mode).R.sum().backward()
+    b = matrix((), 3, 3, torch.complex128).requires_grad_()
+    for vectors in (lambda: linalg.svd(b).U, lambda: linalg.eig(b)[1], lambda: linalg.eigh(b)[1]):
+        with pytest.raises(RuntimeError, match="phi"):
+            vectors().real.sum().backward()
+
+
+def test_determinant_gradient_where_the_rank_is_lower_by_two():
+    a = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
+    linalg.det(a).backward()
+    assert not a.grad.any()
+
+
+@pytest.mark.parametrize("driver", ["gels", "gelsy", "gelsd", "gelss"])
+def test_least_squares(driver):
+    for dtype in DTYPES:
+        for m, n in [(5, 3), (3, 5), (0, 3), (3, 0), (40, 30)]:
+            a, b = matrix((2,), m, n, dtype), matrix((2,), m, 2, dtype, 1)
+            x, residuals, rank, values = linalg.lstsq(a, b, driver=driver)
+            near(x, np.stack([np.linalg.pinv(p) @ q for p, q in zip(array(a), array(b),
+                                                                    strict=True)]), dtype, 10)
+            assert (residuals.numel() > 0) == (m > n and driver != "gelsy")
+            assert rank.tolist() == ([] if driver == "gels" else [min(m, n)] * 2)
+            assert values.shape == ((2, min(m, n)) if driver in ("gelsd", "gelss") else (0,))
+
+
+def test_batches_are_the_same_for_any_number_of_threads():
+    a = definite((40,), 24, torch.float32)
+
+    def results():
+        found = (linalg.cholesky(a), *linalg.svd(a), *linalg.eigh(a), linalg.inv(a), *linalg.qr(a))
+        return [array(x).tobytes() for x in found]
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = results()
+        torch.set_num_threads(4)
+        assert results() == one
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_lobpcg():
+    a = definite((), 20, torch.float64)
+    b = tensor(np.diag(np.arange(1.0, 21)), torch.float64)
+    for largest in (True, False):
+        for other in (None, b):
+            values, vectors = torch.lobpcg(a, 2, other, largest=largest, tol=1e-11)
+            all_values = scipy.linalg.eigh(array(a), None if other is None else array(other))[0]
+            near(values, all_values[::-1][:2] if largest else all_values[:2], torch.float64, 1e3)
+            right = array(vectors) if other is None else array(other) @ array(vectors)
+            near(array(a) @ array(vectors), right * array(values), torch.float64, 1e5)
+    with pytest.raises(ValueError, match="3 x"):
+        torch.lobpcg(torch.eye(5), 2)
+
+
+def test_low_rank():
+    x, y = matrix((2,), 9, 3, torch.float64), matrix((2,), 3, 7, torch.float64, 1)
+    a = x @ y
+    for m in (a, a.mT):
+        u, s, v = torch.svd_lowrank(m, 3)
+        near((u * s.unsqueeze(-2)) @ v.mH, array(m), torch.float64, 100)
+    u, s, v = torch.pca_lowrank(a, 3)
+    near((u * s.unsqueeze(-2)) @ v.mH, array(a - a.mean(-2, keepdim=True)), torch.float64, 100)
 
 
 def test_determinant_of_a_singular_matrix_has_a_gradient():
