@@ -17,7 +17,7 @@ from . import _core
 if TYPE_CHECKING:
     from .ops.table import Op
 
-__all__ = ["Interpreter", "frames"]
+__all__ = ["Interpreter", "elements", "frames"]
 
 _INTERPRETERS = 1  # the bit of the core's flag
 
@@ -33,6 +33,13 @@ _stack = _Stack()
 def frames() -> list[Interpreter]:
     """The thread's interpreters, the innermost last."""
     return _stack.frames
+
+
+def elements(x: Any) -> Any:
+    """The tensor that x stands for under `vmap`, if it does: for checks of elements."""
+    while hasattr(x, "owner"):
+        x = x.value
+    return x
 
 
 class Interpreter:
@@ -58,6 +65,14 @@ class Interpreter:
             return _core.call(op, *args)
         return _core.call_into(op, targets, *args)
 
+    def function(self, cls: Any, args: tuple) -> Any:
+        """Carries out a call of a custom autograd Function."""
+        return self.function_below(cls, args)
+
+    def function_below(self, cls: Any, args: tuple) -> Any:
+        """The call of a Function, as those further out see it."""
+        return apply_function(cls, args) if _stack.frames else _core.apply_function(cls, *args)
+
     def descend(self, op: Op, args: tuple, targets: tuple | None = None) -> Any:
         """A composite's formula, whose ops this interpreter sees."""
         with self:
@@ -81,6 +96,18 @@ def _dispatch(op: Op, args: tuple, targets: tuple | None) -> Any:
         _core.interpose(_INTERPRETERS, False)
     try:
         return top.call(op, args, targets)
+    finally:
+        stack.append(top)
+        _core.interpose(_INTERPRETERS, True)
+
+
+def apply_function(cls: Any, args: tuple) -> Any:
+    """A custom Function's call, for the innermost interpreter."""
+    stack = _stack.frames
+    top = stack.pop()
+    _core.interpose(_INTERPRETERS, bool(stack))
+    try:
+        return top.function(cls, args)
     finally:
         stack.append(top)
         _core.interpose(_INTERPRETERS, True)

@@ -241,6 +241,32 @@ TensorRef permuted_back(Tensor& g, const View& v) {
   return alias(g, intern(whole.sizes(), strides, g.layout->offset).get());
 }
 
+// Whether elements of `self` are the same memory, so that layouts don't tell which of them a view
+// shows. (`as_strided` is about memory itself.)
+bool ambiguous_elements(const Op& op, const Tensor& self) {
+  return op.view->inverse == ViewRoutine::Embed && overlaps_itself(*self.layout) &&
+         op.base_name != "as_strided";
+}
+
+// Then the layouts of a stand-in whose elements lie apart do: the windows of the op's outputs in
+// it.
+std::vector<Window> windows_apart(const Op& op, Tensor& self, const Value* args,
+                                  const Tensors& outs) {
+  LayoutRef whole = contiguous_layout(self.sizes());
+  TensorRef apart = alias(self, whole.get());
+  std::vector<LayoutRef> parts;
+  if (op.view->layouts) {
+    op.view->layouts(*apart, args, parts);
+  } else {
+    parts.push_back(op.view->layout(*apart, args));
+  }
+  std::vector<Window> found;
+  for (int i = 0; i < outs.size(); ++i) {
+    found.push_back({whole, parts[i], self.dtype, outs[i]->dtype});
+  }
+  return found;
+}
+
 View& view_of(Node& n) { return *static_cast<View*>(n.payload); }
 void destroy_view(Node& n) { delete static_cast<View*>(std::exchange(n.payload, nullptr)); }
 
@@ -382,6 +408,9 @@ void record_view(Op& op, const Value* args, Tensors& outs) {
                                       : self.view_origin;
   const bool history = modes.grad && !self.inference && requires_grad(self);
   NodeRef n;
+  std::vector<Window> apart;
+  if (history && ambiguous_elements(op, self)) apart = windows_apart(op, self, args, outs);
+  auto shown = [&](int i) { return apart.empty() ? window(self, *outs[i]) : std::move(apart[i]); };
   for (int i = 0; i < outs.size(); ++i) {
     Tensor& out = *outs[i];
     if (self.inference) {
@@ -402,10 +431,10 @@ void record_view(Op& op, const Value* args, Tensors& outs) {
         n->edges[0] = gradient_edge(self);
         stamp(*n);
       }
-      static_cast<Views*>(n->payload)->push_back(window(self, out));
+      static_cast<Views*>(n->payload)->push_back(shown(i));
     } else {
       n = new_node(node_type_of(op), &view_class, 1, 1);
-      auto* v = new View{window(self, out), op.view->inverse, {}};
+      auto* v = new View{shown(i), op.view->inverse, {}};
       n->payload = v;
       if (v->inverse == ViewRoutine::Permute && ambiguous(*self.layout)) {
         v->dims = traced_permutation(op, self, args);

@@ -163,7 +163,7 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
           return true;
         }
         Number n;
-        if (p.type == Type::TensorOrNumber && number_of(o, n)) {
+        if ((p.type == Type::TensorOrNumber || numbers_for_tensors_) && number_of(o, n)) {
           v = Value(n);
           return true;
         }
@@ -418,6 +418,7 @@ bool Arguments::parse(const Schema& s, PyObject* self, PyObject* const* args, Py
 
 bool Arguments::parse_by_position(const Schema& s, PyObject* const* args, Py_ssize_t nargs,
                                   PyObject* kwnames, std::string* why) {
+  numbers_for_tensors_ = true;
   if (nargs <= static_cast<Py_ssize_t>(s.params.size())) {
     return fill(s, nullptr, args, nargs, kwnames, -1, why);
   }

@@ -85,7 +85,8 @@ class Arguments {
   // and leaves a description in `why` if they don't fit (then another overload may).
   bool parse(const Schema& s, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
              PyObject* kwnames, std::string* why);
-  // The same where keyword-only params may be given by position too: calls by an op's entry.
+  // What an interposed call was given, in the schema's order: keyword-only params by position too,
+  // and numbers for tensors, as operators pass them.
   bool parse_by_position(const Schema& s, PyObject* const* args, Py_ssize_t nargs,
                          PyObject* kwnames, std::string* why);
   void fill_defaults(const Schema& s);
@@ -101,6 +102,7 @@ class Arguments {
   // Lists are kept in `small_` as far as they fit.
   template <class T>
   T* reserve(int64_t n);
+  bool numbers_for_tensors_ = false;
   static constexpr int kSmall = 24;
   int64_t small_[kSmall];
   int used_ = 0;

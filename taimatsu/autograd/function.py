@@ -8,6 +8,7 @@ from typing import Any
 
 from taimatsu import _core
 from taimatsu._core import Tensor, no_grad
+from taimatsu._interpreter import apply_function, frames
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
 
@@ -118,6 +119,8 @@ class Function:
             raise TypeError(
                 f"{cls.__name__}.apply: takes no keyword arguments; got {', '.join(kwargs)}"
             )
+        if frames():
+            return apply_function(cls, args)
         return _core.apply_function(cls, *args)
 
 

@@ -4,7 +4,7 @@ A derived op's formula differentiates the original's when it is called, so that 
 operands' dtypes; what it takes is found out once, by a trial with stand-ins for everything: only
 what the gradients then mention is a parameter, and so saved.
 
-    pointwise   one op for all gradients
+    pointwise   one op for all gradients (one for each, where that has too many operands)
     row         one op for the gradients of rows and cells; those of shared inputs, summed over the
                 rows, are a second op whose rows run the other way. It gets the scalars per row
                 that it needs from the first
@@ -40,6 +40,8 @@ from .trace import ROLES, Inputs, as_tuple, attributes, make_axes, place, signat
 if TYPE_CHECKING:
     from taimatsu.ops.schema import SchemaParam
     from taimatsu.ops.table import Op
+
+MAX_OPERANDS = 15  # of one kernel, with one to spare for a tensor that only tells a dtype
 
 
 def plan(
@@ -409,19 +411,21 @@ def formula_plan(
             grads[i] = source
     direct = [i for i in direct if i in nonzero and i not in grads]
     kinds = ["Row" if s.axes & set(first.row) else "Cell" for s in first.scalars]
-    steps = []
-    if direct or kinds:
-        sources = Sources.sorted(op, set().union(*(t.mentioned(direct, True) for t in tried)))
+    steps: list[tuple] = []
+    together = {s for t in tried for s in t.mentioned(direct, True)}
+    apart = op.kind == "pointwise" and len(together) + len(direct) > MAX_OPERANDS
+    for group in [[i] for i in direct] if apart else [direct] if direct or kinds else []:
+        sources = Sources.sorted(op, {s for t in tried for s in t.mentioned(group, True)})
         _complete(sources, op)
         if any(t.kind == "f" for one in tried if one.compute.kind == "c" for t in one.outputs):
             sources.want_sizes(("arg", wanted[0]))  # a real output doesn't tell of a complex input
-        formula: Any = Derived(op, direct, shared, sources.order, present)
-        outputs = [f"{role(op, params[i].type)} g_{params[i].name}" for i in direct]
+        formula: Any = Derived(op, group, shared, sources.order, present)
+        outputs = [f"{role(op, params[i].type)} g_{params[i].name}" for i in group]
         outputs += [f"{kind} s{n}" for n, kind in enumerate(kinds)]
         rows = op.row_spec if op.kind == "row" else None
         callee = derived_op(op, "backward", formula, sources, outputs, first.integral, rows=rows)
+        grads |= {i: ("step", (len(steps), n)) for n, i in enumerate(group)}
         steps.append((callee, list_sources(op, sources), len(outputs)))
-        grads |= {i: ("step", (0, n)) for n, i in enumerate(direct)}
     if shared:
         sources = Sources.sorted(op, set().union(*(t.mentioned_past(shared) for t in tried)))
         _complete(sources, op)

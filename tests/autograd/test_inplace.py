@@ -416,3 +416,17 @@ def test_random_programs_of_views_and_writes(program):
         ga = np.zeros(a.shape) if a.grad is None else a.grad.numpy()
         gb = np.zeros(b.shape) if b.grad is None else b.grad.numpy()
         np.testing.assert_allclose(ga, gb, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("view", [
+    lambda w: w[:, None], lambda w: w[1:], lambda w: w.select(1, 2), lambda w: w.diagonal(),
+    lambda w: w.unfold(1, 2, 1), lambda w: w.split(2, 1)[1], lambda w: w.unbind()[1],
+])  # fmt: skip
+def test_views_of_a_leaf_whose_elements_are_one_memory(view):
+    """An expanded leaf has a gradient for each element, which the view must not mix up."""
+    expanded = torch.arange(3.0).expand(3, 3).detach().requires_grad_()
+    apart = torch.arange(3.0).repeat(3, 1).requires_grad_()
+    for leaf in (expanded, apart):
+        part = view(leaf)
+        (part * torch.arange(float(part.numel())).reshape(part.shape)).sum().backward()
+    assert torch.equal(expanded.grad, apart.grad)

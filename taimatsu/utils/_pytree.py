@@ -1,0 +1,215 @@
+"""Nested containers of leaves: tuples, lists, dicts and their kin, taken apart and put together.
+
+>>> leaves, spec = tree_flatten({"a": 1, "b": [2, (3,)]})
+>>> leaves
+[1, 2, 3]
+>>> tree_unflatten([10, 20, 30], spec)
+{'a': 10, 'b': [20, (30,)]}
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+__all__ = [
+    "TreeSpec",
+    "register_pytree_node",
+    "tree_all",
+    "tree_any",
+    "tree_flatten",
+    "tree_iter",
+    "tree_leaves",
+    "tree_map",
+    "tree_map_",
+    "tree_map_only",
+    "tree_structure",
+    "tree_unflatten",
+]
+
+
+class _Node(NamedTuple):
+    """How containers of one class are taken apart: children and a context, and back."""
+
+    flatten: Callable[[Any], tuple[list, Any]]
+    unflatten: Callable[[Iterable, Any], Any]
+
+
+def _mapping(make: Callable[[Any, dict], Any], context: Callable[[Any], Any]) -> _Node:
+    return _Node(
+        lambda d: (list(d.values()), (list(d), context(d))),
+        lambda children, c: make(c[1], dict(zip(c[0], children, strict=True))),
+    )
+
+
+_nodes: dict[type, _Node] = {
+    tuple: _Node(lambda t: (list(t), None), lambda children, _: tuple(children)),
+    list: _Node(lambda t: (list(t), None), lambda children, _: list(children)),
+    dict: _mapping(lambda _, d: d, lambda d: None),
+    OrderedDict: _mapping(lambda _, d: OrderedDict(d), lambda d: None),
+    defaultdict: _mapping(lambda f, d: defaultdict(f, d), lambda d: d.default_factory),
+    deque: _Node(lambda q: (list(q), q.maxlen), lambda children, n: deque(children, n)),
+}
+
+
+def register_pytree_node(
+    cls: type,
+    flatten_fn: Callable[[Any], tuple[list, Any]],
+    unflatten_fn: Callable[[Iterable, Any], Any],
+    **serialization: Any,
+) -> None:
+    """Make instances of `cls` containers: ``flatten_fn(x)`` gives children and a context,
+    ``unflatten_fn(children, context)`` makes one of them. ValueError if it is one already."""
+    if cls in _nodes:
+        raise ValueError(f"{cls} is already registered as pytree node")
+    _nodes[cls] = _Node(flatten_fn, unflatten_fn)
+
+
+def _node_of(tree: Any) -> _Node | None:
+    cls = type(tree)
+    if cls in _nodes:
+        return _nodes[cls]
+    if isinstance(tree, tuple) and hasattr(cls, "_fields"):  # a named tuple
+        return _Node(lambda t: (list(t), None), lambda children, _: cls(*children))
+    if isinstance(tree, tuple) and hasattr(cls, "n_sequence_fields"):  # torch.return_types.max
+        return _Node(lambda t: (list(t), None), lambda children, _: cls(children))
+    return None
+
+
+class TreeSpec(NamedTuple):
+    """The structure of a tree without its leaves."""
+
+    type: Any  # None of a leaf
+    context: Any
+    children_specs: tuple[TreeSpec, ...]
+    unflatten: Callable | None = None
+
+    @property
+    def num_leaves(self) -> int:
+        """How many leaves the tree has."""
+        return 1 if self.type is None else sum(c.num_leaves for c in self.children_specs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TreeSpec) and self[:3] == other[:3]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.children_specs))
+
+    def is_leaf(self) -> bool:
+        """Whether the tree is a single leaf."""
+        return self.type is None
+
+    def unflatten_leaves(self, leaves: Iterable) -> Any:
+        """The tree with these leaves."""
+        return tree_unflatten(leaves, self)
+
+
+_LEAF = TreeSpec(None, None, ())
+
+
+def tree_flatten(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> tuple[list[Any], TreeSpec]:
+    """The leaves, from left to right, and the structure around them.
+
+    What ``is_leaf`` says yes to is not taken apart.
+    """
+    node = None if is_leaf is not None and is_leaf(tree) else _node_of(tree)
+    if node is None:
+        return [tree], _LEAF
+    children, context = node.flatten(tree)
+    leaves: list[Any] = []
+    specs = []
+    for child in children:
+        below, spec = tree_flatten(child, is_leaf)
+        leaves += below
+        specs.append(spec)
+    return leaves, TreeSpec(type(tree), context, tuple(specs), node.unflatten)
+
+
+def tree_unflatten(leaves: Iterable[Any], treespec: TreeSpec) -> Any:
+    """The tree of this structure with these leaves. ValueError if their number is another one."""
+    leaves = list(leaves)
+    if len(leaves) != treespec.num_leaves:
+        raise ValueError(
+            f"tree_unflatten: the structure has {treespec.num_leaves} leaves; got {len(leaves)}"
+        )
+    return _build(iter(leaves), treespec)
+
+
+def _build(leaves: Any, spec: TreeSpec) -> Any:
+    if spec.unflatten is None:
+        return next(leaves)
+    return spec.unflatten([_build(leaves, c) for c in spec.children_specs], spec.context)
+
+
+def tree_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
+    """The leaves, from left to right."""
+    return tree_flatten(tree, is_leaf)[0]
+
+
+def tree_iter(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """An iterator over the leaves."""
+    return iter(tree_leaves(tree, is_leaf))
+
+
+def tree_structure(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> TreeSpec:
+    """The structure around the leaves."""
+    return tree_flatten(tree, is_leaf)[1]
+
+
+def _prefix(tree: Any, spec: TreeSpec) -> list[Any]:
+    """The leaves of a tree that has at least the structure of `spec`."""
+    if spec.type is None:
+        return [tree]
+    node = _node_of(tree)
+    if node is None or type(tree) is not spec.type:
+        raise ValueError(f"tree_map: expected a {spec.type.__name__}, got {type(tree).__name__}")
+    children, context = node.flatten(tree)
+    if len(children) != len(spec.children_specs) or context != spec.context:
+        raise ValueError(f"tree_map: the trees differ inside of a {spec.type.__name__}")
+    found = []
+    for child, child_spec in zip(children, spec.children_specs, strict=True):
+        found += _prefix(child, child_spec)
+    return found
+
+
+def tree_map(
+    func: Callable[..., Any],
+    tree: Any,
+    *rests: Any,
+    is_leaf: Callable[[Any], bool] | None = None,
+) -> Any:
+    """The tree of ``func(leaf, ...)``, with the corresponding leaves of further trees.
+
+    >>> tree_map(lambda a, b: a + b, (1, [2]), (10, [20]))
+    (11, [22])
+    """
+    leaves, spec = tree_flatten(tree, is_leaf)
+    others = [_prefix(rest, spec) for rest in rests]
+    return tree_unflatten([func(*each) for each in zip(leaves, *others, strict=True)], spec)
+
+
+def tree_map_(func: Callable[..., Any], tree: Any, *rests: Any) -> Any:
+    """Calls ``func`` on the leaves for what it does; the tree itself is given back."""
+    tree_map(func, tree, *rests)
+    return tree
+
+
+def tree_map_only(kind: Any, func: Callable[[Any], Any], tree: Any) -> Any:
+    """`tree_map` on the leaves that are instances of `kind`."""
+    return tree_map(lambda leaf: func(leaf) if isinstance(leaf, kind) else leaf, tree)
+
+
+def tree_all(pred: Callable[[Any], bool], tree: Any) -> bool:
+    """Whether ``pred`` holds of all leaves."""
+    return all(map(pred, tree_leaves(tree)))
+
+
+def tree_any(pred: Callable[[Any], bool], tree: Any) -> bool:
+    """Whether ``pred`` holds of a leaf."""
+    return any(map(pred, tree_leaves(tree)))
