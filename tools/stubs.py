@@ -16,6 +16,7 @@ import argparse
 import ast
 import importlib
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -238,11 +239,8 @@ def top_level() -> str:
         if isinstance(node, ast.ImportFrom) and node.level:
             names = [a.name if a.name == "*" else f"{a.name} as {a.name}" for a in node.names]
             lines.append(f"from {'.' * node.level}{node.module or ''} import {', '.join(names)}")
-    lines += [
-        f"from . import {name} as {name}"
-        for name in sorted(taimatsu._LAZY_MODULES)
-        if (package / f"{name}.py").exists() or (package / name).is_dir()
-    ]
+    submodules = sorted(m.name for m in pkgutil.iter_modules(taimatsu.__path__))
+    lines += [f"from . import {name} as {name}" for name in submodules if name[0] != "_"]
     lines += [f"from .{m} import {n} as {n}" for n, m in sorted(taimatsu._LAZY_NAMES.items())]
     table = groups("")
     own = set(vars(taimatsu)) - set(taimatsu.ops.namespaces[""])
