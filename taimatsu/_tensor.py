@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import warnings
 from typing import Any
 
 from . import _core
@@ -170,6 +171,179 @@ def resize_as_(self: Tensor, other: Tensor, *, memory_format: Any = None) -> Ten
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
     """The tensor on a GPU, the current one by default. RuntimeError where there is none."""
     return self.to(_core.device("cuda") if device is None else device, non_blocking=non_blocking)
+
+
+@_method
+def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
+    """A tensor of this dtype: of these sizes, uninitialised, or of the data of a sequence."""
+    options: dict[str, Any] = {"dtype": self.dtype, "device": device or self.device}
+    if not args:
+        return self.new_empty((0,), device=device)
+    if all(isinstance(a, int) for a in args) or isinstance(args[0], _core.Size):
+        sizes = args[0] if isinstance(args[0], _core.Size) else args
+        return self.new_empty(sizes, device=device)
+    if isinstance(args[0], Tensor):
+        return args[0].to(**options).view_as(args[0])
+    return _core.tensor(args[0], **options)
+
+
+@_method
+def new_empty_strided(
+    self: Tensor, size: Any, stride: Any, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, **options: Any,
+) -> Tensor:  # fmt: skip
+    """An uninitialised tensor of these sizes and strides, by default of this dtype and device."""
+    import taimatsu
+
+    return taimatsu.empty_strided(
+        size, stride, dtype=dtype or self.dtype, device=device or self.device,
+        requires_grad=requires_grad,
+    )  # fmt: skip
+
+
+# ---- Comparison and choice ----------------------------------------------------------------------
+@_method
+def allclose(
+    self: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Whether `isclose` holds everywhere."""
+    return bool(self.isclose(other, rtol=rtol, atol=atol, equal_nan=equal_nan).all())
+
+
+@_method
+def equal(self: Tensor, other: Tensor) -> bool:
+    """Whether both have the same shape and elements."""
+    return self.shape == other.shape and bool((self == other).all())
+
+
+@_method
+def is_nonzero(self: Tensor) -> bool:
+    """Whether the only element isn't zero. RuntimeError if there are more or none."""
+    return bool(self)
+
+
+@_method
+def where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """This tensor's elements where `condition` holds, else those of `other`."""
+    import taimatsu
+
+    return taimatsu.where(condition, self, other)
+
+
+# ---- Element by element, in Python: slow, for what no op does -----------------------------------
+def _elements_to(self: Tensor, values: list) -> Tensor:
+    return self.copy_(_core.tensor(values, dtype=self.dtype).reshape(self.shape))
+
+
+def _on_cpu(self: Tensor, name: str) -> None:
+    if not self.is_cpu:
+        raise TypeError(f"{name} is only implemented on CPU tensors; got one on {self.device}")
+    if self.requires_grad:
+        raise RuntimeError(f"Can't call {name} on a tensor that requires grad; use detach()")
+
+
+@_method
+def apply_(self: Tensor, callable: Any) -> Tensor:
+    """Replaces each element by what a Python function makes of it. Slow; on the CPU only."""
+    _on_cpu(self, "apply_")
+    return _elements_to(self, [callable(v) for v in self.reshape(-1).tolist()])
+
+
+@_method
+def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
+    """Replaces each element by ``callable(element, element of the tensor)``. Slow."""
+    _on_cpu(self, "map_")
+    others = tensor.expand(self.shape).reshape(-1).tolist()
+    pairs = zip(self.reshape(-1).tolist(), others, strict=True)
+    return _elements_to(self, [callable(*pair) for pair in pairs])
+
+
+@_method
+def map2_(self: Tensor, x: Tensor, y: Tensor, callable: Any) -> Tensor:
+    """Replaces each element by a function of it and those of `x` and `y`. Slow."""
+    _on_cpu(self, "map2_")
+    rest = [t.expand(self.shape).reshape(-1).tolist() for t in (x, y)]
+    triples = zip(self.reshape(-1).tolist(), *rest, strict=True)
+    return _elements_to(self, [callable(*triple) for triple in triples])
+
+
+# ---- Parts --------------------------------------------------------------------------------------
+@_method
+def unsafe_chunk(self: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """`chunk`."""
+    return self.chunk(chunks, dim)
+
+
+@_method
+def unsafe_split(self: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """`split`."""
+    return self.split(split_size, dim)
+
+
+@_method
+def unsafe_split_with_sizes(self: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """`split` into parts of these sizes."""
+    return self.split(list(split_sizes), dim)
+
+
+@_method
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Fills the main diagonal; with ``wrap`` it begins anew below a tall matrix.
+
+    RuntimeError for fewer than 2 dims, and for more unless all sizes are equal.
+    """
+    if self.dim() < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if self.dim() > 2 and len(set(self.shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    n, step, start = min(self.shape), sum(self.stride()), self.storage_offset()
+    self.as_strided((n,), (step,), start).fill_(fill_value)
+    rows, columns = self.shape[0], self.shape[1]
+    if wrap and self.dim() == 2 and rows > columns + 1:
+        rest: Any = self[columns + 1 :]
+        rest.fill_diagonal_(fill_value, True)
+    return self
+
+
+@_method
+def dim_order(self: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]:
+    """The dims from the outermost to the innermost in memory."""
+    strides = self.stride()
+    return tuple(sorted(range(self.dim()), key=lambda d: -strides[d]))
+
+
+@_method
+def resize(self: Tensor, *sizes: Any) -> Tensor:
+    """The old name of ``view`` that may copy; deprecated."""
+    warnings.warn("non-inplace resize is deprecated", FutureWarning, stacklevel=3)
+    return self.reshape(*sizes)
+
+
+@_method
+def resize_as(self: Tensor, tensor: Tensor) -> Tensor:
+    """`resize` to the sizes of another tensor; deprecated."""
+    warnings.warn("non-inplace resize_as is deprecated", FutureWarning, stacklevel=3)
+    return self.reshape(tensor.shape)
+
+
+@_method
+def is_distributed(self: Tensor) -> bool:
+    """Always False: kept for programs that ask."""
+    return False
+
+
+@_method
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """A copy in memory that a GPU reads directly. RuntimeError where there is none."""
+    raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+@_method
+def module_load(self: Tensor, other: Tensor, assign: bool = False) -> Tensor:
+    """What `Module.load_state_dict` puts in this tensor's place when it swaps tensors."""
+    if assign:
+        return other if isinstance(other, self.__class__) else other.as_subclass(self.__class__)
+    return self.detach().copy_(other)
 
 
 def _in_place(view: str) -> Any:

@@ -233,8 +233,67 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
     return torch.stack([g.reshape(-1) for g in meshgrid(*tensors, indexing="ij")], 1)
 
 
+def _method_as_function(name: str) -> Any:
+    method = getattr(Tensor, name)
+
+    def function(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return method(input, *args, **kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"`Tensor.{name}` as a function.\n\n{method.__doc__}"
+    return function
+
+
+# What is a method that is no op of the table, and a function too.
+_METHODS = (
+    "detach", "detach_", "get_device", "is_conj", "is_distributed", "is_inference", "is_neg",
+    "is_same_size", "is_signed", "resize_as_", "unsafe_chunk", "unsafe_split",
+    "unsafe_split_with_sizes",
+)  # fmt: skip
+globals().update({name: _method_as_function(name) for name in _METHODS})
+
+
+def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
+    """A 0-dim tensor of a number, of the default dtype unless another is given."""
+    dtype = dtype or torch.get_default_dtype()
+    return torch.full((), s, dtype=dtype, device=device, **options)
+
+
+def fill(input: Tensor, value: Any) -> Tensor:
+    """A tensor like the input with all elements set to a number, or to that of a 0-dim tensor."""
+    return input.clone().fill_(value)
+
+
+def empty_permuted(size: Any, physical_layout: Any, **options: Any) -> Tensor:
+    """An uninitialised tensor whose dims lie in memory in the order of `physical_layout`.
+
+    RuntimeError unless that is a permutation of the dims.
+
+    >>> taimatsu.empty_permuted((2, 3, 4), (0, 2, 1)).stride()
+    (12, 1, 3)
+    """
+    order = list(physical_layout)
+    if sorted(order) != list(range(len(size))):
+        raise RuntimeError(
+            f"empty_permuted: expected a permutation of the {len(size)} dims; got {tuple(order)}"
+        )
+    inverse = [order.index(d) for d in range(len(order))]
+    return torch.empty([size[d] for d in order], **options).permute(inverse)
+
+
+def typename(obj: Any, /) -> str:
+    """The name of an object's type: of a tensor "torch.FloatTensor"."""
+    if isinstance(obj, Tensor):
+        return obj.type()
+    cls = obj if isinstance(obj, type) or callable(obj) else type(obj)
+    module = getattr(cls, "__module__", None) or ""
+    prefix = "" if module in ("", "builtins", "__builtin__") else f"{module}."
+    return prefix + getattr(cls, "__qualname__", type(cls).__qualname__)
+
+
 __all__ = [
     "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes",
     "broadcast_tensors", "cartesian_prod", "chain_matmul", "equal", "is_complex",
     "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "lu", "meshgrid", "numel",
+    "empty_permuted", "fill", "scalar_tensor", "typename", *_METHODS,
 ]  # fmt: skip

@@ -239,8 +239,12 @@ def top_level() -> str:
         if isinstance(node, ast.ImportFrom) and node.level:
             names = [a.name if a.name == "*" else f"{a.name} as {a.name}" for a in node.names]
             lines.append(f"from {'.' * node.level}{node.module or ''} import {', '.join(names)}")
-    submodules = sorted(m.name for m in pkgutil.iter_modules(taimatsu.__path__))
-    lines += [f"from . import {name} as {name}" for name in submodules if name[0] != "_"]
+    names = sorted(m.name for m in pkgutil.iter_modules(taimatsu.__path__) if m.name[0] != "_")
+    lines += [
+        f"from . import {name} as {name}"
+        for name in names  # not the libraries that lie beside them
+        if (package / f"{name}.py").exists() or (package / name).is_dir()
+    ]
     lines += [f"from .{m} import {n} as {n}" for n, m in sorted(taimatsu._LAZY_NAMES.items())]
     table = groups("")
     own = set(vars(taimatsu)) - set(taimatsu.ops.namespaces[""])

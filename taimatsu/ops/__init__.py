@@ -16,6 +16,13 @@ from .table import Op
 namespaces: dict[str, dict[str, Callable]] = {}
 
 
+# Functions of several arguments that have an in-place form beside the method's.
+_INPLACE_FUNCTIONS = frozenset((
+    "addmv", "clamp", "clamp_max", "clamp_min", "clip", "dropout", "gcd", "lcm", "ldexp", "logit",
+    "nan_to_num", "round", "threshold", "xlogy",
+))  # fmt: skip
+
+
 def register(entries: list[Op]) -> None:
     """Makes functions and methods of table entries; those of one name are overloads, in order."""
     groups: dict[tuple[str, str], list[Op]] = {}
@@ -36,7 +43,8 @@ def register(entries: list[Op]) -> None:
         public = namespaces.setdefault(module, {})
         public[name] = _core.function(name, ops, "plain", doc)
         inplace = [op for op in ops if op.inplace]
-        if inplace and (not inplace[0].method or "," not in inplace[0].schema):
+        unary = inplace and "," not in inplace[0].schema
+        if inplace and (not inplace[0].method or unary or name in _INPLACE_FUNCTIONS):
             public[name + "_"] = _core.function(name + "_", inplace, "inplace", doc)
     for name, ops in methods.items():
         _core.method(name, ops, "plain", ops[0].doc or "")

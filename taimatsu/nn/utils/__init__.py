@@ -1,6 +1,6 @@
 """Tools on the parameters of a model: clipping gradients, parametrizing, pruning, fusing."""
 
-from . import parametrizations, parametrize, stateless
+from . import parametrizations, parametrize, prune, stateless
 from .clip_grad import (
     clip_grad_norm,
     clip_grad_norm_,
@@ -37,6 +37,7 @@ __all__ = [
     "parameters_to_vector",
     "parametrizations",
     "parametrize",
+    "prune",
     "remove_spectral_norm",
     "remove_weight_norm",
     "skip_init",

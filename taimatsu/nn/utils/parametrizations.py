@@ -144,7 +144,7 @@ class _Orthogonal(Module):
         if self.map == "householder":
             Q = _householder_columns(X)
         else:
-            A = X.tril()
+            A: Any = X.tril()
             if n != k:
                 A = torch.cat([A, A.new_zeros(*A.shape[:-2], n, n - k)], -1)
             A = A - A.mH

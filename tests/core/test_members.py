@@ -1,0 +1,73 @@
+"""Methods and functions that are no ops of the table."""
+
+import pytest
+
+import taimatsu as torch
+from taimatsu.utils._python_dispatch import TorchDispatchMode
+
+
+def test_element_by_element():
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert x.apply_(lambda v: v * 2).tolist() == [[2.0, 4.0], [6.0, 8.0]]
+    assert x.mT.map_(torch.ones(2), lambda a, b: a - b) is not x
+    assert x.tolist() == [[1.0, 3.0], [5.0, 7.0]]
+    x.map2_(x, torch.tensor(1.0), lambda a, b, c: a + b + c)
+    assert x.tolist() == [[3.0, 7.0], [11.0, 15.0]]
+    with pytest.raises(RuntimeError, match="requires grad"):
+        torch.ones(1, requires_grad=True).apply_(abs)
+    with pytest.raises(TypeError, match="CPU"):
+        torch.ones(1, device="meta").apply_(abs)
+
+
+def test_comparison_and_choice():
+    x = torch.tensor([1.0, 2.0])
+    assert x.allclose(x + 1e-9) and x.equal(x.clone()) and not x.equal(x[:1])
+    assert x[:1].is_nonzero() and x.where(x > 1, 0.0).tolist() == [0.0, 2.0]
+
+
+def test_fresh_tensors():
+    x = torch.ones(2, dtype=torch.float64)
+    assert x.new(3).shape == (3,) and x.new([1, 2]).dtype == torch.float64
+    assert x.new_empty_strided((2, 3), (1, 2)).stride() == (1, 2)
+    assert torch.scalar_tensor(2).dtype == torch.float32 and torch.fill(x, 3).tolist() == [3.0, 3.0]
+    y = torch.empty_permuted((2, 3, 4), (0, 2, 1))
+    assert y.shape == (2, 3, 4) and y.stride() == (12, 1, 3) and y.dim_order() == (0, 2, 1)
+    with pytest.raises(RuntimeError, match="permutation"):
+        torch.empty_permuted((2, 3), (0, 0))
+
+
+@pytest.mark.parametrize("sizes", [(3, 3), (7, 3), (3, 7), (2, 2, 2), (4, 3)])
+def test_fill_diagonal(sizes):
+    import numpy as np
+
+    for wrap in (False, True):
+        x, expected = torch.zeros(sizes), np.zeros(sizes)
+        np.fill_diagonal(expected, 5.0, wrap=wrap)
+        assert x.fill_diagonal_(5.0, wrap=wrap).tolist() == expected.tolist()
+
+
+def test_functions_of_methods_and_in_place_functions():
+    x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    assert not torch.detach(x).requires_grad and torch.is_signed(x) and torch.get_device(x) == -1
+    y = torch.tensor([-1.0, 2.0])
+    assert torch.clamp_(y, 0.0) is y and y.tolist() == [0.0, 2.0]
+    assert torch.typename(y) == "torch.FloatTensor" and torch.typename(1) == "int"
+    assert [t.tolist() for t in torch.unsafe_split(y, 1)] == [[0.0], [2.0]]
+
+
+def test_dispatch_mode_sees_ops_below_composites():
+    class Log(TorchDispatchMode):
+        def __init__(self):
+            self.names = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.names.append(func.__name__)
+            return func(*args, **(kwargs or {}))
+
+    with Log() as log:
+        x = torch.stack([torch.ones(2), torch.zeros(2)])
+        x.add_(1, alpha=2)
+        torch.sum(x, 0, out=torch.empty(0))
+    assert log.names == ["ones", "zeros", "unsqueeze", "unsqueeze", "cat", "add.out", "empty",
+                         "sum.out"]  # fmt: skip
+    assert x.tolist() == [[3.0, 3.0], [2.0, 2.0]]
