@@ -161,7 +161,13 @@ def _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, unu
 
 
 # Rarely needed, and larger than the rest.
-_LAZY = {"gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "functional": None}
+_LAZY = {
+    "gradcheck": "gradcheck",
+    "gradgradcheck": "gradcheck",
+    "functional": None,
+    "forward_ad": None,
+    "profiler": None,
+}
 
 
 def __getattr__(name: str) -> Any:
