@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor
@@ -252,3 +253,25 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator=None) 
         for column in range(columns):
             tensor[torch.randperm(rows)[:zeros], column] = 0
     return tensor
+
+
+def _deprecated(name: str) -> Any:
+    """The old name of an initialiser, without the underscore."""
+    function = globals()[f"{name}_"]
+
+    def old(*args: Any, **kwargs: Any) -> Any:
+        warnings.warn(
+            f"nn.init.{name} is deprecated; use nn.init.{name}_", FutureWarning, stacklevel=2
+        )
+        return function(*args, **kwargs)
+
+    old.__name__ = old.__qualname__ = name
+    old.__doc__ = f"The old name of `{name}_`; deprecated."
+    return old
+
+
+_OLD_NAMES = (
+    "constant", "dirac", "eye", "kaiming_normal", "kaiming_uniform", "normal", "orthogonal",
+    "sparse", "uniform", "xavier_normal", "xavier_uniform",
+)  # fmt: skip
+globals().update({name: _deprecated(name) for name in _OLD_NAMES})

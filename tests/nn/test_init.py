@@ -84,3 +84,8 @@ def test_writes_are_not_recorded():
     weight = nn.Parameter(torch.empty(2, 2))
     nn.init.normal_(weight)
     assert weight.grad_fn is None and weight.is_leaf
+
+
+def test_old_names_warn_and_do_the_same():
+    with pytest.warns(FutureWarning, match="constant_"):
+        assert nn.init.constant(torch.empty(2), 3.0).tolist() == [3.0, 3.0]

@@ -1,0 +1,214 @@
+"""Reductions and normalisations over the elements that a mask picks.
+
+A masked-out element counts as the identity of the reduction; where all of a row are masked out, the
+result is that identity (nan of `mean` and its kin).
+
+>>> x = torch.tensor([[1., 2.], [3., 4.]])
+>>> torch.masked.sum(x, 1, mask=torch.tensor([[True, False], [True, True]]))
+tensor([1., 7.])
+"""
+
+from __future__ import annotations
+
+import typing
+
+import taimatsu as torch
+from taimatsu import Tensor
+
+__all__ = [
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
+    "cumprod",
+    "cumsum",
+    "log_softmax",
+    "logaddexp",
+    "logsumexp",
+    "mean",
+    "norm",
+    "normalize",
+    "prod",
+    "softmax",
+    "softmin",
+    "std",
+    "sum",
+    "var",
+]
+
+Dim = int | tuple[int, ...] | list[int] | None
+
+
+def _kept(input: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask, of the input's sizes. TypeError unless it is of bools."""
+    if mask is None:
+        return None
+    if mask.dtype != torch.bool:
+        raise TypeError(f"masked: expected a mask of dtype torch.bool; got {mask.dtype}")
+    return mask.expand(input.shape)
+
+
+def _filled(input: Tensor, mask: Tensor | None, value: float) -> Tensor:
+    kept = _kept(input, mask)
+    return input if kept is None else torch.where(kept, input, value)
+
+
+def _least(dtype: typing.Any) -> float:
+    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
+
+
+def _greatest(dtype: typing.Any) -> float:
+    return torch.inf if dtype.is_floating_point else torch.iinfo(dtype).max
+
+
+def _dims(input: Tensor, dim: Dim) -> list[int]:
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return list(range(input.dim()))
+    listed = [dim] if isinstance(dim, int) else list(dim)
+    return [d % max(input.dim(), 1) for d in listed]
+
+
+def _typed(input: Tensor, dtype: typing.Any) -> Tensor:
+    return input if dtype is None else input.to(dtype)
+
+
+def sum(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
+        mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The sum of the elements where the mask holds."""
+    return torch.sum(_filled(_typed(input, dtype), mask, 0), _dims(input, dim), keepdim=keepdim)
+
+
+def prod(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
+         mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The product of the elements where the mask holds."""
+    result = _filled(_typed(input, dtype), mask, 1)
+    for d in sorted(_dims(input, dim), reverse=True):
+        result = torch.prod(result, d, keepdim=keepdim)
+    return result
+
+
+def amax(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
+         mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The largest element where the mask holds."""
+    x = _typed(input, dtype)
+    return torch.amax(_filled(x, mask, _least(x.dtype)), _dims(input, dim), keepdim=keepdim)
+
+
+def amin(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
+         mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The smallest element where the mask holds."""
+    x = _typed(input, dtype)
+    return torch.amin(_filled(x, mask, _greatest(x.dtype)), _dims(input, dim), keepdim=keepdim)
+
+
+def argmax(input: Tensor, dim: int | None = None, *, keepdim: bool = False,
+           dtype: typing.Any = None, mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """Where the largest element is, among those where the mask holds."""
+    x = _typed(input, dtype)
+    return torch.argmax(_filled(x, mask, _least(x.dtype)), dim, keepdim)
+
+
+def argmin(input: Tensor, dim: int | None = None, *, keepdim: bool = False,
+           dtype: typing.Any = None, mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """Where the smallest element is, among those where the mask holds."""
+    x = _typed(input, dtype)
+    return torch.argmin(_filled(x, mask, _greatest(x.dtype)), dim, keepdim)
+
+
+def _count(input: Tensor, dim: Dim, keepdim: bool, mask: Tensor | None) -> Tensor:
+    kept = torch.ones(input.shape, dtype=torch.bool) if mask is None else _kept(input, mask)
+    assert kept is not None
+    return torch.sum(kept.to(input.device), _dims(input, dim), keepdim=keepdim)
+
+
+def mean(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
+         mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The mean of the elements where the mask holds; nan where there are none."""
+    x = _typed(input, dtype)
+    if not (x.is_floating_point() or x.is_complex()):
+        x = x.to(torch.get_default_dtype())
+    return sum(x, dim, keepdim=keepdim, mask=mask) / _count(x, dim, keepdim, mask).to(x.dtype)
+
+
+def var(input: Tensor, dim: Dim = None, unbiased: bool | None = None, *,
+        correction: float | None = None, keepdim: bool = False, dtype: typing.Any = None,
+        mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The variance of the elements where the mask holds."""
+    x = _typed(input, dtype)
+    if not (x.is_floating_point() or x.is_complex()):
+        x = x.to(torch.get_default_dtype())
+    less = correction if correction is not None else float(unbiased is None or unbiased)
+    centred = x - mean(x, dim, keepdim=True, mask=mask)
+    square = (centred * centred.conj()).real if x.is_complex() else centred * centred
+    count = _count(x, dim, keepdim, mask).to(square.dtype)
+    return sum(square, dim, keepdim=keepdim, mask=mask) / torch.clamp(count - less, min=0)
+
+
+def std(input: Tensor, dim: Dim = None, unbiased: bool | None = None, *,
+        correction: float | None = None, keepdim: bool = False, dtype: typing.Any = None,
+        mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The standard deviation of the elements where the mask holds."""
+    return var(input, dim, unbiased, correction=correction, keepdim=keepdim, dtype=dtype,
+               mask=mask).sqrt()  # fmt: skip
+
+
+def norm(input: Tensor, ord: float | None = 2.0, dim: Dim = None, *, keepdim: bool = False,
+         dtype: typing.Any = None, mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The vector norm of the elements where the mask holds."""
+    order = 2.0 if ord is None else float(ord)
+    x = _filled(_typed(input, dtype), mask, torch.inf if order < 0 else 0)
+    return torch.linalg.vector_norm(x, order, _dims(input, dim), keepdim)
+
+
+def logsumexp(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
+              mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """log(sum(exp)) of the elements where the mask holds."""
+    x = _filled(_typed(input, dtype), mask, -torch.inf)
+    return torch.logsumexp(x, _dims(input, dim), keepdim)
+
+
+def logaddexp(input: Tensor, other: Tensor, *, dtype: typing.Any = None,
+              input_mask: Tensor | None = None, other_mask: Tensor | None = None
+              ) -> Tensor:  # fmt: skip
+    """log(exp(input) + exp(other)), where what is masked out adds nothing."""
+    return torch.logaddexp(
+        _filled(_typed(input, dtype), input_mask, -torch.inf),
+        _filled(_typed(other, dtype), other_mask, -torch.inf),
+    )
+
+
+def cumsum(input: Tensor, dim: int, *, dtype: typing.Any = None,
+           mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The running sum, to which what is masked out adds nothing."""
+    return torch.cumsum(_filled(_typed(input, dtype), mask, 0), dim)
+
+
+def cumprod(input: Tensor, dim: int, *, dtype: typing.Any = None,
+            mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The running product, which what is masked out leaves as it is."""
+    return torch.cumprod(_filled(_typed(input, dtype), mask, 1), dim)
+
+
+def softmax(input: Tensor, dim: int, *, dtype: typing.Any = None,
+            mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The softmax of the elements where the mask holds; others are 0."""
+    return torch.softmax(_filled(_typed(input, dtype), mask, -torch.inf), dim)
+
+
+def log_softmax(input: Tensor, dim: int, *, dtype: typing.Any = None,
+                mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The logarithm of `softmax`."""
+    return torch.log_softmax(_filled(_typed(input, dtype), mask, -torch.inf), dim)
+
+
+def softmin(input: Tensor, dim: int, *, dtype: typing.Any = None,
+            mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """`softmax` of the negative."""
+    return softmax(-input, dim, dtype=dtype, mask=mask)
+
+
+def normalize(input: Tensor, ord: float, dim: int, *, eps: float = 1e-12, dtype: typing.Any = None,
+              mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The elements over their norm, which is at least ``eps``, where the mask holds; others 0."""
+    x = _filled(_typed(input, dtype), mask, 0)
+    return x / norm(x, ord, dim, keepdim=True, mask=mask).clamp(min=eps)
