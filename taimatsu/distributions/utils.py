@@ -99,7 +99,7 @@ class lazy_property:
 
     def __init__(self, compute: Callable[[Any], Any]):
         self.compute = compute
-        functools.update_wrapper(self, compute)  # type: ignore[arg-type]
+        functools.update_wrapper(self, compute)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:

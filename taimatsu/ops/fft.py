@@ -13,7 +13,7 @@ import math
 
 from taimatsu import _core
 
-from .linalg import _conj
+from .conversion import conj
 from .table import composite, native
 from .window import pad as pad_margins
 
@@ -168,7 +168,7 @@ def _real_transform(name, x, s, dim, norm, forward):
     scale = _scale(name, norm, math.prod(sizes), forward)
     half = r2c(_resized(x, dims, sizes), dims[-1], scale, True)
     if not forward:
-        half = _conj(half)
+        half = conj(half)
     return c2c(half, dims[:-1], 1.0, forward) if len(dims) > 1 else half
 
 
@@ -185,7 +185,7 @@ def _to_real(name, x, s, dim, norm, forward):
     x = _resized(x, dims, [*sizes[:-1], sizes[-1] // 2 + 1])
     if len(dims) > 1:
         x = c2c(x, dims[:-1], 1.0, forward)
-    return c2r(_conj(x) if forward else x, dims[-1], scale, sizes[-1])
+    return c2r(conj(x) if forward else x, dims[-1], scale, sizes[-1])
 
 
 def _complex_line(name, x, s, dim, norm, forward):

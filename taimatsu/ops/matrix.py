@@ -100,7 +100,10 @@ def check_equations(name: str, A: Any, B: Any, left: bool = True) -> None:
 def check_info(name: str, info: Any, message: Callable[[int], str],
                error: type[Exception] | None = None) -> None:
     """Raises LinAlgError for the first matrix whose info isn't 0."""
-    if info.device.type == "meta" or not info.any():
+    from taimatsu._interpreter import elements
+
+    info = elements(info)
+    if info.is_meta or not info.any():
         return
     if error is None:
         from taimatsu._linalg_error import LinAlgError

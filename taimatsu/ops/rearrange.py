@@ -328,6 +328,8 @@ def combinations(self, r, with_replacement):
         raise RuntimeError(f"combinations: Expect a non-negative number, but got {r}")
     if r == 0:
         return empty([0], dtype=self.dtype, device=self.device)
+    if r > self.numel() and not (with_replacement and self.numel()):
+        return empty([0, r], dtype=self.dtype, device=self.device)
     picks = list((replaced if with_replacement else without)(range(self.numel()), r))
     at = tensor(picks, dtype=int64, device=self.device).reshape(len(picks), r)
     return index_select(self, 0, at.reshape(-1)).reshape(len(picks), r)

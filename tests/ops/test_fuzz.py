@@ -88,8 +88,8 @@ def attribute(param, names_sizes):
 @st.composite
 def calls(draw, op):
     sizes = draw(st.lists(st.integers(0, 4), max_size=4))
-    dtype = draw(st.sampled_from(op.dtypes and [d for d in DTYPES if d._code in {
-        t.name for t in op.dtypes}] or DTYPES))  # fmt: skip
+    codes = {t.name for t in op.dtypes or ()}
+    dtype = draw(st.sampled_from([d for d in DTYPES if d._code in codes] or DTYPES))
     lists = any(o.type.endswith("[]") for o in op.parsed.outputs)  # as many results as asked for
     args, kwargs, named = [], {}, False
     for p in op.parsed.params:
