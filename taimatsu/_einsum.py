@@ -1,14 +1,16 @@
 """``einsum``: sums of products by the names of dims.
 
 The equation becomes labels for the dims of each operand; pairs of operands are contracted, each by
-one batched matrix product of permuted views, until one is left.
+one batched matrix product of permuted views, until one is left. Which ops that takes follows from
+labels and sizes alone, so it is found once, with stand-ins that have sizes only, and kept as steps.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import taimatsu as torch
@@ -44,6 +46,7 @@ def einsum(*args: Any) -> Tensor:
             "einsum(): must specify the equation string and at least one operand, or at least one "
             "operand and its subscripts list"
         )
+    operands: list[Any]
     if isinstance(args[0], Tensor):
         equation, operands = _from_sublists(args)
     else:
@@ -61,8 +64,13 @@ def einsum(*args: Any) -> Tensor:
                 f"einsum(): expected scalar type {operands[0].dtype} but found {x.dtype}; convert "
                 "the operands to one dtype"
             )
-    inputs, output = _parse(equation, tuple(x.dim() for x in operands))
-    return _contract(operands, inputs, output)
+    for function, slots, arguments in _steps(equation, tuple([x.shape for x in operands]),
+                                             _strategy()):  # fmt: skip
+        taken = [operands[i] for i in slots]
+        for i in slots:  # nothing is needed twice
+            operands[i] = None
+        operands.append(function(*taken, *arguments))
+    return operands[-1]
 
 
 def _from_sublists(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
@@ -116,7 +124,6 @@ def _terms(text: str, where: str) -> tuple[list[int], int | None]:
     return labels, ellipsis
 
 
-@lru_cache(512)
 def _parse(equation: str, ndims: tuple[int, ...]) -> tuple[tuple[Labels, ...], Labels]:
     """The labels of each operand's dims, and of the result's."""
     left, arrow, right = equation.replace(" ", "").partition("->")
@@ -163,7 +170,7 @@ def _parse(equation: str, ndims: tuple[int, ...]) -> tuple[tuple[Labels, ...], L
     return tuple(inputs), tuple(labels)
 
 
-def _extents(operands: Sequence[Tensor], inputs: Sequence[Labels]) -> dict[int, int]:
+def _extents(operands: Sequence[Sized], inputs: Sequence[Labels]) -> dict[int, int]:
     """The size of each label."""
     sizes: dict[int, int] = {}
     for i, (x, labels) in enumerate(zip(operands, inputs, strict=True)):
@@ -183,12 +190,64 @@ def _extents(operands: Sequence[Tensor], inputs: Sequence[Labels]) -> dict[int, 
 # ---- Contraction -------------------------------------------------------------------------------
 
 
-def _contract(operands: Sequence[Tensor], inputs: Sequence[Labels], output: Labels) -> Tensor:
+# A function, the slots of the tensors it takes, its other arguments. A slot is an operand or, from
+# there on, the result of a step.
+Step = tuple[Callable[..., Tensor], tuple[int, ...], tuple[Any, ...]]
+
+
+@dataclass
+class Sized:
+    """Stands in for a tensor: has its sizes, and notes what is done with it as steps."""
+
+    shape: tuple[int, ...]
+    slot: int
+    steps: list[Step]
+    operands: int  # how many slots there were before the first step
+
+    def then(
+        self, shape: Sequence[int], function: Callable, *arguments: Any, other: Sized | None = None
+    ) -> Sized:
+        """What `function` makes of it (and another one): something of that shape."""
+        slots = (self.slot,) if other is None else (self.slot, other.slot)
+        self.steps.append((function, slots, arguments))
+        slot = self.operands + len(self.steps) - 1
+        return Sized(tuple(shape), slot, self.steps, self.operands)
+
+    def permute(self, dims: list[int]) -> Sized:
+        if dims == list(range(len(dims))):
+            return self
+        return self.then([self.shape[d] for d in dims], Tensor.permute, dims)
+
+    def reshape(self, shape: Sequence[int]) -> Sized:
+        if tuple(shape) == self.shape:
+            return self
+        return self.then(shape, Tensor.reshape, list(shape))
+
+    def sum(self, dims: list[int], function: Callable = Tensor.sum) -> Sized:
+        rest = [n for d, n in enumerate(self.shape) if d not in dims]
+        return self.then(rest, function, dims)
+
+
+@lru_cache(512)
+def _steps(equation: str, shapes: tuple[tuple[int, ...], ...], strategy: str) -> list[Step]:
+    """What to do with operands of these sizes."""
+    inputs, output = _parse(equation, tuple(map(len, shapes)))
+    steps: list[Step] = []
+    operands = [Sized(tuple(shape), i, steps, len(shapes)) for i, shape in enumerate(shapes)]
+    result = _contract(operands, inputs, output, strategy)
+    if not steps:
+        result.then(result.shape, Tensor.view, list(result.shape))  # never the operand itself
+    return steps
+
+
+def _contract(
+    operands: Sequence[Sized], inputs: Sequence[Labels], output: Labels, strategy: str
+) -> Sized:
     sizes = _extents(operands, inputs)
     terms = [_simple(x, labels, sizes) for x, labels in zip(operands, inputs, strict=True)]
     names = tuple(labels for _, labels in terms)
     if len(terms) > 2:
-        pairs = _order(names, output, tuple(sorted(sizes.items())), _strategy())
+        pairs = _order(names, output, tuple(sorted(sizes.items())), strategy)
     else:
         pairs = ((0, 1),) * (len(terms) - 1)
     for i, j in pairs:
@@ -203,38 +262,43 @@ def _contract(operands: Sequence[Tensor], inputs: Sequence[Labels], output: Labe
         labels = tuple(label for label in labels if label in output)
     for label in output:  # of size 1 in every operand: left out on the way
         if label not in labels:
-            x, labels = x.unsqueeze(-1), (*labels, label)
+            x, labels = x.reshape([*x.shape, 1]), (*labels, label)
     return x.permute([labels.index(label) for label in output])
 
 
-Term = tuple[Tensor, Labels]
+Term = tuple[Sized, Labels]
 
 
-def _simple(x: Tensor, labels: Labels, sizes: dict[int, int]) -> Term:
+def _simple(x: Sized, labels: Labels, sizes: dict[int, int]) -> Term:
     """Each label once, as a diagonal; without dims of one that others broadcast."""
     kept: list[int] = []
     for label in labels:
         d = len(kept)
-        if x.size(d) == 1 and sizes[label] != 1 and labels.count(label) == 1:
-            x = x.squeeze(d)
+        rest = x.shape[:d] + x.shape[d + 1 :]
+        if x.shape[d] == 1 and sizes[label] != 1 and labels.count(label) == 1:
+            x = x.then(rest, Tensor.squeeze, d)
         elif label in kept:
             first = kept.index(label)
-            if x.size(first) != x.size(d):
+            if x.shape[first] != x.shape[d]:
                 raise RuntimeError(
                     f"einsum(): subscript {_LETTERS[label]} is repeated for one operand but the "
-                    f"sizes don't match, {x.size(d)} != {x.size(first)}"
+                    f"sizes don't match, {x.shape[d]} != {x.shape[first]}"
                 )
-            x = x.diagonal(0, first, d).movedim(-1, first)
+            x = x.then(rest, _diagonal, first, d)
         else:
             kept.append(label)
     return x, tuple(kept)
+
+
+def _diagonal(x: Tensor, first: int, d: int) -> Tensor:
+    return x.diagonal(0, first, d).movedim(-1, first)
 
 
 def _product(a: Term, b: Term, kept: set[int]) -> Term:
     """Two operands as one: what only they have, and the result hasn't, is summed."""
     (x, xs), (y, ys) = _summed(a, {*b[1], *kept}), _summed(b, {*a[1], *kept})
     batch = tuple(n for n in xs if n in ys and n in kept)
-    inner = tuple(n for n in (xs if x.numel() >= y.numel() else ys)
+    inner = tuple(n for n in (xs if prod(x.shape) >= prod(y.shape) else ys)
                   if n in xs and n in ys and n not in kept)  # fmt: skip
     left = tuple(n for n in xs if n not in ys)
     right = tuple(n for n in ys if n not in xs)
@@ -242,20 +306,23 @@ def _product(a: Term, b: Term, kept: set[int]) -> Term:
     if not inner:
         x = x.permute([xs.index(n) for n in (*batch, *left)])
         y = y.permute([ys.index(n) for n in (*batch, *right)])
-        x = x.reshape(*x.shape, *(1,) * len(right))
+        x = x.reshape([*x.shape, *(1,) * len(right)])
         at = len(batch)
-        return x * y.reshape(*y.shape[:at], *(1,) * len(left), *y.shape[at:]), labels
+        y = y.reshape([*y.shape[:at], *(1,) * len(left), *y.shape[at:]])
+        shape = [m if n == 1 else n for m, n in zip(x.shape, y.shape, strict=True)]
+        return x.then(shape, Tensor.mul, other=y), labels
     extent = {**dict(zip(xs, x.shape, strict=True)), **dict(zip(ys, y.shape, strict=True))}
 
     def count(names: Labels) -> int:
-        return math.prod(extent[n] for n in names)
+        return prod(extent[n] for n in names)
 
     x = x.permute([xs.index(n) for n in (*batch, *left, *inner)])
     y = y.permute([ys.index(n) for n in (*batch, *inner, *right)])
     groups = [count(batch)] if batch else []
-    x = x.reshape(*groups, count(left), count(inner))
-    y = y.reshape(*groups, count(inner), count(right))
-    return x.matmul(y).reshape([extent[n] for n in labels]), labels
+    x = x.reshape([*groups, count(left), count(inner)])
+    y = y.reshape([*groups, count(inner), count(right)])
+    z = x.then([*groups, count(left), count(right)], Tensor.matmul, other=y)
+    return z.reshape([extent[n] for n in labels]), labels
 
 
 def _summed(term: Term, kept: set[int]) -> Term:
@@ -263,7 +330,11 @@ def _summed(term: Term, kept: set[int]) -> Term:
     dims = [d for d, n in enumerate(labels) if n not in kept]
     if not dims:
         return term
-    return x.sum(dims).to(x.dtype), tuple(n for n in labels if n in kept)
+    return x.sum(dims, _sum_in_dtype), tuple(n for n in labels if n in kept)
+
+
+def _sum_in_dtype(x: Tensor, dims: list[int]) -> Tensor:
+    return x.sum(dims).to(x.dtype)
 
 
 # ---- The order ---------------------------------------------------------------------------------
@@ -301,7 +372,7 @@ def _kept(terms: Sequence[frozenset[int]], i: int, j: int, output: Any) -> froze
 
 
 def _elements(labels: Any, sizes: dict[int, int]) -> int:
-    return math.prod(sizes[n] for n in labels)
+    return prod(sizes[n] for n in labels)
 
 
 def _growth(terms: Any, pair: tuple[int, int], output: Any, sizes: dict[int, int]) -> Any:

@@ -145,16 +145,6 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
   }
 }
 
-// Composites: a Python function of other ops. It is called with the arguments of the schema.
-void run_composite(Call& c) {
-  const auto& params = c.op.schema.params;
-  Object args = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(params.size()))));
-  for (size_t i = 0; i < params.size(); ++i) {
-    checked(PyTuple_SetItem(args.get(), static_cast<Py_ssize_t>(i), to_python(c.args[i])));
-  }
-  c.outs.other = Object::steal(checked(PyObject_Call(c.op.python, args.get(), nullptr)));
-}
-
 // The out= form of a composite: its results are copied, once all targets have been checked.
 void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
   unwrap_outputs(op, outs);
@@ -319,11 +309,22 @@ void set_interpreter(PyObject* function) {
   Py_XDECREF(std::exchange(interpreter, function));
 }
 
+void run_composite(Call& c) {
+  if (c.op.composite) return c.op.composite(c);
+  const auto& params = c.op.schema.params;
+  Object args = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(params.size()))));
+  for (size_t i = 0; i < params.size(); ++i) {
+    checked(PyTuple_SetItem(args.get(), static_cast<Py_ssize_t>(i), to_python(c.args[i])));
+  }
+  c.outs.other = Object::steal(checked(PyObject_Call(c.op.python, args.get(), nullptr)));
+}
+
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   Named{op}([&] {
     if ((modes.interpose & kInterpreters) && interpreter) return interpose(op, args, outs, into);
     call_checked(op, args, outs, into);
-    if (modes.inference && !into && op.pure) mark_inference(op, args, outs);
+    const bool makes = op.pure && op.kind != Kind::Composite;  // its ops have seen to it
+    if (modes.inference && !into && makes) mark_inference(op, args, outs);
   });
 }
 

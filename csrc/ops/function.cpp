@@ -251,6 +251,23 @@ PyObject* py_call_into(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   });
 }
 
+// compose(entry, *args): runs a composite of the core, so that interpreters see the ops inside.
+PyObject* py_compose(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+  return guard([&]() -> PyObject* {
+    if (nargs < 1) fail(Error::Type, "compose() needs an op");
+    Op& op = *op_of(args[0]);
+    Arguments a;
+    std::string why;
+    if (!a.parse_by_position(op.schema, args + 1, nargs - 1, nullptr, &why)) {
+      fail(Error::Type, op.base_name, "(): ", why);
+    }
+    Tensors outs;
+    Call c{op, a.values, outs};
+    run_composite(c);
+    return wrap_outputs(op, outs);
+  });
+}
+
 PyObject* py_set_interpreter(PyObject*, PyObject* function) {
   return guard([&]() -> PyObject* {
     set_interpreter(function == Py_None ? nullptr : function);
@@ -275,6 +292,8 @@ PyMethodDef kMethods[] = {
      METH_FASTCALL | METH_KEYWORDS, nullptr},
     {"call_into", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_call_into)),
      METH_FASTCALL, nullptr},
+    {"compose", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_compose)), METH_FASTCALL,
+     nullptr},
     {"set_interpreter", py_set_interpreter, METH_O, nullptr},
     {"interpose", py_interpose, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},

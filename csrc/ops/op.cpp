@@ -203,6 +203,9 @@ std::unique_ptr<Plan> convert_plan(PyObject* o, uint64_t mask) {
 
 void register_view(const char* name, ViewRoutine r) { routines<ViewRoutine>()[name] = r; }
 void register_native(const char* name, NativeRoutine r) { routines<NativeRoutine>()[name] = r; }
+void register_composite(const char* name, CompositeRoutine r) {
+  routines<CompositeRoutine>()[name] = r;
+}
 
 void Tensors::push(TensorRef t) {
   if (size_ < kInline) {
@@ -269,7 +272,15 @@ Op* define(PyObject* entry) {
       op->native = &it->second;
       break;
     }
-    case Kind::Composite: op->python = attribute(entry, "formula").leak(); break;
+    case Kind::Composite: {
+      auto it = routines<CompositeRoutine>().find(op->name);
+      if (it != routines<CompositeRoutine>().end()) {
+        op->composite = it->second;
+      } else {
+        op->python = attribute(entry, "formula").leak();
+      }
+      break;
+    }
   }
   Object number = Object::steal(checked(PyLong_FromVoidPtr(op.get())));
   checked(PyObject_SetAttrString(entry, "handle", number.get()));

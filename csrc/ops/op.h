@@ -153,8 +153,10 @@ struct NativeRoutine {
   bool any_devices = false;  // the tensors may be on different ones
   bool one_value = false;    // is written to every element, which may then share memory
 };
+using CompositeRoutine = void (*)(Call& c);  // calls other ops
 void register_view(const char* name, ViewRoutine r);
 void register_native(const char* name, NativeRoutine r);
+void register_composite(const char* name, CompositeRoutine r);
 #define TM_CONCAT_(a, b) a##b
 #define TM_CONCAT(a, b) TM_CONCAT_(a, b)
 // At namespace scope: TM_NATIVE("mm", mm_infer, mm_run);
@@ -163,6 +165,9 @@ void register_native(const char* name, NativeRoutine r);
       (register_native(name, {__VA_ARGS__}), true)
 #define TM_VIEW(name, ...) \
   static const bool TM_CONCAT(tm_view_, __COUNTER__) = (register_view(name, __VA_ARGS__), true)
+#define TM_COMPOSITE(name, ...)                             \
+  static const bool TM_CONCAT(tm_composite_, __COUNTER__) = \
+      (register_composite(name, __VA_ARGS__), true)
 
 struct RowSpec {
   enum Kind : uint8_t { Param, All, Fixed, Trailing } kind = All;
@@ -195,7 +200,8 @@ struct Op {
 
   const ViewRoutine* view = nullptr;
   const NativeRoutine* native = nullptr;
-  PyObject* python = nullptr;  // of composites
+  PyObject* python = nullptr;            // of composites: a function,
+  CompositeRoutine composite = nullptr;  // or a routine of the core
 
   // Caches. Linear search with the last hit in front: an op sees few variants.
   std::vector<std::pair<VariantKey, std::unique_ptr<Variant>>> variants;
@@ -223,9 +229,19 @@ Op* define(PyObject* entry);    // registers a table entry; idempotent
 Op* op_of(PyObject* entry);     // the registered op, defining it if need be
 Op& core_op(const char* name);  // an op that C++ calls by name ("add", "copy_", "sum")
 
+// The same, looked up on first use.
+struct CoreOp {
+  const char* name;
+  Op* op = nullptr;
+  Op& get() { return op ? *op : *(op = &core_op(name)); }
+};
+
 // Calls an op: the whole path, tape included. `into` are the tensors of the in-place or out= form.
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into = nullptr);
 TensorRef call1(Op& op, std::initializer_list<Value> args);
+
+// A composite itself, without its own place on the tape or before the interpreters.
+void run_composite(Call& c);
 
 // Below autograd: computes c.outs, which exist. Every launch goes through here.
 void emit(Call& c);

@@ -30,21 +30,10 @@ PyObject* call_getter_override(const char* getter, PyObject* self);
 
 constexpr int kMaxOperatorArgs = 4;  // of the ops that stand behind operators and attributes
 
-// An op of the table that C++ calls by name, looked up on first use.
-struct CoreOp {
-  const char* name;
-  Op* op = nullptr;
-  Op& get() {
-    if (!op) {
-      op = &core_op(name);
-      if (op->schema.params.size() > kMaxOperatorArgs)
-        fail(Error::Runtime, name, ": too many params");
-    }
-    return *op;
-  }
-};
-
 inline void fill_defaults(Op& op, Value* v, size_t given) {
+  if (op.schema.params.size() > kMaxOperatorArgs) {
+    fail(Error::Runtime, op.name, ": too many params to stand behind an operator");
+  }
   for (size_t i = given; i < op.schema.params.size(); ++i) v[i] = op.schema.params[i].default_value;
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from taimatsu.codegen import lang
 from taimatsu.codegen.promote import COMPLEX, FLOATING
 
-from .table import composite, pointwise
+from .table import composite, core_composite, pointwise
 
 _METHOD = {"module": "Tensor", "out": False}
 
@@ -17,89 +17,48 @@ def to_dtype(x, dtype):
     return x
 
 
-def _converted(self, dtype, device, copy, memory_format):
-    """`self` as asked for; the tensor itself where nothing changes."""
-    from taimatsu import empty_like, preserve_format
-
-    if device is not None and device != self.device:
-        fresh = empty_like(self, dtype=dtype, device=device,
-                           memory_format=memory_format or preserve_format)
-        return fresh.copy_(self)
-    if dtype is not None and dtype != self.dtype:
-        self, copy = to_dtype(self, dtype=dtype), False
-    if memory_format not in (None, preserve_format) \
-            and not self.is_contiguous(memory_format=memory_format):
-        return self.clone(memory_format=memory_format)
-    return self.clone() if copy else self
-
-
 _HOW = "bool non_blocking=False, bool copy=False, *, MemoryFormat? memory_format=None"
 
-
-@composite(f"to.dtype(Tensor self, ScalarType dtype, {_HOW}) -> Tensor", **_METHOD)
-def to_by_dtype(self, dtype, non_blocking, copy, memory_format):
+to_by_dtype = core_composite(
+    f"to.dtype(Tensor self, ScalarType dtype, {_HOW}) -> Tensor",
     """Converted to `dtype`; the tensor itself if it is of that dtype, unless `copy`.
 
     >>> taimatsu.tensor([1.5, -1.5]).to(taimatsu.int32)
     tensor([ 1, -1], dtype=torch.int32)
-    """
-    return _converted(self, dtype, None, copy, memory_format)
-
-
-@composite(f"to.other(Tensor self, Tensor other, {_HOW}) -> Tensor", **_METHOD)
-def to_by_other(self, other, non_blocking, copy, memory_format):
-    """Converted to the dtype of `other`, on its device."""
-    return _converted(self, other.dtype, other.device, copy, memory_format)
-
-
-@composite(f"to(Tensor self, Device? device=None, ScalarType? dtype=None, {_HOW}) -> Tensor",
-           **_METHOD)
-def to(self, device, dtype, non_blocking, copy, memory_format):
-    """On `device` and of `dtype`; the tensor itself where nothing changes, unless `copy`."""
-    return _converted(self, dtype, device, copy, memory_format)
-
-
-def _as_type(name: str, dtype: str):
-    @composite(f"{name}(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor",
-               doc=f"`to({dtype})`.", **_METHOD)
-    def converted(self, memory_format):
-        import taimatsu
-
-        return _converted(self, getattr(taimatsu, dtype), None, False, memory_format)
-
-    return converted
-
+    """,
+    **_METHOD,
+)
+to_by_other = core_composite(
+    f"to.other(Tensor self, Tensor other, {_HOW}) -> Tensor",
+    "Converted to the dtype of `other`, on its device.",
+    **_METHOD,
+)
+to = core_composite(
+    f"to(Tensor self, Device? device=None, ScalarType? dtype=None, {_HOW}) -> Tensor",
+    "On `device` and of `dtype`; the tensor itself where nothing changes, unless `copy`.",
+    **_METHOD,
+)
 
 for _name, _dtype in (
     ("half", "float16"), ("bfloat16", "bfloat16"), ("float", "float32"), ("double", "float64"),
     ("cfloat", "complex64"), ("cdouble", "complex128"), ("bool", "bool"), ("byte", "uint8"),
     ("char", "int8"), ("short", "int16"), ("int", "int32"), ("long", "int64"),
 ):  # fmt: skip
-    _as_type(_name, _dtype)
+    core_composite(f"{_name}(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor",
+                   f"`to({_dtype})`.", **_METHOD)
 
-
-@composite("cpu(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor", **_METHOD)
-def cpu(self, memory_format):
-    """A copy in the CPU's memory, or the tensor itself if it is there."""
-    from taimatsu import device
-
-    return _converted(self, None, device("cpu"), False, memory_format)
-
-
-@composite("type_as(Tensor self, Tensor other) -> Tensor", **_METHOD)
-def type_as(self, other):
-    """Converted to the dtype of `other`."""
-    return _converted(self, other.dtype, other.device, False, None)
-
-
-@composite("contiguous(Tensor self, *, MemoryFormat memory_format=contiguous_format) -> Tensor",
-           **_METHOD)
-def contiguous(self, memory_format):
-    """The tensor itself if its elements lie in that order, else a copy."""
-    if self.is_contiguous(memory_format=memory_format):
-        return self
-    return self.clone(memory_format=memory_format)
-
+cpu = core_composite(
+    "cpu(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor",
+    "A copy in the CPU's memory, or the tensor itself if it is there.",
+    **_METHOD,
+)
+type_as = core_composite("type_as(Tensor self, Tensor other) -> Tensor",
+                         "Converted to the dtype of `other`.", **_METHOD)
+contiguous = core_composite(
+    "contiguous(Tensor self, *, MemoryFormat memory_format=contiguous_format) -> Tensor",
+    "The tensor itself if its elements lie in that order, else a copy.",
+    **_METHOD,
+)
 
 # ---- complex numbers ----------------------------------------------------------------------------
 
@@ -116,10 +75,8 @@ def conj(self):
     return conj_physical(self) if self.is_complex() else self
 
 
-@composite("adjoint(Tensor self) -> Tensor", out=False)
-def adjoint(self):
-    """The conjugate transpose of the last two dims."""
-    return conj(self.transpose(-2, -1))
+adjoint = core_composite("adjoint(Tensor self) -> Tensor",
+                         "The conjugate transpose of the last two dims.", out=False)
 
 
 @composite("real(Tensor self) -> Tensor", method=False, out=False)

@@ -2,7 +2,7 @@
 
 from taimatsu import _core
 
-from .table import composite, native
+from .table import composite, core_composite, native
 
 TENSOR_OPTIONS = (
     "ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None,"
@@ -98,22 +98,14 @@ def logspace_tensor(start, end, steps, base, dtype, layout, device, pin_memory, 
                     device=device, pin_memory=pin_memory, requires_grad=requires_grad)
 
 
-def _new(name: str, params: str, make, doc: str):
-    schema = f"new_{name}(Tensor self, {params}*, {TENSOR_OPTIONS}) -> Tensor"
-
-    def formula(self, *args):
-        *own, dtype, _, device, _, requires_grad = args
-        return make(*own, dtype=dtype or self.dtype, device=device or self.device,
-                    requires_grad=bool(requires_grad))
-
-    return composite(schema, doc=doc, module="Tensor", out=False)(formula)
+def _new(name: str, params: str = ""):
+    return core_composite(
+        f"new_{name}(Tensor self, int[] size, {params}*, {TENSOR_OPTIONS}) -> Tensor",
+        f"`{name}` with the dtype and device of `self`.", module="Tensor", out=False)
 
 
-new_empty = _new("empty", "int[] size, ", empty, "`empty` with the dtype and device of `self`.")
-new_zeros = _new("zeros", "int[] size, ", zeros, "`zeros` with the dtype and device of `self`.")
-new_ones = _new("ones", "int[] size, ", ones, "`ones` with the dtype and device of `self`.")
-new_full = _new("full", "int[] size, Number fill_value, ", full,
-                "`full` with the dtype and device of `self`.")
+new_empty, new_zeros, new_ones = _new("empty"), _new("zeros"), _new("ones")
+new_full = _new("full", "Number fill_value, ")
 
 # ---- copies and fills ----------------------------------------------------------------------------
 

@@ -195,15 +195,23 @@ def _classes(self, target, weight):
     return self, target
 
 
+@row("_mean_of_used(Row self, Row target, int ignore_index) -> Cell", rows="all", keep=("target",),
+     method=False, dtypes=FLOATING)
+def _mean_of_used(loss, target, ignore_index):
+    """The mean of the losses whose target is not to be ignored; the others are 0."""
+    return loss.sum() / where(target == ignore_index, 0.0, 1.0).sum()
+
+
 def _by_class(loss, target, weight, ignore_index, reduction):
     """Losses of single elements, weighted by class and reduced."""
-    if weight is not None:
-        scale = weight[target.clamp(min=0) * (target != ignore_index)] * (target != ignore_index)
-        loss = loss * scale
-    if reduction == "mean":
-        count = scale.sum() if weight is not None else (target != ignore_index).sum()
-        return loss.sum() / count
-    return reduced(loss, reduction)
+    if weight is None:
+        if reduction == "mean":
+            return _mean_of_used(loss, target, ignore_index)
+        return reduced(loss, reduction)
+    used = target != ignore_index
+    scale = weight[target * used] * used
+    loss = loss * scale
+    return loss.sum() / scale.sum() if reduction == "mean" else reduced(loss, reduction)
 
 
 @composite("nll_loss(Tensor self, Tensor target, Tensor? weight=None, bool? size_average=None,"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .creation import TENSOR_OPTIONS, empty, empty_like
-from .table import composite, native
+from .table import composite, core_composite, native
 
 _G = "*, Generator? generator=None"
 
@@ -104,20 +104,20 @@ def _finished(out, requires_grad):
     return out.requires_grad_() if requires_grad else out
 
 
-@composite(f"rand(int[] size, {_NEW}) -> Tensor", **_FACTORY)
-def rand(size, generator, dtype, layout, device, pin_memory, requires_grad):
+rand = core_composite(
+    f"rand(int[] size, {_NEW}) -> Tensor",
     """Numbers drawn uniformly from [0, 1).
 
     >>> taimatsu.rand(2, 3).shape
     torch.Size([2, 3])
-    """
-    return _finished(_made(size, dtype, device).uniform_(generator=generator), requires_grad)
-
-
-@composite(f"randn(int[] size, {_NEW}) -> Tensor", **_FACTORY)
-def randn(size, generator, dtype, layout, device, pin_memory, requires_grad):
-    """Numbers drawn from the standard normal distribution; of complex ones the variance is 1."""
-    return _finished(_made(size, dtype, device).normal_(generator=generator), requires_grad)
+    """,
+    **_FACTORY,
+)
+randn = core_composite(
+    f"randn(int[] size, {_NEW}) -> Tensor",
+    "Numbers drawn from the standard normal distribution; of complex ones the variance is 1.",
+    **_FACTORY,
+)
 
 
 def _integers(out, low, high, generator):
@@ -158,21 +158,10 @@ def randperm(n, generator, dtype, layout, device, pin_memory, requires_grad):
     return _finished(out, requires_grad)
 
 
-def _like(name: str, fill, doc: str):
-    def like(self, generator, dtype, layout, device, pin_memory, requires_grad, memory_format):
-        out = empty_like(self, dtype=dtype, device=device, memory_format=memory_format)
-        return _finished(fill(out, generator), requires_grad)
-
-    like.__name__ = name
-    return composite(f"{name}(Tensor self, {_LIKE}) -> Tensor", doc=doc, method=False)(like)
-
-
-rand_like = _like(
-    "rand_like", lambda x, g: x.uniform_(generator=g), "`rand` with the sizes of `self`."
-)
-randn_like = _like(
-    "randn_like", lambda x, g: x.normal_(generator=g), "`randn` with the sizes of `self`."
-)
+rand_like = core_composite(f"rand_like(Tensor self, {_LIKE}) -> Tensor",
+                           "`rand` with the sizes of `self`.", method=False)
+randn_like = core_composite(f"randn_like(Tensor self, {_LIKE}) -> Tensor",
+                            "`randn` with the sizes of `self`.", method=False)
 
 
 @composite(f"randint_like(Tensor self, int high, {_LIKE}) -> Tensor", method=False)

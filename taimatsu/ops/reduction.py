@@ -4,7 +4,8 @@ from taimatsu.codegen import lang
 from taimatsu.codegen.lang import constant, exp, isfinite, log, where
 from taimatsu.codegen.promote import BYTES, FLOATING, INEXACT, NUMERIC, REAL
 
-from .table import composite, row
+from .arithmetic import maximum, minimum
+from .table import composite, core_composite, pointwise, row
 
 _DIMS = "int[1]? dim=None, bool keepdim=False"
 
@@ -94,12 +95,11 @@ def max(x):
     return x.max()
 
 
-@composite("max.other(Tensor self, Tensor other) -> Tensor", out=True)
-def max_other(self, other):
+@pointwise("max.other(Tensor self, Tensor other) -> Tensor", dtypes=REAL, refusal=RuntimeError,
+           inplace=False)
+def max_other(x, y):
     """`maximum`."""
-    from .arithmetic import maximum
-
-    return maximum(self, other)
+    return maximum(x, y)
 
 
 @row("max.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
@@ -115,12 +115,11 @@ def min(x):
     return x.min()
 
 
-@composite("min.other(Tensor self, Tensor other) -> Tensor", out=True)
-def min_other(self, other):
+@pointwise("min.other(Tensor self, Tensor other) -> Tensor", dtypes=REAL, refusal=RuntimeError,
+           inplace=False)
+def min_other(x, y):
     """`minimum`."""
-    from .arithmetic import minimum
-
-    return minimum(self, other)
+    return minimum(x, y)
 
 
 @row("min.dim(Row self, int dim, bool keepdim=False) -> (Cell values, Cell indices)",
@@ -144,21 +143,12 @@ def argmin_dim(x):
     return x.argmin()[1]
 
 
-def _of_all(self, keepdim, op):
-    i = op(self.reshape(-1), 0)
-    return i.reshape([1] * self.dim()) if keepdim else i
-
-
-@composite("argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor", out=True)
-def argmax(self, dim, keepdim):
-    """The index of the first largest element: of the flattened tensor, or along `dim`."""
-    return _of_all(self, keepdim, argmax_dim) if dim is None else argmax_dim(self, dim, keepdim)
-
-
-@composite("argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor", out=True)
-def argmin(self, dim, keepdim):
-    """The index of the first smallest element: of the flattened tensor, or along `dim`."""
-    return _of_all(self, keepdim, argmin_dim) if dim is None else argmin_dim(self, dim, keepdim)
+argmax = core_composite(
+    "argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor",
+    "The index of the first largest element: of the flattened tensor, or along `dim`.", out=True)
+argmin = core_composite(
+    "argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor",
+    "The index of the first smallest element: of the flattened tensor, or along `dim`.", out=True)
 
 
 # ---- truth -------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from taimatsu import _core
 
-from .table import composite, native, view
+from .table import composite, core_composite, native, view
 
 # ---- views: sizes, strides and offset over the same storage (csrc/ops/view.cpp) ------------------
 
@@ -87,22 +87,12 @@ def _wrap(dim: int, n: int) -> int:
     return dim % n if n else 0
 
 
-@composite("view_as(Tensor self, Tensor other) -> Tensor", module="Tensor", out=False)
-def view_as(self, other):
-    """`view` with the sizes of `other`."""
-    return self.view(other.shape)
-
-
-@composite("reshape_as(Tensor self, Tensor other) -> Tensor", module="Tensor", out=False)
-def reshape_as(self, other):
-    """`reshape` with the sizes of `other`."""
-    return self.reshape(other.shape)
-
-
-@composite("expand_as(Tensor self, Tensor other) -> Tensor", module="Tensor", out=False)
-def expand_as(self, other):
-    """`expand` to the sizes of `other`."""
-    return self.expand(other.shape)
+view_as = core_composite("view_as(Tensor self, Tensor other) -> Tensor",
+                         "`view` with the sizes of `other`.", module="Tensor", out=False)
+reshape_as = core_composite("reshape_as(Tensor self, Tensor other) -> Tensor",
+                            "`reshape` with the sizes of `other`.", module="Tensor", out=False)
+expand_as = core_composite("expand_as(Tensor self, Tensor other) -> Tensor",
+                           "`expand` with the sizes of `other`.", module="Tensor", out=False)
 
 
 @composite("ravel(Tensor self) -> Tensor", out=False)

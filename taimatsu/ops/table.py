@@ -328,6 +328,18 @@ def composite(schema: str, **options: Any):
     return _entry("composite", schema, options)
 
 
+def core_composite(schema: str, doc: str, **options: Any) -> Op:
+    """A composite that every program passes through, written in csrc/ops/composite.cpp."""
+
+    def formula(*args):
+        from taimatsu import _core
+
+        return _core.compose(op, *args)
+
+    op = _entry("composite", schema, {**options, "doc": doc})(formula)
+    return op
+
+
 def native(schema: str, **options: Any) -> Any:
     """A routine of the core or of a library, registered there by the op's name (TM_NATIVE).
 
