@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from . import lang, monoids
 from .algebra import Algebra, Product
-from .ir import BOOL, Axis, Expr, axis, const, item, reduce, scan, topological
+from .ir import BOOL, Axis, Expr, Loop, axis, const, item, reduce, scan, substitute, topological
 from .lang import Value, where
 from .simplify import cast, negate, node
 
@@ -54,6 +54,9 @@ TABLE: dict[str, Local] = {
     "erfinv": lambda y, x: (lang.exp(y * y) / _TWO_OVER_ROOT_PI,),
     "lgamma": lambda y, x: (lang.digamma(x),),
     "digamma": lambda y, x: (lang.trigamma(x),),
+    "trigamma": lambda y, x: (lang.polygamma(2, x),),
+    # By the exponent it has no name: zeta is derived with a constant one only.
+    "zeta": lambda y, s, q: (None, -s * lang.zeta(s + 1, q)),
     "pow": lambda y, a, b: (
         where(b == 0, 0, b * lang.pow(a, b - 1)),
         where((a == 0) & (lang.real(b) >= 0), 0, y * lang.log(a)),
@@ -208,7 +211,7 @@ class Reverse:
             if g is not None and isinstance(x, Value):
                 self._give(x.expr, Product.of(cast(lang.value(g).expr, x.dtype)), e.axes)
 
-    # Reductions and scans. `item` nodes hand the adjoint of one field on.
+    # Reductions, scans, loops. `item` nodes hand the adjoint of one field on.
 
     def _reduce(self, e: Expr, p: Product, field: int = 0) -> None:
         monoid, axes = e.arg
@@ -230,8 +233,14 @@ class Reverse:
 
     def _item(self, e: Expr, p: Product) -> None:
         (source,) = e.src
-        rule = self._reduce if source.op == "reduce" else self._scan
+        rule = {"reduce": self._reduce, "scan": self._scan, "loop": self._loop}[source.op]
         rule(source, p, e.arg)
+
+    def _loop(self, e: Expr, p: Product, field: int) -> None:
+        for i, operand in enumerate(e.src):
+            if operand in self.active and operand.dtype.floating:
+                d = loop_derivative(e, field, i)
+                self._give(operand, p * Product(p.dtype, 1.0, {cast(d, p.dtype): 1}), e.axes)
 
     def _reduce_sum(self, e: Expr, p: Product, _: int) -> None:
         self._give(e.src[0], p, self.inside)
@@ -279,6 +288,44 @@ class Reverse:
     def _pick(self, e: Expr, p: Product) -> None:
         row, index = e.src
         self._give(row, p.guarded(node("eq", axis(e.arg), index, dtype=BOOL)), e.axes | {e.arg})
+
+
+def loop_derivative(e: Expr, field: int, operand: int) -> Expr:
+    """Of one field of a loop's last state by one operand: a loop that carries it on beside.
+
+    Forward mode, unlike the rest: the number of steps is known when it ends, and a state is small.
+    """
+    loop: Loop = e.arg
+    n = loop.fields
+    if e.src[field].dtype.kind == "c":
+        raise Underivable("loop: of complex numbers has no derivative; give the op's by .gradient")
+    smooth = [i for i in range(n) if e.src[i].dtype.floating]
+    tangents = {i: n + j for j, i in enumerate(smooth)}  # where each field's is in the new state
+    types = [e.src[i].dtype for i in smooth]
+    # The operands after the state move up.
+    holes = [Expr("hole", (), i, s.dtype) for i, s in enumerate(e.src)]
+    moved = {h: Expr("hole", (), h.arg + len(smooth), h.dtype) for h in holes[n:]}
+    loop = loop.map(lambda formula: substitute(formula, moved))
+    holes = [moved.get(h, h) for h in holes]
+    sources = {holes[i]: Expr("hole", (), tangents[i], e.src[i].dtype) for i in smooth}
+    if operand >= n:
+        sources[holes[operand]] = const(1, e.src[operand].dtype)
+
+    algebra = Algebra()
+    following = []
+    for i in smooth:
+        f = loop.following[i]
+        none: frozenset[Axis] = frozenset()
+        by = Reverse(sources, lambda _: False, algebra).run([(f, Product(f.dtype), none)])
+        total = const(0, f.dtype)
+        for h, d in by.items():
+            term = node("mul", cast(algebra.express(d), f.dtype), cast(sources[h], f.dtype))
+            total = node("add", total, term)
+        following.append(total)
+    start = [const(float(i == operand), t) for i, t in zip(smooth, types, strict=True)]
+    src = (*e.src[:n], *start, *e.src[n:])
+    carried = Loop(loop.limit, loop.going, (*loop.following, *following))
+    return item(Expr("loop", src, carried, e.dtype), tangents[field])
 
 
 def _product(d: Value | float, e: Expr) -> Product:

@@ -22,7 +22,7 @@ from typing import Any
 from . import image
 from .cache import Loaded, cache, counts, hardware, lock
 from .cache import kernel as load
-from .ir import Axis, Buffer, Expr, Monoid, Nest, Param, topological
+from .ir import Axis, Buffer, Expr, Loop, Monoid, Nest, Param, topological
 from .kernel import Kernel
 from .llvm import Target
 from .schedule import Schedule, initial, merge_formula
@@ -67,6 +67,8 @@ def fingerprint(nest: Nest) -> bytes:
             return tuple(map(described, x))
         if isinstance(x, Monoid):
             return "monoid"
+        if isinstance(x, Loop):
+            return ("loop", x.limit, add(x.going), [add(f) for f in x.following])
         return (type(x).__name__, repr(x))
 
     out: list[object] = [described(nest.axes), described(nest.reduced), described(nest.operands)]

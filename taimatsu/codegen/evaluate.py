@@ -105,6 +105,11 @@ class Evaluator(Function):
             if e.arg == "rarely":
                 home.memo[e] = self._rarely(e, home, operands)
                 return
+            if op == "loop":
+                lanes = max(self.value(s, scope).lanes for s in e.src)
+                values = [self.operand(s, scope, lanes) for s in e.src]
+                home.memo[e] = self.iterate(home.code, e.arg, values)
+                return
             if op == "item":
                 v = scope.found(e.src[0])[0]
                 home.memo[e] = v[e.arg] if isinstance(v, list) else v
@@ -194,8 +199,8 @@ class Evaluator(Function):
     def _inputs(self, e: Expr) -> list[Expr]:
         """What the rare value of `e` is computed from: no arithmetic, or shared with the usual."""
         cond, rare, usual = e.src
-        shared = {n for n in topological([cond, usual]) if n.op != "const"}
-        leaves = {n for n in topological([rare]) if n.op in LEAVES} | shared
+        shared = {n for n in topological([cond, usual]) if n.op not in ("const", "loop")}
+        leaves = {n for n in topological([rare]) if n.op in LEAVES and not _of_loop(n)} | shared
         return [n for n in topological([rare], leaves) if n in leaves]
 
     def _rarely(self, e: Expr, home: Scope, operands: Sequence[Expr]) -> Value:
@@ -506,6 +511,10 @@ class Evaluator(Function):
         old = build.load(code, safe, s.buffer.dtype, lanes)
         formula = merge_formula(Expr("reduce", (s.value,), (s.combine, ()), s.value.dtype))
         return self.merge(code, formula, [old], [value])[0]
+
+
+def _of_loop(e: Expr) -> bool:
+    return e.op == "item" and e.src[0].op == "loop"
 
 
 def everywhere_true(cond: Expr, vector: Axis | None, lanes: int) -> Expr | None:

@@ -137,6 +137,10 @@ class _Machine:
                 return self.fold(e, mask)[0]
             case "scan":
                 return self.scan(e, mask)[0]
+            case "loop":
+                return self.iterate(e, mask)
+            case "item" if e.src[0].op == "loop":
+                return self.eval(e.src[0], mask)[e.arg]
             case "item":
                 inner = e.src[0]
                 fields = self.fold if inner.op == "reduce" else self.scan
@@ -152,6 +156,26 @@ class _Machine:
             if np.any(zero):
                 raise DivisionByZero
         return np.asarray(_OPS[e.op](e, *src)).astype(t, copy=False)
+
+    def iterate(self, e: Expr, mask: Array | None) -> list[Array]:
+        operands = list(np.broadcast_arrays(*(self.eval(s, mask) for s in e.src)))
+        loop, n = e.arg, e.arg.fields
+        holes = [Expr("hole", (), i, s.dtype) for i, s in enumerate(e.src)]
+        state, others = operands[:n], operands[n:]
+        for _ in range(loop.limit):
+            m = self.inside(dict(zip(holes, (*state, *others), strict=True)))
+            going = np.asarray(m.eval(loop.going))
+            if not going.any():
+                break
+            pairs = zip(loop.following, state, strict=True)
+            state = [np.where(going, m.eval(f), old) for f, old in pairs]
+        return state
+
+    def inside(self, leaves: dict[Expr, Array]) -> _Machine:
+        """A machine for formulas of these values."""
+        m = _Machine.__new__(_Machine)
+        m.__dict__.update(self.__dict__, memo={}, leaves=leaves)
+        return m
 
     def load(self, e: Expr, mask: Array | None) -> Array:
         array = self.arrays[e.arg]
@@ -229,9 +253,7 @@ class _Machine:
         merged = monoid.merge(left, right)
 
         def apply(a: Sequence[Array], b: Sequence[Array]) -> list[Array]:
-            m = _Machine.__new__(_Machine)
-            m.__dict__.update(self.__dict__, memo={}, leaves={})
-            m.leaves.update(zip((*left, *right), (*a, *b), strict=True))
+            m = self.inside(dict(zip((*left, *right), (*a, *b), strict=True)))
             return [np.asarray(m.eval(x)) for x in merged]
 
         return apply
@@ -311,6 +333,7 @@ _OPS: dict[str, Callable] = {
     "lgamma": _special("gammaln"),
     "digamma": _special("digamma"),
     "trigamma": lambda _, x: _special("polygamma")(_, 1, x),
+    "zeta": _special("zeta"),
     "erf": _special("erf"),
     "erfc": _special("erfc"),
     "erfinv": _special("erfinv"),

@@ -146,6 +146,27 @@ class Monoid:
         return self.name
 
 
+class Loop(typing.NamedTuple):
+    """A recurrence inside an element: state = following(state), while `going`.
+
+    At most `limit` times. The formulas are closed: their only leaves are constants and "hole"s,
+    which stand for the node's operands by position: the state first, then what stays the same
+    throughout. So nothing is bound by the node, and what rewrites expressions need not know of it,
+    but for `map`.
+    """
+
+    limit: int
+    going: Expr
+    following: tuple[Expr, ...]  # the next state, field by field
+
+    @property
+    def fields(self) -> int:
+        return len(self.following)
+
+    def map(self, rewrite: Callable[[Expr], Expr]) -> Loop:
+        return Loop(self.limit, rewrite(self.going), tuple(map(rewrite, self.following)))
+
+
 class Expr:
     """One node: `op`, its operands `src`, what else defines it `arg`, and its `dtype`.
 
@@ -161,7 +182,9 @@ class Expr:
     where     cond, a, b
     reduce    one per field    (Monoid, axes)      binds the axes; several fields: see `item`
     scan      one per field    (Monoid, axis)      running reduction; the axis stays free
-    item      a reduce/scan    the field's index
+    loop      state, *others   Loop                what becomes of the state; see `item`
+    hole                       position            an operand of the loop whose formula it is in
+    item      the node         the field's index   of a reduce, scan or loop
     stop      x                                    x, with derivative zero (`lang.constant`)
     custom    x, *inputs       an op, attributes   x, that op's result, with its own derivative
                                (`trace` drops it; the back ends never see it)
@@ -214,6 +237,8 @@ class Expr:
             return f"{self.op}.{monoid.name}[{names}]({args})"
         if self.op in ("cast", "bitcast"):
             return f"{self.op}.{self.dtype}({args})"
+        if self.op == "loop":
+            return f"loop({args})"
         return f"{self.op}({args})" if self.arg is None else f"{self.op}.{self.arg}({args})"
 
 
@@ -305,7 +330,7 @@ def scan(monoid: Monoid, a: Axis, *fields: Expr) -> Expr:
 
 
 def item(e: Expr, i: int) -> Expr:
-    """Field `i` of a reduction or scan of several fields."""
+    """Field `i` of a reduction or scan of several fields, or of a loop's state."""
     return Expr("item", (e,), i, e.src[i].dtype)
 
 
@@ -347,10 +372,16 @@ def transform(
     """
     roots = list(roots)
     done: dict[Expr, Expr] = {}
+
+    def within(formula: Expr) -> Expr:
+        return transform([formula], rule)[0]
+
     for e in topological(roots):
         found = known.get(e) if known else None
         if found is None:
             new = rebuild(e, tuple(done[s] for s in e.src))
+            if new.op == "loop":
+                new = Expr("loop", new.src, new.arg.map(within), new.dtype)
             found = rule(new) or new
         done[e] = found
     return [done[r] for r in roots]

@@ -28,6 +28,7 @@ from .ir import (
     Axis,
     DType,
     Expr,
+    Loop,
     Monoid,
     Store,
     axis,
@@ -35,6 +36,7 @@ from .ir import (
     item,
     reduce,
     scan,
+    topological,
 )  # fmt: skip
 from .promote import category, complex_of, number_dtype, promote_types
 from .simplify import cast as _cast
@@ -603,6 +605,18 @@ def trigamma(x: Value) -> Value:
     return Value(node("trigamma", x.expr))
 
 
+def zeta(s: Value | Number, q: Value) -> Value:
+    """Hurwitz' zeta function: the sum of (q + k) ** -s over k = 0, 1 ..."""
+    return Value(node("zeta", *_pair(s, q)))
+
+
+def polygamma(n: int, x: Value) -> Value:
+    """The n-th derivative of digamma."""
+    if n < 2:
+        return trigamma(x) if n else digamma(x)
+    return (-1.0) ** (n + 1) * math.gamma(n + 1) * zeta(float(n + 1), x)
+
+
 def sigmoid(x: Value) -> Value:
     return 1 / (1 + exp(-x))
 
@@ -645,6 +659,44 @@ def imag(x: Value) -> Value:
 
 def conj(x: Value) -> Value:
     return make_complex(real(x), -imag(x)) if x.dtype.kind == "c" else x
+
+
+# ---- loops ------------------------------------------------------------------------------------
+
+
+def iterate(
+    limit: int,
+    going: Callable[..., Value],
+    step: Callable[..., tuple],
+    state: tuple[Value, ...],
+    *others: Value,
+) -> tuple[Value, ...]:
+    """What becomes of `state` by state = step(*state, *others), while going(*state, *others).
+
+    For recurrences whose length depends on the element: each goes on for as long as it needs, but
+    for `limit` steps at most. The two functions see their arguments alone. The derivative follows
+    each step's; where the steps converge to something, that is to be of use only if it converges,
+    too, by the time that `going` ends.
+
+        (root,) = iterate(60, lambda r, x: abs(r * r - x) > 1e-12 * x,
+                          lambda r, x: ((r + x / r) / 2,), (x,), x)
+    """
+    operands = tuple(expr_of(x) for x in (*state, *others))
+    holes = [Value(Expr("hole", (), i, x.dtype)) for i, x in enumerate(operands)]
+    following = tuple(
+        _cast(expr_of(x, h.dtype), h.dtype) for x, h in zip(step(*holes), holes, strict=False)
+    )
+    if len(following) != len(state):
+        raise TypeError(
+            f"iterate: a step returns the next state, {len(state)} values; got {len(following)}"
+        )
+    loop = Loop(limit, _truth(going(*holes)), following)
+    known = {h.expr for h in holes}
+    for e in topological((loop.going, *following)):
+        if not e.src and e.op != "const" and e not in known:
+            raise TypeError(f"iterate: a step uses {e}; pass to it what it needs, after the state")
+    result = Expr("loop", operands, loop, operands[0].dtype)
+    return tuple(Value(item(result, i)) for i in range(len(state)))
 
 
 # ---- reductions and scans ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .ir import BOOL, I32, I64, Axis, DType, Expr, topological
+from .ir import BOOL, I32, I64, Axis, DType, Expr, Loop, topological
 from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
 from .schedule import Schedule
 
@@ -219,10 +219,52 @@ class Function:
         self, code: Code, roots: Sequence[Expr], known: dict[Expr, Value], lanes: int
     ) -> list[Value]:
         """Values of arithmetic expressions of what is `known`, on this many lanes."""
-        values = dict(known)
+        values: dict[Expr, Any] = dict(known)
         for e in topological(roots, known):
+            if e in values:
+                continue
             if e.op == "const":
                 values[e] = literal(e.arg, e.dtype, lanes)
-            elif e not in values:
+            elif e.op == "loop":
+                values[e] = self.iterate(code, e.arg, [values[s] for s in e.src])
+            elif e.op == "item":
+                values[e] = values[e.src[0]][e.arg]
+            else:
                 values[e] = self.build.operation(code, e, [values[s] for s in e.src])
         return [values[e] for e in roots]
+
+    def iterate(self, code: Code, loop: Loop, operands: Sequence[Value]) -> Fields:
+        """The state in the end: a lane that is done keeps its own until the last one is."""
+        build, lanes = self.build, operands[0].lanes
+        n = loop.fields
+        first = [build.plain(code, v) for v in flatten(operands[:n])]
+        names = [v._replace(text=build.name(), literal=False) for v in first]
+        state = unflatten(names, operands[:n])
+        holes = {
+            Expr("hole", (), i, v.dtype): v for i, v in enumerate((*state, *operands[n:]))
+        }
+        count, counted = (Value(build.name(), I64) for _ in range(2))
+        head, body, done = build.block(), build.block(), build.block()
+        before = code.label
+        code.emit(f"br label %{head}")
+        inner = Code(head)
+        (going,) = self.formula(inner, [loop.going], holes, lanes)
+        going = build.plain(inner, going)
+        more = build.compare(inner, "lt", count, literal(loop.limit, I64))
+        more = build.logic(inner, "and", build.any(inner, going), more)
+        inner.emit(f"br {typed(build.plain(inner, more))}, label %{body}, label %{done}")
+        inner.enter(body)
+        following = self.formula(inner, loop.following, holes, lanes)
+        kept = [build.select(inner, going, *pair) for pair in zip(following, state, strict=True)]
+        later = [build.plain(inner, v) for v in flatten(kept)]
+        inner.emit(f"{counted.text} = add i64 {count.text}, 1")
+        inner.emit(f"br label %{head}")
+        code.enter(head)
+        phis = [(count, literal(0, I64), counted), *zip(names, first, later, strict=True)]
+        for v, initially, then in phis:
+            ty = register_type(v.dtype, v.lanes)
+            code.emit(f"{v.text} = phi {ty} [ {initially.text}, %{before} ], "
+                      f"[ {then.text}, %{inner.label} ]")  # fmt: skip
+        code.lines += inner.lines
+        code.enter(done)
+        return state

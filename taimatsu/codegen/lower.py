@@ -2,7 +2,7 @@
 
 Primitive, rendered by every back end:
 
-    const param axis size load pick reduce scan item stop check where cast bitcast table
+    const param axis size load pick reduce scan loop hole item stop check where cast bitcast table
     neg add sub mul fma min max abs copysign     min(a, b) is a < b ? a : b; so is max
     div sqrt floor ceil trunc rint               of floats
     idiv irem                                    of integers, truncating
@@ -30,7 +30,7 @@ _REAL: dict[str, Callable[..., Value]] = {
     for module, names in (
         (elementary, _EXPONENTIAL),
         (trigonometric, "sin cos tan asin acos atan atan2"),
-        (special, "erf erfc erfinv lgamma digamma trigamma"),
+        (special, "erf erfc erfinv lgamma digamma trigamma zeta"),
     )
     for name in names.split()
 }
@@ -41,7 +41,10 @@ def lower(root: Expr) -> Expr:
     """`root` with every op that isn't primitive replaced by primitive ones."""
     memo: dict[Expr, Expr] = {}
     for e in topological([root]):
-        memo[e] = _lowered(rebuild(e, tuple(memo[s] for s in e.src)))
+        new = rebuild(e, tuple(memo[s] for s in e.src))
+        if e.op == "loop":
+            new = Expr("loop", new.src, new.arg.map(lower), new.dtype)
+        memo[e] = _lowered(new)
     return memo[root]
 
 

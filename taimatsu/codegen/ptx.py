@@ -470,10 +470,11 @@ def _widths(schedule: Schedule) -> tuple[int, ...]:
         return (1,)
     if any(c[1] == "s" for c in schedule.classes.values()):
         return (1,)
-    rare = any(e.arg == "rarely" for e in topological([s.value for s in schedule.stores]))
+    values = topological([s.value for s in schedule.stores])
+    branches = any(e.arg == "rarely" or e.op == "loop" for e in values)
     widest = max(b.dtype.bits for b in schedule.nest.operands)
     lanes = ACCESS_BYTES * 8 // widest
-    return (1,) if rare or lanes < 2 else (lanes, 1)
+    return (1,) if branches or lanes < 2 else (lanes, 1)
 
 
 def render(

@@ -70,6 +70,8 @@ def plainer(root: Expr) -> Expr:
     for e in topological([root]):
         src = tuple(memo[s] for s in e.src)
         memo[e] = src[0] if e.op == "stop" else rebuild(e, src)
+        if e.op == "loop":
+            memo[e] = Expr("loop", src, e.arg.map(plainer), e.dtype)
         if e.op == "check" and src[0].op == "and":
             low, high = src[0].src
             index, size = high.src
@@ -412,6 +414,8 @@ class Schedule:
         if any(step is None or step.op != "const" for step in steps):
             # Gathers go lane by lane anyway, so that vectors pay for arithmetic only.
             return (NARROW_LANES, 1) if self._computes(values) else (1,)
+        if any(e.op == "loop" for e in values):
+            return (NARROW_LANES, 1)  # its lanes wait for one another
         types = [e.dtype for e in values] + [s.buffer.dtype for s in self.stores]
         bits = max(t.real.bits for t in types)
         widest = min(1024 // bits, REDUCE_LANES if self.row else 1024)

@@ -97,6 +97,10 @@ class Printer:
                 axes = over.name if isinstance(over, Axis) else ", ".join(a.name for a in over)
                 running = "running " if e.op == "scan" else ""
                 return f"{running}{monoid.name}[{axes}]({args})"
+            case "hole":
+                return f"s{e.arg}"
+            case "loop":
+                return self._loop(e)
             case "item":
                 return f"{args}.{e.arg}"
             case "pick":
@@ -108,6 +112,14 @@ class Printer:
             case "stop":
                 return f"constant({args})"
         return f"{e.op}({args})"
+
+
+    def _loop(self, e: Expr) -> str:
+        """`loop(s0 = x, s1 = n; while s0 < s1: s0 + 1)`: the state, what stays, the next state."""
+        start = ", ".join(f"s{i} = {self.text(s)}" for i, s in enumerate(e.src))
+        step = Printer(())  # a closed formula: it has no names of this one's
+        following = ", ".join(map(step.text, e.arg.following))
+        return f"loop({start}; while {step.text(e.arg.going)}: {following})"
 
 
 def nest_text(nest: Nest) -> str:

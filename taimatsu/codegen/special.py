@@ -15,6 +15,7 @@ from .elementary import (
     exp2_widened,
     log,
     log2_widened,
+    pow,
     reduce_exponent,
 )
 from .floats import (
@@ -27,7 +28,7 @@ from .floats import (
     two_product,
 )
 from .ir import F32, F64
-from .lang import Value, cast, copysign, fma, rint, sqrt, where
+from .lang import Value, cast, copysign, floor, fma, iterate, rint, sqrt, where
 from .trigonometric import PI, cosine_reduced, sine_reduced
 
 HALF_LOG_2PI = 0.9189385332046728
@@ -181,3 +182,48 @@ def trigamma(x: Value) -> Value:
     sine, _ = _sine_cosine_pi(x)
     reflected = PI[0] * PI[0] / (sine * sine) - y
     return rarely(negative, reflected, y)
+
+
+# B(2j) / (2j)!, the coefficients of the Euler-Maclaurin formula.
+EULER_MACLAURIN = (
+    1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
+    1 / 74724249600, -3617 / 10670622842880000,
+)  # fmt: skip
+DIRECT = 12  # terms that are summed as they are
+
+
+def zeta(s: Value, q: Value) -> Value:
+    """The sum of (q + k)**-s over k = 0, 1 ...; of negative q only where s is whole."""
+    if q.dtype is F32:
+        return cast(zeta(cast(s, F64), cast(q, F64)), F32)
+    whole = floor(s) == s
+    fraction = q - floor(q)
+    y = _zeta_positive(s, where(q > 0.0, q, where(fraction > 0.0, fraction, 1.0)))
+    # What is left of the origin is a sum of its own, to infinity but for what is further left.
+    half = 0.5 * s
+    sign = where(floor(half) == half, cast(1.0, F64), -1.0)
+    left = _zeta_positive(s, 1.0 - fraction) - _zeta_positive(s, 1.0 - q)
+    y = rarely(q < 0.0, y + sign * left, y)
+    below = where(floor(q) == q, math.inf, where((q < 0.0) & whole, y, math.nan))
+    y = where(q > 0.0, y, below)
+    return where(s > 1.0, y, where(s == 1.0, cast(math.inf, F64), math.nan))
+
+
+def _zeta_positive(s: Value, q: Value) -> Value:
+    """A dozen terms, from the smallest on, after the rest by Euler and Maclaurin's formula."""
+    a = q + float(DIRECT)
+    above = pow(a, 1.0 - s)
+    term = above / a
+    rest = 0.5 * term + above / (s - 1.0)
+    factor, scaled, tail = s, term / a, cast(0.0, F64)
+    for j, c in enumerate(EULER_MACLAURIN):
+        tail = tail + c * factor * scaled
+        factor = factor * (s + (2.0 * j + 1.0)) * (s + (2.0 * j + 2.0))
+        scaled = scaled / (a * a)
+    rest = where(term > 0.0, rest + tail, rest)  # a huge s has a huge factor
+
+    def step(k: Value, total: Value, q: Value, s: Value) -> tuple[Value, Value]:
+        return k - 1.0, total + pow(q + k, -s)
+
+    start = (cast(DIRECT - 1.0, F64), rest)
+    return iterate(DIRECT, lambda k, *_: k >= 0.0, step, start, q, s)[1]

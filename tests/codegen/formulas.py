@@ -10,6 +10,7 @@ from taimatsu.codegen.lang import (
     exp,
     imag,
     inf,
+    iterate,
     log,
     maximum,
     pick,
@@ -107,6 +108,31 @@ def _(g, result):
 @pointwise("silu(Tensor self) -> Tensor")
 def silu(x):
     return x * sigmoid(x)
+
+
+@pointwise("power_series(Tensor self, Tensor count) -> (Tensor, Tensor)")
+def power_series(x, count):
+    """The last power and the sum of x ** k for k < count, a step for each."""
+    def step(k, power, total, x, count):
+        return k + 1, power * x, total + power
+
+    start = (0 * count, 0 * x + 1, 0 * x)
+    return iterate(10, lambda k, power, total, x, count: k < count, step, start, x, count)[1:]
+
+
+@pointwise("nested_root(Tensor self) -> Tensor")
+def nested_root(x):
+    """sqrt(1 + sqrt(x)), each by Newton's method: a loop with a loop in it."""
+    def newton(r, x):
+        return ((r + x / r) / 2,)
+
+    def root(x):
+        return iterate(30, lambda r, x: abs(r * r - x) > 1e-13 * x, newton, (x,), x)[0]
+
+    def step(r, x):
+        return ((r + (1 + root(x)) / r) / 2,)
+
+    return iterate(6, lambda r, x: r == r, step, (x,), x)[0]
 
 
 @row("softmax(Row self, int dim) -> Row")

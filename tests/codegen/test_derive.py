@@ -28,6 +28,8 @@ CASES = {
     "safe_sqrt": (f.safe_sqrt, (X,)),
     "sigmoid": (f.sigmoid, (X,)),
     "silu": (f.silu, (X,)),
+    "power_series": (f.power_series, (X, np.round(4 * W * W) + 0.5)),
+    "nested_root": (f.nested_root, (POSITIVE,)),
     "softmax": (f.softmax, (X, 1)),
     "softmax_dim0": (f.softmax, (X, 0)),
     "log_softmax": (f.log_softmax, (X, 1)),
