@@ -13,16 +13,20 @@ globals().update({
     name: getattr(torch, name)
     for name in (
         "digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "i0", "log1p", "log_softmax", "logit",
-        "logsumexp", "round", "sinc", "softmax", "xlogy",
+        "logsumexp", "polygamma", "round", "sinc", "softmax", "xlogy",
     )
 })  # fmt: skip
 
 expit = torch.sigmoid
+gammainc = torch.igamma
+gammaincc = torch.igammac
 gammaln = torch.lgamma
+multigammaln = torch.mvlgamma
 psi = torch.digamma
 
 __all__ = [
-    "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln", "i0", "log1p",
-    "log_softmax", "logit", "logsumexp", "psi", "round", "sinc",
+    "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammainc", "gammaincc",
+    "gammaln", "i0", "log1p", "log_softmax", "logit", "logsumexp", "multigammaln", "polygamma",
+    "psi", "round", "sinc",
     "softmax", "xlogy", *namespaces["special"],
 ]  # fmt: skip

@@ -58,6 +58,8 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     comparison,
     activation,
     special,
+    polynomials,
+    gamma,
     reduction,
     normalization,
     creation,

@@ -1,4 +1,4 @@
-"""Special functions: Bessel's, the error function's kin, gamma's kin, orthogonal polynomials.
+"""Special functions: Bessel's, the error function's kin, logarithms.
 
 Where a function has no closed form, it is a Chebyshev series on an interval from zero, and on the
 rest one of what is left after its leading behaviour, in the reciprocal of the argument.
@@ -14,7 +14,6 @@ from taimatsu.codegen.lang import exp, log, log1p, pi, sqrt, where
 from taimatsu.codegen.promote import FLOATING
 
 from . import special_tables as tables
-from .arithmetic import digamma
 from .table import pointwise
 
 _S = {"module": "special", "promote": "float", "dtypes": FLOATING, "inplace": False, "out": True}
@@ -283,71 +282,3 @@ def xlog1py(x, y):
 @xlog1py.gradient
 def _(g, self, other):
     return where((self == 0) & (other <= -1), 0, g * log1p(other)), g * self / (1 + other)
-
-
-# ---- gamma's kin ---------------------------------------------------------------------------------
-
-# B(2j) / (2j)!, the coefficients of the Euler-Maclaurin formula.
-_EULER_MACLAURIN = (
-    1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
-    1 / 74724249600, -3617 / 10670622842880000,
-)  # fmt: skip
-_DIRECT = 12  # terms that are summed as they are
-
-
-@pointwise("zeta(Tensor|Number self, Tensor|Number other) -> Tensor", **_S)
-def zeta(s, q):
-    """Hurwitz' zeta function: the sum of (k + other) ** -self over k = 0, 1 ..."""
-    total = 0.0 * q
-    for k in range(_DIRECT):
-        total = total + lang.pow(q + float(k), -s)
-    a = q + float(_DIRECT)
-    power = lang.pow(a, -s)
-    total = total + power * a / (s - 1) + 0.5 * power
-    factor, power = s, power / a
-    for j, c in enumerate(_EULER_MACLAURIN):
-        total = total + c * factor * power
-        factor = factor * (s + (2 * j + 1)) * (s + (2 * j + 2))
-        power = power / (a * a)
-    whole = lang.floor(q) == q
-    below = where(whole, lang.inf, where(lang.floor(s) == s, total, lang.nan))
-    return where(s == 1, lang.inf, where(s < 1, lang.nan, where(q <= 0, below, total)))
-
-
-@zeta.gradient
-def _(g, self, other):
-    # The derivative by the exponent has no name, in PyTorch neither.
-    return None, -g * self * zeta(self + 1, other)
-
-
-def _polygamma(x, n):
-    if n < 0:
-        raise RuntimeError(f"polygamma: does not support negative n; got {n}")
-    if n == 0:
-        return lang.digamma(x)
-    if n == 1:
-        return lang.trigamma(x)
-    s = float(n + 1)
-    return (-1.0) ** (n + 1) * math.gamma(s) * zeta(lang.cast(s, x.dtype), x)
-
-
-@pointwise(
-    "_polygamma(Tensor self, int n) -> Tensor",
-    static=("n",),
-    promote="float",
-    dtypes=FLOATING,
-    method=False,
-)
-def polygamma_of(x, n):
-    """The n-th derivative of `digamma`."""
-    return _polygamma(x, n)
-
-
-@polygamma_of.gradient
-def _(g, self, n):
-    return g * polygamma_of(self, n + 1)
-
-
-@digamma.gradient
-def _(g, self):
-    return g * polygamma_of(self, 1)

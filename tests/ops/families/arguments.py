@@ -140,8 +140,6 @@ HINTS = {
     "complex": lambda t: [(t(3, 4), t(3, 4))],
     "imag": lambda t: [t(3, 4)],
     "lerp": lambda t: [(t(3, 4), t(3, 4), t(4)), (t(3, 4), t(4), 0.3)],
-    "polygamma": lambda t: [(n, t(3, 4)) for n in (0, 1, 2)],
-    "mvlgamma": lambda t: [(t(3, 4), 3)],
     # reduction, normalization
     "prod.dim_int": lambda t: [(t(3, 4), 0), (t(3, 4), 1, True)],
     "logsumexp": lambda t: [(t(3, 4), 0), (t(3, 4), [0, 1]), (t(3, 4), 1, True)],
@@ -342,8 +340,8 @@ NO_GRADIENT = dict.fromkeys((
     "half", "bfloat16", "float", "cfloat", "to.dtype", "view.dtype", "view_copy.dtype",
     "special.zeta",  # by its first argument there is none, as in PyTorch
 ), True)  # fmt: skip
-# Ops whose derivative can't be derived again: of trigamma, and of logarithms of zero.
-NO_SECOND = dict.fromkeys(("lgamma", "logcumsumexp"), True)
+# Ops whose derivative can't be derived again: of logarithms of zero.
+NO_SECOND = {"logcumsumexp": True}
 # Where the samples for the values stand at a kink, or have constants among them.
 GRADIENT_SAMPLES = {
     "to": lambda t: [t(3, 4)],
