@@ -73,7 +73,7 @@ def einsum(*args: Any) -> Tensor:
     return operands[-1]
 
 
-def _from_sublists(args: Sequence[Any]) -> tuple[str, list[Tensor]]:
+def _from_sublists(args: Sequence[Any]) -> tuple[str, list[Any]]:
     """The equation for operands that alternate with lists."""
 
     def letters(sublist: Any) -> str:
