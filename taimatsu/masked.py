@@ -103,16 +103,16 @@ def amin(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing
 
 def argmax(input: Tensor, dim: int | None = None, *, keepdim: bool = False,
            dtype: typing.Any = None, mask: Tensor | None = None) -> Tensor:  # fmt: skip
-    """Where the largest element is, among those where the mask holds."""
+    """Where the largest element is, among those where the mask holds, in the input's dtype."""
     x = _typed(input, dtype)
-    return torch.argmax(_filled(x, mask, _least(x.dtype)), dim, keepdim)
+    return torch.argmax(_filled(x, mask, _least(x.dtype)), dim, keepdim).to(x.dtype)
 
 
 def argmin(input: Tensor, dim: int | None = None, *, keepdim: bool = False,
            dtype: typing.Any = None, mask: Tensor | None = None) -> Tensor:  # fmt: skip
-    """Where the smallest element is, among those where the mask holds."""
+    """Where the smallest element is, among those where the mask holds, in the input's dtype."""
     x = _typed(input, dtype)
-    return torch.argmin(_filled(x, mask, _greatest(x.dtype)), dim, keepdim)
+    return torch.argmin(_filled(x, mask, _greatest(x.dtype)), dim, keepdim).to(x.dtype)
 
 
 def _count(input: Tensor, dim: Dim, keepdim: bool, mask: Tensor | None) -> Tensor:
@@ -141,7 +141,8 @@ def var(input: Tensor, dim: Dim = None, unbiased: bool | None = None, *,
     centred = x - mean(x, dim, keepdim=True, mask=mask)
     square = (centred * centred.conj()).real if x.is_complex() else centred * centred
     count = _count(x, dim, keepdim, mask).to(square.dtype)
-    return sum(square, dim, keepdim=keepdim, mask=mask) / torch.clamp(count - less, min=0)
+    found = sum(square, dim, keepdim=keepdim, mask=mask) / torch.clamp(count - less, min=0)
+    return found.to(x.dtype)  # of complex numbers too
 
 
 def std(input: Tensor, dim: Dim = None, unbiased: bool | None = None, *,

@@ -48,11 +48,12 @@ bool to_int(PyObject* o, int64_t& out) {
     if (PyFloat_Check(o) || PyBool_Check(o)) return false;
     if (is_tensor(o)) {
       Tensor& t = *as_tensor(o);
-      if (t.numel() != 1 || !is_integral(t.dtype, true)) return false;
+      if (t.ndim() != 0 || !is_integral(t.dtype)) return false;
       out = read_item(t).as_int();
       return true;
     }
     if (!PyIndex_Check(o)) return false;
+    Object held(o);  // __index__ may change the list that it stands in
     Object i = Object::steal(PyNumber_Index(o));
     if (!i) {
       PyErr_Clear();
@@ -81,6 +82,20 @@ bool is_sequence(PyObject* o) { return PyTuple_Check(o) || PyList_Check(o); }
 
 PyObject* item_of(PyObject* sequence, Py_ssize_t i) {  // borrowed
   return PyTuple_Check(sequence) ? PyTuple_GetItem(sequence, i) : PyList_GetItem(sequence, i);
+}
+
+// Every item as a number by `convert`; false too where that shortens the list on the way.
+template <class Convert>
+bool each_item(PyObject* sequence, Py_ssize_t n, Convert&& convert) {
+  for (Py_ssize_t k = 0; k < n; ++k) {
+    PyObject* item = item_of(sequence, k);
+    if (!item) {
+      PyErr_Clear();
+      return false;
+    }
+    if (!convert(item, k)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -148,6 +163,12 @@ T* Arguments::reserve(int64_t n) {
   return reinterpret_cast<T*>(large_.back().get());
 }
 
+PyObject* Arguments::snapshot(PyObject* sequence) {
+  if (PyTuple_Check(sequence)) return sequence;
+  held_.push_back(Object::steal(checked(PyList_AsTuple(sequence))));
+  return held_.back().get();
+}
+
 bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why) {
   if (o == Py_None) {
     if (p.optional || (p.has_default && p.default_value.none())) {
@@ -171,6 +192,7 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
       }
       case Type::Tensors: {
         if (!is_sequence(o)) break;
+        o = snapshot(o);
         Py_ssize_t n = PySequence_Size(o);
         Tensor** items = reserve<Tensor*>(n);
         for (Py_ssize_t i = 0; i < n; ++i) {
@@ -255,9 +277,9 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
         }
         Py_ssize_t n = PySequence_Size(o);
         int64_t* data = reserve<int64_t>(n);
-        bool fine = true;
-        for (Py_ssize_t k = 0; k < n && fine; ++k) fine = to_int(item_of(o, k), data[k]);
-        if (!fine) break;
+        if (!each_item(o, n, [&](PyObject* item, Py_ssize_t k) { return to_int(item, data[k]); })) {
+          break;
+        }
         if (p.list_size > 0 && n == 1 && p.list_size > 1) {
           int64_t only = data[0];
           data = reserve<int64_t>(p.list_size);
@@ -268,15 +290,10 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
         return true;
       }
       case Type::Floats: {
-        double f;
         Py_ssize_t n = is_sequence(o) ? PySequence_Size(o) : 1;
         double* items = reserve<double>(n);
-        bool fine = true;
-        for (Py_ssize_t k = 0; k < n && fine; ++k) {
-          fine = to_float(is_sequence(o) ? item_of(o, k) : o, f);
-          items[k] = f;
-        }
-        if (!fine) break;
+        auto put = [&](PyObject* item, Py_ssize_t k) { return to_float(item, items[k]); };
+        if (!(is_sequence(o) ? each_item(o, n, put) : put(o, 0))) break;
         v = Value();
         v.tag = Value::Floats;
         v.list = {items, n};

@@ -76,6 +76,29 @@ void check_elements_apart(const Tensor& target) {
        "memory location; clone() the tensor before writing to it");
 }
 
+// How far inputs show the target's memory. Refused, unless not `strict`: some elements, or all but
+// not in their places; of lists' items, and by ops with exact outputs, the target itself, too.
+Overlap check_apart(const Op& op, const Value* args, const Tensor& target, bool strict = true) {
+  Overlap found = Overlap::None;
+  auto see = [&](const Tensor* t, bool may_be_target) {
+    const Overlap o = !t ? Overlap::None : t == &target ? Overlap::Same : overlap(*t, target);
+    if (strict && (o == Overlap::Partial || (o == Overlap::Same && !may_be_target))) {
+      fail(Error::Runtime,
+           "unsupported operation: some elements of the input tensor and the "
+           "written-to tensor refer to a single memory location; clone() one of them first");
+    }
+    found = std::max(found, o);
+  };
+  const bool may_be_target = op.kind == Kind::Pointwise || !op.exact_out;
+  for (uint8_t i : op.tensor_params) {
+    if (args[i].is_tensor()) see(args[i].tensor, may_be_target);
+    if (args[i].tag == Value::Tensors) {
+      for (int64_t k = 0; k < args[i].tensors.size; ++k) see(args[i].tensors.data[k], false);
+    }
+  }
+  return found;
+}
+
 void check_target(const Op& op, DType found, const Tensor& target) {
   if (op.exact_out && found != target.dtype) {
     fail(Error::Runtime, "Expected out tensor to have dtype ", info(found).legacy, ", but got ",
@@ -108,30 +131,30 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
     Tensor& target = *into[i];
     Tensor& fresh = *c.outs[i];
     if (target.sizes() != fresh.sizes()) {
+      check_elements_apart(target);
+      check_apart(c.op, c.args, target);
       if (!resize) {
         fail(Error::Runtime, "output with shape ", format(target.sizes()),
              " doesn't match the broadcast shape ", format(fresh.sizes()));
       }
-      resize_tensor(target, fresh.sizes());
     }
     check_target(c.op, fresh.dtype, target);
   }
-  bool direct[8] = {false};
+  bool direct[8] = {false}, resized[8] = {false};
+  for (int i = 0; i < n; ++i) {
+    if (into[i]->sizes() == c.outs[i]->sizes()) continue;
+    resize_tensor(*into[i], c.outs[i]->sizes());
+    resized[i & 7] = true;
+  }
   Tensors fresh;
   for (int i = 0; i < n; ++i) {
     Tensor& target = *into[i];
     direct[i & 7] =
         known && i < 8 && c.op.kind <= Kind::Indexed && target.dtype == c.outs[i]->dtype;
-    for (size_t k = 0; k < c.op.schema.params.size(); ++k) {
-      if (!c.args[k].is_tensor()) continue;
-      Overlap o = overlap(c.args[k].t(), target);
-      if (o == Overlap::Partial) {
-        fail(Error::Runtime,
-             "unsupported operation: some elements of the input tensor and the "
-             "written-to tensor refer to a single memory location; clone() one of them first");
-      }
-      // Other kinds than pointwise read elements after others were written.
-      if (o == Overlap::Same && c.op.kind != Kind::Pointwise) direct[i & 7] = false;
+    const Overlap o = check_apart(c.op, c.args, target, !resized[i & 7]);
+    // Other kinds than pointwise read elements after others were written.
+    if (o == Overlap::Partial || (o == Overlap::Same && c.op.kind != Kind::Pointwise)) {
+      direct[i & 7] = false;
     }
     fresh.push(c.outs[i]);
     if (direct[i & 7]) c.outs[i] = TensorRef(&target);
@@ -146,7 +169,7 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
 }
 
 // The out= form of a composite: its results are copied, once all targets have been checked.
-void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
+void store_outputs(const Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   unwrap_outputs(op, outs);
   const auto wanted = static_cast<int>(op.schema.returns.size());
   if (outs.other && outs.size() != wanted) {
@@ -156,8 +179,12 @@ void store_outputs(const Op& op, Tensors& outs, Tensor* const* into) {
   outs.other = nullptr;
   for (int i = 0; i < outs.size(); ++i) {
     if (outs[i].get() == into[i]) continue;
-    if (into[i]->sizes() != outs[i]->sizes()) resize_tensor(*into[i], outs[i]->sizes());
     check_target(op, outs[i]->dtype, *into[i]);
+    check_apart(op, args, *into[i]);
+  }
+  for (int i = 0; i < outs.size(); ++i) {
+    if (outs[i].get() == into[i]) continue;
+    if (into[i]->sizes() != outs[i]->sizes()) resize_tensor(*into[i], outs[i]->sizes());
   }
   for (int i = 0; i < outs.size(); ++i) {
     if (outs[i].get() == into[i]) continue;
@@ -231,12 +258,13 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
   if (op.kind == Kind::Composite) {
     if (const uint64_t mask = into ? 0 : grad_mask(op, args)) return run_overridden(c, mask);
     run_composite(c);
-    if (into && args[0].is_tensor() && into[0] == args[0].tensor) {
+    if (into && op.inplace && args[0].is_tensor() && into[0] == args[0].tensor) {
       static Op& copy = core_op("copy_");  // in place: what was computed is copied, with history
       unwrap_outputs(op, outs);
+      check_target(op, outs[0]->dtype, *into[0]);
       call1(copy, {args[0], Value(outs[0])});
     } else if (into) {
-      store_outputs(op, outs, into);
+      store_outputs(op, args, outs, into);
     }
     return;
   }
@@ -256,7 +284,7 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
     return;
   }
   // In place: the first param is the target. Otherwise out=, which has no history.
-  const bool inplace = args[0].is_tensor() && into[0] == args[0].tensor;
+  const bool inplace = op.inplace && args[0].is_tensor() && into[0] == args[0].tensor;
   if (!inplace) {
     if (mask || (modes.grad && requires_grad(*into[0]))) {
       fail(Error::Runtime,
@@ -284,7 +312,7 @@ void interpose(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   }
   Object targets(Py_None);
   if (into) {  // of an in-place op one, of out= one for each result
-    const bool inplace = args[0].is_tensor() && into[0] == args[0].tensor;
+    const bool inplace = op.inplace && args[0].is_tensor() && into[0] == args[0].tensor;
     const size_t n = inplace ? 1 : op.schema.returns.size();
     targets = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(n))));
     for (size_t i = 0; i < n; ++i) PyTuple_SetItem(targets.get(), i, into[i]->object());

@@ -122,9 +122,13 @@ struct Range {
 void infer_arange(Call& c) {
   Range r(c);
   Options o(c, r.integral() ? DType::I64 : default_dtype());
+  const bool stands = r.step.as_double() == 0;
   if (o.dtype == DType::I64) r.truncate();
   const double step = r.step.as_double(), start = r.start.as_double(), end = r.end.as_double();
-  if (step == 0) fail(Error::Runtime, "step must be nonzero");
+  if (step == 0) {
+    fail(stands ? Error::Runtime : Error::Value, "step must be nonzero",
+         stands ? "" : "; as an int64 it is 0: ask for a floating dtype");
+  }
   if (!std::isfinite(start) || !std::isfinite(end)) {
     fail(Error::Runtime, "unsupported range: ", start, " -> ", end);
   }

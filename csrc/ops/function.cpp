@@ -128,6 +128,18 @@ std::vector<Tensor*> out_targets(const Op& op, PyObject* out) {
   return targets;
 }
 
+// What makes tensors makes them of the dtype of `out=`, unless another is asked for.
+void take_dtype(const Op& op, Value* args, const Tensor& out) {
+  if (!op.tensor_params.empty()) return;
+  const int i = op.schema.find("dtype");
+  if (i < 0) return;
+  if (args[i].none()) args[i] = Value(out.dtype);
+  if (args[i].dtype != out.dtype) {
+    fail(Error::Runtime, op.base_name, ": dtype ", info(args[i].dtype).legacy,
+         " does not match dtype of out parameter (", info(out.dtype).legacy, "); leave dtype away");
+  }
+}
+
 PyObject* run(Function& f, Op& op, Arguments& a) {
   Tensors outs;
   if (f.form == Function::Inplace) {
@@ -139,7 +151,11 @@ PyObject* run(Function& f, Op& op, Arguments& a) {
   }
   if (a.out) {
     if (!op.out) fail(Error::Type, f.name, "() got an unexpected keyword argument 'out'");
-    std::vector<Tensor*> targets = out_targets(op, a.out);
+    // A list may change while the op runs: its items are held by a tuple.
+    Object held =
+        PyList_Check(a.out) ? Object::steal(checked(PyList_AsTuple(a.out))) : Object(a.out);
+    std::vector<Tensor*> targets = out_targets(op, held.get());
+    take_dtype(op, a.values, *targets[0]);
     call(op, a.values, outs, targets.data());
     Py_INCREF(a.out);
     return a.out;
@@ -330,7 +346,20 @@ PyObject* wrap_outputs(Op& op, Tensors& outs) {
     if (outs.size() == 0) unwrap_outputs(op, outs);
     if (outs.size() == static_cast<int>(named)) outs.other = nullptr;
   }
-  if (outs.other) return outs.other.leak();
+  if (outs.other) {
+    PyObject* o = outs.other.get();  // some of them no tensors
+    if (named > 1 && !op.schema.returns[0].name.empty() && PyTuple_CheckExact(o) &&
+        PyTuple_Size(o) == static_cast<Py_ssize_t>(named)) {
+      Object tuple = Object::steal(checked(PyStructSequence_New(named_tuple(op))));
+      for (size_t i = 0; i < named; ++i) {
+        PyObject* item = PyTuple_GetItem(o, i);
+        Py_INCREF(item);
+        PyStructSequence_SetItem(tuple.get(), i, item);
+      }
+      return tuple.leak();
+    }
+    return outs.other.leak();
+  }
   const int n = outs.size();
   if (outs.is_list) {
     Object tuple = Object::steal(checked(PyTuple_New(n)));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 
 #include "autograd/autograd.h"
 #include "cpu/threads.h"
@@ -162,22 +163,17 @@ Overlap overlap(const Tensor& a, const Tensor& b) {
   if (a.sizes() == b.sizes() && a.strides() == b.strides() && ra.first == rb.first) {
     return Overlap::Same;
   }
-  // Two views of one buffer that interleave (columns of a matrix): same strides, different
-  // offsets inside one stride never meet.
+  // Two views of one buffer that interleave (columns of a matrix): same strides, offsets that
+  // differ by no multiple of these never meet.
   if (sa == sb && a.sizes() == b.sizes() && a.strides() == b.strides() &&
       a.layout->dense == false) {
     int64_t shift = a.layout->offset - b.layout->offset;
     if (shift < 0) shift = -shift;
-    int64_t least = 0, span = 0;
+    int64_t step = 0;  // every element is a multiple of it away from the first
     for (int d = 0; d < a.ndim(); ++d) {
-      int64_t s = std::abs(a.layout->stride(d));
-      if (a.layout->size(d) > 1 && (least == 0 || s < least)) least = s;
+      if (a.layout->size(d) > 1) step = std::gcd(step, a.layout->stride(d));
     }
-    for (int d = 0; d < a.ndim(); ++d) {
-      if (std::abs(a.layout->stride(d)) == least) span = (a.layout->size(d) - 1) * least;
-    }
-    if (least > 1 && shift % least != 0) return Overlap::None;
-    (void)span;
+    if (step > 1 && shift % step != 0) return Overlap::None;
   }
   return Overlap::Partial;
 }

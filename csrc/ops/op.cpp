@@ -590,6 +590,11 @@ void pack_scalars(const Call& c, int64_t* scalars) {
 void check_status(const Op& op, int32_t status) {
   if (status & 1) fail(Error::Runtime, "ZeroDivisionError: integer division or modulo by zero");
   if (status & 2) fail(op.outside, "index out of range in self");
+  if (status & 4) {
+    fail(Error::Runtime,
+         "Integers to negative integer powers are not allowed; convert the base to "
+         "a floating dtype");
+  }
 }
 
 }  // namespace taimatsu

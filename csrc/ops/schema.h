@@ -99,6 +99,8 @@ class Arguments {
   // Everything but the param `settled`, which has its value already (-1: none).
   bool fill(const Schema& s, PyObject* self, PyObject* const* args, Py_ssize_t nargs,
             PyObject* kwnames, int settled, std::string* why);
+  // A tuple of the items, which hold them while the op runs, whatever becomes of the list.
+  PyObject* snapshot(PyObject* sequence);
   // Lists are kept in `small_` as far as they fit.
   template <class T>
   T* reserve(int64_t n);
@@ -107,6 +109,7 @@ class Arguments {
   int64_t small_[kSmall];
   int used_ = 0;
   std::vector<std::unique_ptr<int64_t[]>> large_;
+  std::vector<Object> held_;
 };
 
 }  // namespace taimatsu

@@ -364,7 +364,7 @@ void views_split(const Tensor& t, const Value* a, std::vector<LayoutRef>& out) {
 }
 void views_unbind(const Tensor& t, const Value* a, std::vector<LayoutRef>& out) {
   if (t.ndim() == 0)
-    fail(Error::Runtime, "Dimension specified as ", a[1].to_int(), " but tensor has no dimensions");
+    fail(Error::Index, "Dimension specified as ", a[1].to_int(), " but tensor has no dimensions");
   int64_t dim = wrap_dim(a[1].to_int(), t.ndim());
   for (int64_t i = 0; i < t.layout->size(dim); ++i) {
     Strided s(t);

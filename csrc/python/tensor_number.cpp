@@ -132,14 +132,19 @@ PyObject* compare(PyObject* a, PyObject* b, int op) { return binary(kCompare[op]
 struct UnaryOperator {
   CoreOp op;
   const char* method;
+  bool integers = false;  // defined for these and bool only
 };
 UnaryOperator kNeg{{"neg"}, "__neg__"}, kAbs{{"abs"}, "__abs__"},
-    kInvert{{"bitwise_not"}, "__invert__"};
+    kInvert{{"bitwise_not"}, "__invert__", true};
 
 template <UnaryOperator& f>
 PyObject* unary(PyObject* self) {
   return guard([&]() -> PyObject* {
     if (overridden(self)) return call_override(f.method, self);
+    if (f.integers && !is_integral(as_tensor(self)->dtype, true)) {
+      fail(Error::Type, f.method, ": only implemented on integer and bool tensors; got ",
+           info(as_tensor(self)->dtype).name, "; convert it");
+    }
     Value v[kMaxOperatorArgs] = {Value(as_tensor(self))};
     return call_op(f.op, v, 1);
   });

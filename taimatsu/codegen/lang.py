@@ -281,8 +281,16 @@ def constant(x: Value) -> Value:
 
 
 def check(cond: Value, flag: int) -> Value:
-    """`cond`; a kernel that meets a false one returns `flag` (2: index out of range)."""
+    """`cond`; a kernel that meets a false one returns `flag`: see `check_status` in op.cpp."""
     return Value(node("check", cond.expr, arg=flag))
+
+
+def given_number(x: Value) -> Value | None:
+    """The Python number that stands for a tensor operand, before conversion; None of tensors."""
+    e = x.expr
+    while e.op == "cast":
+        e = e.src[0]
+    return Value(e) if e.op == "param" else None
 
 
 # ---- arithmetic -------------------------------------------------------------------------------

@@ -152,6 +152,9 @@ def common_type(
                 f"{op.name}: expected `{p.name}` to be {_one_of(wanted)}; got a tensor of "
                 f"{promote.LONG_NAMES[t[0]]}; convert it, or compare it with something"
             )
+    for p, t in zip(tensors, operands, strict=True):
+        if t is not None and p.name in op.single:
+            _check_single(op, p.name, t, promoted)
     if op.dtypes is not None and promoted not in op.dtypes:
         given = ", ".join(promote.LONG_NAMES[t[0]] for t in operands if t is not None)
         raise op.refusal(
@@ -159,6 +162,19 @@ def common_type(
             f"given {given}; convert to one of {_one_of(op.dtypes)}"
         )
     return promoted
+
+
+def _check_single(op: Op, name: str, t: tuple[str, str], promoted: DType) -> None:
+    if DTYPES[t[0]].kind == "c" != promoted.kind:
+        raise RuntimeError(
+            f"{op.name}: value cannot be converted to type {promote.LONG_NAMES[promoted.name]} "
+            f"without overflow; `{name}` is complex"
+        )
+    if t[1] == "tensor":
+        raise RuntimeError(
+            f"{op.name}: only supports a 0-dimensional {name} tensor; got one with dims; "
+            "pick an element, or use where()"
+        )
 
 
 def _one_of(dtypes: frozenset[DType]) -> str:
@@ -283,7 +299,9 @@ def variant(
             raise TypeError(f"{op.name}: the schema has {nout} outputs, the formula {len(values)}")
         outputs, stores = [], []
         for i, (o, v) in enumerate(zip(schema.outputs, values, strict=True)):
-            t = promoted if v.dtype is compute else v.dtype
+            # Integers are summed as int64, unless a dtype was asked for.
+            asked = converts and promoted.integral and v.dtype.integral
+            t = promoted if v.dtype is compute or asked else v.dtype
             role = ROLES[o.type] if op.kind == "row" else None
             buffer = Buffer(o.name, t, len(axes), i, role)
             outputs.append((buffer, role or "point"))

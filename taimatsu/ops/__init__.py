@@ -81,6 +81,7 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     sorting,
     statistics,
     random,
+    histograms,
     optim,
 )
 

@@ -105,7 +105,10 @@ def fmod(x, y):
 
 @pointwise("pow(Tensor|Number self, Tensor|Number exponent) -> Tensor", dtypes=NUMERIC)
 def pow(x, y):
-    """`self` to the power `exponent`."""
+    """`self` to the power `exponent`. RuntimeError for integers to the power of a negative int."""
+    number = lang.given_number(y) if x.dtype.integral else None
+    if number is not None:
+        y = where(lang.check(number >= 0, 4), y, 0)
     return lang.pow(x, y)
 
 
@@ -181,6 +184,11 @@ def nextafter(x, y):
     return lang.nextafter(x, y)
 
 
+@nextafter.gradient
+def _(g, self, other):
+    return where(self == other, 0, g), 0.0 * g
+
+
 @pointwise("logaddexp(Tensor self, Tensor other) -> Tensor", dtypes=INEXACT, inplace=False)
 def logaddexp(x, y):
     """log(exp(self) + exp(other)), without overflow."""
@@ -195,6 +203,18 @@ def logaddexp(x, y):
 @logaddexp.gradient
 def _(g, self, other, result):
     return g * lang.conj(exp(self - result)), g * lang.conj(exp(other - result))
+
+
+@pointwise("logaddexp2(Tensor self, Tensor other) -> Tensor", dtypes=FLOATING, inplace=False)
+def logaddexp2(x, y):
+    """log2(2**self + 2**other), without overflow."""
+    m = lang.maximum(x, y)
+    return where(isfinite(m), m + lang.log2(1 + lang.exp2(-lang.abs(x - y))), m)
+
+
+@logaddexp2.gradient
+def _(g, self, other, result):
+    return g * lang.exp2(self - result), g * lang.exp2(other - result)
 
 
 @pointwise("lerp(Tensor self, Tensor end, Tensor|Number weight) -> Tensor", dtypes=INEXACT,
@@ -218,6 +238,35 @@ def addcmul(x, a, b, value):
 def addcdiv(x, a, b, value):
     """`self + value * tensor1 / tensor2`."""
     return x + value * (a / b)
+
+
+@pointwise("ldexp(Tensor self, Tensor other) -> Tensor", promote="float", dtypes=INEXACT)
+def ldexp(x, y):
+    """self * 2**other.
+
+    >>> taimatsu.ldexp(taimatsu.tensor([0.75]), taimatsu.tensor([3]))
+    tensor([6.])
+    """
+    return x * lang.exp2(y)
+
+
+@composite("float_power(Tensor|Number self, Tensor|Number exponent) -> Tensor", inplace=True,
+           out="exact")
+def float_power(self, exponent):
+    """`pow` in float64, or in complex128 where an operand is complex.
+
+    RuntimeError for in-place and out= forms where the tensor to write is of another dtype.
+
+    >>> taimatsu.float_power(taimatsu.tensor([2]), -1)
+    tensor([0.5000], dtype=torch.float64)
+    """
+    from taimatsu import Tensor, complex128, float64
+
+    operands = self, exponent
+    inexact = [x.is_complex() if isinstance(x, Tensor) else isinstance(x, complex)
+               for x in operands]
+    dtype = complex128 if True in inexact else float64
+    return pow(*(x.to(dtype) if isinstance(x, Tensor) else x for x in operands))
 
 
 # ---- one operand: arithmetic --------------------------------------------------------------------
@@ -288,6 +337,34 @@ def trunc(x):
 def frac(x):
     """The fractional part, with the sign of `self`."""
     return x - lang.trunc(x)
+
+
+@pointwise("frexp(Tensor self) -> (Tensor mantissa, Tensor exponent)", inplace=False, out="exact",
+           dtypes=FLOATING, refusal=RuntimeError)
+def frexp(x):
+    """mantissa * 2**exponent = self, with a mantissa in [0.5, 1) by magnitude.
+
+    0, infinity and NaN are their own mantissa, with exponent 0.
+
+    >>> taimatsu.frexp(taimatsu.tensor([6.0])).exponent
+    tensor([3], dtype=torch.int32)
+    """
+    from taimatsu.codegen import floats
+
+    form = floats.FORMATS[x.dtype]
+    small = lang.abs(x) < form.tiny  # subnormal: made normal first
+    shift = form.mantissa + 1
+    word = floats.bits(where(small, x * 2.0**shift, x))
+    field = (word >> form.mantissa) & (2 * form.bias + 1)
+    half = floats.from_bits(word + ((form.bias - 1 - field) << form.mantissa))
+    exponent = field - (form.bias - 1) - where(small, shift, 0)
+    plain = (x != 0) & isfinite(x)
+    return where(plain, half, x), lang.cast(where(plain, exponent, 0), "i32")
+
+
+@frexp.gradient
+def _(g_mantissa, exponent):
+    return g_mantissa * lang.exp2(lang.cast(-exponent, g_mantissa.dtype))
 
 
 @pointwise("round(Tensor self, *, int decimals=0) -> Tensor", static=("decimals",),
@@ -536,3 +613,10 @@ def gcd(x, y):
     for _ in range(int(1.45 * x.dtype.bits) + 1):
         a, b = where(b == 0, a, b), where(b == 0, b, lang.fmod(a, where(b == 0, 1, b)))
     return a
+
+
+@pointwise("lcm(Tensor self, Tensor other) -> Tensor", dtypes=INTEGERS)
+def lcm(x, y):
+    """The least common multiple; 0 where an operand is."""
+    divisor = gcd(x, y)
+    return lang.abs(lang.trunc_divide(x, where(divisor == 0, 1, divisor)) * y)

@@ -93,7 +93,7 @@ def where(condition, x, y):
 
 
 @pointwise("masked_fill(Tensor self, Tensor mask, Tensor|Number value) -> Tensor",
-           keep={"mask": BOOLEAN}, follows=("value",), inplace=True)
+           keep={"mask": BOOLEAN}, follows=("value",), single=("value",), inplace=True)
 def masked_fill(x, mask, value):
     """`value` where `mask` holds; the dtype stays that of `self`."""
     return lang.where(mask, lang.cast(value, x.dtype), x)

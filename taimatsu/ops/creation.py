@@ -52,6 +52,27 @@ arange_start = _factory(
     f"arange.start(Number start, Number end, Number step=1, *, {TENSOR_OPTIONS}) -> Tensor",
     "Numbers from `start` towards `end`.",
 )
+
+
+@composite(f"range(Number start, Number end, Number step=1, *, {TENSOR_OPTIONS}) -> Tensor",
+           method=False, out=True)
+def range_(start, end, step, dtype, layout, device, pin_memory, requires_grad):
+    """Numbers from `start` to `end`, which is included if it is met: `arange` leaves it out.
+
+    They have the default dtype unless one is given. RuntimeError for a step of 0 or one that leads
+    away from `end`.
+    """
+    if not step:
+        raise RuntimeError("range: step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("range: upper bound and lower bound inconsistent with step sign; got "
+                           f"{start} to {end} by {step}")
+    count = int((end - start) / step) + 1
+    steps = arange(count, dtype=_core.float64, device=device)
+    out = (start + step * steps).to(dtype or _core.get_default_dtype())
+    return out.requires_grad_() if requires_grad else out
+
+
 linspace = _factory(
     f"linspace(Number start, Number end, int steps, *, {TENSOR_OPTIONS}) -> Tensor",
     "`steps` numbers at equal distances from `start` to `end`, both included.",

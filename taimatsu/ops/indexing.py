@@ -89,7 +89,7 @@ def along(self, dim: int):
                         math.prod(shape[dim + 1 :]))
 
 
-@composite("index_select(Tensor self, int dim, Index index) -> Tensor", out=True)
+@composite("index_select(Tensor self, int dim, Index index) -> Tensor", out="exact")
 def index_select(self, dim, index):
     """The parts of `dim` at the positions in `index`, a vector of ints.
 
@@ -154,6 +154,10 @@ def scatter_add(self, dim, index, src):
     if index.numel() == 0:
         return self.clone()
     _fitting("scatter_add", self, dim, index)
+    if src.dim() != index.dim() and src.dim() and index.dim():
+        raise RuntimeError("scatter_add(): Index tensor must have the same number of dimensions as "
+                           f"src tensor; index has shape {list(index.shape)}, src "
+                           f"{list(src.shape)}")
     for d in range(src.dim()):
         if src.size(d) != index.size(d):
             src = src.narrow(d, 0, index.size(d))

@@ -269,7 +269,11 @@ triu = _triangle("triu", lambda d, k: d >= k, "Zeros below the diagonal.")
 
 def _replaced(self, src, show, name: str):
     out = self.clone()
-    part = show(out)
+    return _replace(out, src, show(out), name)
+
+
+def _replace(out, src, part, name: str):
+    """`out`, after `src` was written to its view `part`."""
     if part.shape != src.shape:
         raise RuntimeError(f"{name}: expected src to have a size equal to the slice of self. src "
                            f"size = {list(src.shape)}, slice size = {list(part.shape)}")
@@ -305,18 +309,30 @@ def diagonal_scatter(self, src, offset, dim1, dim2):
 @composite("as_strided_scatter(Tensor self, Tensor src, int[] size, int[] stride,"
            " int? storage_offset=None) -> Tensor", out=False)
 def as_strided_scatter(self, src, size, stride, storage_offset):
-    """A copy with self.as_strided(size, stride, storage_offset) replaced by `src`."""
-    return _replaced(self, src, lambda x: x.as_strided(size, stride, storage_offset),
-                     "as_strided_scatter")
+    """A copy with self.as_strided(size, stride, storage_offset) replaced by `src`.
+
+    Offsets count in the whole storage that `self` is a view of.
+    """
+    extent = self.untyped_storage().nbytes() // self.itemsize
+    if self.is_meta or extent == self.numel():
+        out = self.clone()
+    else:  # what lies between and around the elements of `self` belongs to it too
+        whole = self.as_strided([extent], [1], 0).clone()
+        out = whole.as_strided(self.shape, self.stride(), self.storage_offset())
+    return _replace(out, src, out.as_strided(size, stride, storage_offset), "as_strided_scatter")
 
 
 # ---- choices of elements -------------------------------------------------------------------------
+
+
+_MOST_PICKS = 1 << 28  # of elements in all: Python lists the positions
 
 
 @composite("combinations(Tensor self, int r=2, bool with_replacement=False) -> Tensor",
            method=False, out=False)
 def combinations(self, r, with_replacement):
     """All ways to pick `r` elements of a vector, one row each."""
+    import math
     from itertools import combinations as without
     from itertools import combinations_with_replacement as replaced
 
@@ -328,8 +344,13 @@ def combinations(self, r, with_replacement):
         raise RuntimeError(f"combinations: Expect a non-negative number, but got {r}")
     if r == 0:
         return empty([0], dtype=self.dtype, device=self.device)
-    if r > self.numel() and not (with_replacement and self.numel()):
-        return empty([0, r], dtype=self.dtype, device=self.device)
-    picks = list((replaced if with_replacement else without)(range(self.numel()), r))
+    n = self.numel()
+    total = max(n + r - 1, 0) if with_replacement else n
+    fewer = min(r, total - r)  # 2**fewer is the least that there are
+    if fewer > 60 or (fewer >= 0 and math.comb(total, fewer) * r > _MOST_PICKS):
+        raise RuntimeError(f"combinations: there are more than {_MOST_PICKS // r} ways to pick "
+                           f"{r} of {n} elements, too many to list; pick fewer")
+    ways = replaced if with_replacement else without
+    picks = list(ways(range(n), r)) if fewer >= 0 else []
     at = tensor(picks, dtype=int64, device=self.device).reshape(len(picks), r)
     return index_select(self, 0, at.reshape(-1)).reshape(len(picks), r)

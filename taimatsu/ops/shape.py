@@ -232,6 +232,8 @@ def vstack(tensors):
 @composite("sum_to_size(Tensor self, int[] size) -> Tensor", module="Tensor", out=False)
 def sum_to_size(self, size):
     """Summed to sizes that broadcast to its own."""
+    if not size:
+        return self.sum()
     extra = self.dim() - len(size)
     dims = [d for d in range(self.dim())
             if d < extra or (size[d - extra] == 1 and self.size(d) != 1)]

@@ -308,7 +308,7 @@ def cov(self, correction, fweights, aweights):
         centred = x - average
         product = matmul(centred, conj(centred).t())
     else:
-        scale = weights.to(x.dtype)
+        scale = weights if weights.dtype.is_floating_point else weights.to(x.dtype)
         total = scale.sum()
         if total.item() == 0:
             raise RuntimeError("cov(): weights sum to zero, can't be normalized")

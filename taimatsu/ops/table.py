@@ -64,6 +64,7 @@ class Op:
         refusal: type[Exception] = NotImplementedError,
         keep: tuple[str, ...] | Mapping[str, frozenset] = (),
         follows: tuple[str, ...] = (),
+        single: tuple[str, ...] = (),
         static: tuple[str, ...] = (),
         dynamic: tuple[str, ...] = (),
         rows: Any = None,
@@ -84,7 +85,7 @@ class Op:
         self.inplace = (kind == "pointwise" and self.method) if inplace is None else inplace
         self.out = kind in FORMULA_KINDS and module == "" if out is None else out
         self.promote, self.dtypes, self.follows = promote, dtypes, tuple(follows)
-        self.refusal = refusal
+        self.refusal, self.single = refusal, tuple(single)
         self.keep = (*keep, *follows)
         self.keep_dtypes = dict(keep) if isinstance(keep, Mapping) else {}
         self.static, self.dynamic, self.rows = tuple(static), tuple(dynamic), rows
@@ -280,7 +281,8 @@ def pointwise(schema: str | Callable, **options: Any):
     promote   "common" [operands meet in one dtype], "float" [as common, integers become floating],
               "none"; keep   operands outside of promotion: conditions, indices, targets; those that
               only some dtypes will do for with these, {"condition": BOOLEAN};
-              follows   operands that have no say in it, and that the formula converts
+              follows   operands that have no say in it, and that the formula converts;
+              single   those of them that have to be numbers or 0-dim
     dtypes    the compute types it is defined for, a set of `codegen.promote` [all];
               refusal   what is raised for others [NotImplementedError]
     static, dynamic   attributes that deviate from the rule: str, bool and lists are static

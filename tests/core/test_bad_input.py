@@ -136,6 +136,18 @@ DTYPES = [
     case("torch.view_as_complex(t.x)", "RuntimeError"),
     case("torch.linalg.cholesky(t.ints)", "RuntimeError", prefix=False),
     case("t.ints.uniform_()", "RuntimeError"),
+    case("t.x.masked_fill(t.bools, t.vector[:1])", "RuntimeError", "0-dimensional"),
+    case("t.x.masked_fill_(t.bools, t.x)", "RuntimeError", "0-dimensional"),
+    case("t.x.masked_fill(t.bools, 1j)", "RuntimeError", "complex"),
+    case("~t.x", "TypeError", "float32"),
+    case("~t.complexes", "TypeError", "complex64"),
+    case("t.ints**-1", "RuntimeError", "negative integer powers"),
+    case("t.ints.pow_(-2)", "RuntimeError", "negative integer powers"),
+    case("t.ints.div_(2, rounding_mode=None)", "RuntimeError", "can't be cast"),
+    case("t.x.float_power_(2)", "RuntimeError", "Double"),
+    case("torch.float_power(t.x, 2, out=torch.empty(2, 3))", "RuntimeError", "Double"),
+    case("torch.frexp(t.ints)", "RuntimeError"),
+    case("torch.zeros(3, dtype=torch.float64, out=t.vector)", "RuntimeError", "does not match"),
 ]
 DEVICES = [
     case("t.x + t.meta", "RuntimeError", "same device"),
@@ -172,6 +184,10 @@ DIMS = [
     case("t.x.size(2)", "IndexError", prefix=False),
     case("torch.cat([t.x, t.x], 2)", "IndexError"),
     case("t.scalar.sum(1)", "IndexError"),
+    case("t.scalar.unbind()", "IndexError"),
+    case("t.x.narrow(0, torch.tensor(True), 1)", "RuntimeError", "integral", prefix=False),
+    case("t.x.unsqueeze(torch.tensor(True))", "TypeError", prefix=False),
+    case("t.x.unsqueeze(torch.tensor([1]))", "TypeError", prefix=False),
 ]
 INDICES = [
     case("t.x[2]", "IndexError", "index 2", prefix=False),
@@ -224,6 +240,14 @@ OVERLAPS = [
     case("torch.add(t.vector[:-1], 1, out=t.vector[1:])", "RuntimeError", "single memory location"),
     case("t.square.add_(t.square.t())", "RuntimeError", "single memory location"),
     case("torch.cumsum(t.vector[:-1], 0, out=t.vector[1:])", "RuntimeError", "single memory"),
+    case("torch.cat([t.x, t.x], out=t.x)", "RuntimeError", "single memory"),
+    case("torch.cat([t.square[:1], t.square[2:]], out=t.square[:2])", "RuntimeError", "single"),
+    case("torch.masked_select(t.vector, t.vector > 1, out=t.vector)", "RuntimeError", "single"),
+    case("torch.index_select(t.x, 0, t.index, out=t.x[:])", "RuntimeError"),
+    case("torch.index_select(t.x, 1, t.index, out=t.repeated)", "RuntimeError", "single"),
+    # Strides 3 and 2: offsets 0, 2, 3, 5 and 1, 3, 4, 6 meet though they differ by less than both.
+    case("t.square.as_strided((2, 2), (3, 2)).add_(t.square.as_strided((2, 2), (3, 2), 1))",
+         "RuntimeError", "single memory", parity=False),
 ]
 VALUES = [
     case("torch.arange(0, float('inf'))", "RuntimeError", "inf"),
@@ -255,6 +279,12 @@ VALUES = [
     case("torch.nn.functional.max_pool2d(t.images, 2, padding=2)", "RuntimeError"),
     case("t.x.repeat(-1, 1)", "RuntimeError"),
     case("torch.tril(t.vector)", "RuntimeError"),
+    case("torch.arange(0, 64, 0.5, dtype=torch.int64)", "ValueError", "nonzero"),
+    case("torch.combinations(t.vector, 10**12, True)", "RuntimeError", "too many"),
+    case("torch.combinations(torch.arange(1000.0), 500)", "RuntimeError", "too many"),
+    case("torch.histogramdd(t.x, [2, 2])", "RuntimeError", "expected 3"),
+    case("torch.hash_tensor(t.empty)", "RuntimeError", "non-zero"),
+    case("torch.range(0, 1, 0)", "RuntimeError"),
 ]
 MEMORY = [
     case("torch.empty(2**60)", "OutOfMemoryError", "4.00 EiB", parity=False),

@@ -100,6 +100,7 @@ def test_in_place(name):
             function = torch.ops.namespaces[op.module][base]
             write = lambda *a, f=function, x=target, **k: f(x, *a, **k)
         fits = target.shape == plain.shape and torch.can_cast(plain.dtype, target.dtype)
+        fits = fits and (op.out != "exact" or plain.dtype == target.dtype)
         if not fits:
             before = snapshot([target])
             with pytest.raises(RuntimeError):

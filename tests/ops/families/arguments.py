@@ -261,7 +261,7 @@ HINTS = {
     "select_scatter": lambda t: [(t(3, 4), t(4), 0, 1)],
     "slice_scatter": lambda t: [(t(3, 4), t(2, 4), 0, 1), (t(3, 4), t(3, 2), 1, 0, None, 2)],
     "diagonal_scatter": lambda t: [(t(3, 4), t(3)), (t(3, 4), t(2), -1)],
-    "as_strided_scatter": lambda t: [(t(3, 4).contiguous(), t(2, 2), [2, 2], [4, 1], 1)],
+    "as_strided_scatter": lambda t: [(t(3, 4).contiguous().clone(), t(2, 2), [2, 2], [4, 1], 1)],
     "combinations": lambda t: [(t(4),), (t(4), 3), (t(3), 2, True)],
     # products, convolution, windows
     "nn.functional.linear": lambda t: [(t(2, 3, 4), t(5, 4), t(5)), (t(4), t(5, 4)),
