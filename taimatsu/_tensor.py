@@ -12,7 +12,7 @@ import math
 import warnings
 from typing import Any
 
-from . import _core
+from . import _core, _storage
 from ._core import Tensor
 from ._limits import finfo, iinfo
 
@@ -138,6 +138,17 @@ _DTYPES = {d for d in vars(_core).values() if isinstance(d, _core.dtype)}
 def is_shared(self: Tensor) -> bool:
     """Whether other processes see the memory."""
     return self.untyped_storage().is_shared()
+
+
+@_method
+def share_memory_(self: Tensor) -> Tensor:
+    """Moves the memory to where other processes see it; the tensor, and its views, stay valid.
+
+    >>> torch.ones(2).share_memory_().is_shared()
+    True
+    """
+    _storage.share_memory_(self.untyped_storage())
+    return self
 
 
 @_method

@@ -125,6 +125,17 @@ def atleast_3d(*tensors: Any) -> Any:
     return _atleast(3, tensors)
 
 
+def from_file(
+    filename: str, shared: bool | None = None, size: int = 0, *, dtype: Any = None,
+    layout: Any = None, device: Any = None, pin_memory: bool = False,
+) -> Tensor:  # fmt: skip
+    """A vector of `size` elements over a file's bytes; see ``UntypedStorage.from_file``."""
+    dtype = dtype or torch.get_default_dtype()
+    storage: Any = torch.UntypedStorage
+    mapped = storage.from_file(filename, bool(shared), size * dtype.itemsize)
+    return torch._core.tensor_from_storage(mapped, dtype, 0, (size,), (1,))
+
+
 def is_tensor(obj: Any) -> bool:
     """Whether `obj` is a Tensor."""
     return isinstance(obj, Tensor)
@@ -295,5 +306,5 @@ __all__ = [
     "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes",
     "broadcast_tensors", "cartesian_prod", "chain_matmul", "equal", "is_complex",
     "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "lu", "meshgrid", "numel",
-    "empty_permuted", "fill", "scalar_tensor", "typename", *_METHODS,
+    "empty_permuted", "fill", "from_file", "scalar_tensor", "typename", *_METHODS,
 ]  # fmt: skip

@@ -126,7 +126,7 @@ PyObject* to_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyO
     }
     to_dlpack_device(t->device());
     if (v[3] == Py_True) t = clone(*t);
-    const_cast<Storage&>(t->storage->root()).resizable = false;
+    lend(*t->storage);
     bool versioned = false;
     if (given(v[1])) {
       Object major = Object::steal(checked(PySequence_GetItem(v[1], 0)));

@@ -152,7 +152,7 @@ PyObject* array_interface(PyObject* self, void*) {
                 : is_floating(t.dtype) ? 'f'
                                        : kinds[info(t.dtype).is_signed ? 2 : 1];
     std::string type = concat(kind == 'b' ? '|' : '<', kind, itemsize(t.dtype));
-    const_cast<Storage&>(t.storage->root()).resizable = false;
+    lend(*t.storage);
     Object sizes = Object::steal(ints_tuple(t.sizes()));
     return Py_BuildValue("{sO sO ss s(KO) si}", "shape", sizes.get(), "strides",
                          byte_strides(t).get(), "typestr", type.c_str(), "data",
@@ -191,7 +191,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
       dims[d] = l.size(d);
       dims[l.ndim + d] = l.stride(d) * itemsize(t.dtype);
     }
-    const_cast<Storage&>(t.storage->root()).resizable = false;  // the memory must stay where it is
+    lend(*t.storage);
     static char nothing[16];
     view->buf = t.numel() ? t.data() : nothing;
     view->len = t.numel() * itemsize(t.dtype);

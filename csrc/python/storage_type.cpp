@@ -79,9 +79,11 @@ PyObject* storage_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
 }
 
 // ---- Foreign memory -----------------------------------------------------------------------------
-// A storage over a Python buffer. The memoryview holds the buffer, and with it what owns it.
+// A storage over a Python buffer. The memoryview holds the buffer, and with it what owns it; one
+// that is given is held itself, so that a weak reference tells when the storage is done with it.
 Ref<Storage> storage_of_buffer(PyObject* o, int64_t offset, int64_t count) {
-  Object view = Object::steal(checked(PyMemoryView_FromObject(o)));
+  Object view = Object::steal(
+      Py_TYPE(o) == &PyMemoryView_Type ? new_ref(o) : checked(PyMemoryView_FromObject(o)));
   Py_buffer buffer;
   checked(PyObject_GetBuffer(view.get(), &buffer, PyBUF_SIMPLE));
   char* data = static_cast<char*>(buffer.buf);
@@ -113,9 +115,51 @@ PyObject* from_buffer(PyObject* cls, PyObject* const* args, Py_ssize_t nargs, Py
   });
 }
 
-PyObject* sharing_buffer(PyObject* cls, PyObject* buffer) {
-  return guard(
-      [&] { return wrap(reinterpret_cast<PyTypeObject*>(cls), storage_of_buffer(buffer, 0, -1)); });
+PyObject* sharing_buffer(PyObject* cls, PyObject* const* args, Py_ssize_t nargs,
+                         PyObject* kwnames) {
+  static const Signature signature{"_sharing", {"buffer", "shared_memory"}, 2, 1};
+  return guard([&] {
+    PyObject* v[2];
+    signature.unpack(args, nargs, kwnames, v);
+    Ref<Storage> s = storage_of_buffer(v[0], 0, -1);
+    s->shared_memory = given(v[1]) && to_bool(v[1]);
+    return wrap(reinterpret_cast<PyTypeObject*>(cls), std::move(s));
+  });
+}
+
+// ---- Memory that processes share ----------------------------------------------------------------
+// The mapping is Python's (multiprocessing/shared_memory.py); here a storage moves into it.
+PyObject* share(PyObject* self, PyObject* buffer) {
+  return guard([&] {
+    Storage& s = storage_in(self);
+    bytes_of(s, "share_memory_");
+    Ref<Storage> to = storage_of_buffer(buffer, 0, -1);
+    if (to->nbytes != s.nbytes) {
+      fail(Error::Value, "_share: the buffer has ", to->nbytes, " bytes, the storage ", s.nbytes);
+    }
+    share_storage(s, to->data, to->owner);
+    return new_ref(self);
+  });
+}
+
+PyObject* owner(PyObject* self, PyObject*) {
+  PyObject* o = storage_in(self).root().owner;
+  return new_ref(o ? o : Py_None);
+}
+
+// Counts that processes share are changed here, as Python has no atomic operations.
+PyObject* atomic_add(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const Signature signature{"atomic_add", {"buffer", "offset", "value"}, 3, 3};
+  return guard([&] {
+    PyObject* v[3];
+    signature.unpack(args, nargs, kwnames, v);
+    Ref<Storage> s = storage_of_buffer(v[0], to_index(v[1]), sizeof(int64_t));
+    auto* count = s->as<int64_t>();
+    if (reinterpret_cast<uintptr_t>(count) % alignof(int64_t)) {
+      fail(Error::Value, "atomic_add: offset ", to_index(v[1]), " is not aligned to 8 bytes");
+    }
+    return PyLong_FromLongLong(__atomic_add_fetch(count, to_index(v[2]), __ATOMIC_SEQ_CST));
+  });
 }
 
 // ---- Bytes --------------------------------------------------------------------------------------
@@ -245,7 +289,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     if (s.device.type != DeviceType::CPU) {
       fail(Error::Buffer, "UntypedStorage: memory on ", s.device.str(), " has no buffer");
     }
-    const_cast<Storage&>(s.root()).resizable = false;  // the memory must stay where it is
+    lend(s);
     static char nothing;
     checked(PyBuffer_FillInfo(view, self, s.data ? s.data : &nothing, s.nbytes, 0, flags));
     return 0;
@@ -286,8 +330,13 @@ PyMethodDef methods[] = {
     {"from_buffer", method(from_buffer), kKeywords | METH_CLASS,
      "from_buffer(buffer, offset=0, count=-1, byte_order='native', dtype=None)\n--\n\n"
      "A copy of the bytes of an object with the buffer protocol."},
-    {"_sharing", sharing_buffer, METH_O | METH_CLASS,
-     "_sharing(buffer)\n--\n\nThe memory of an object with the buffer protocol, kept alive."},
+    {"_sharing", method(sharing_buffer), kKeywords | METH_CLASS,
+     "_sharing(buffer, shared_memory=False)\n--\n\n"
+     "The memory of an object with the buffer protocol, kept alive."},
+    {"_share", share, METH_O,
+     "_share(buffer)\n--\n\nMove the bytes to a buffer of the same size that processes share."},
+    {"_owner", owner, METH_NOARGS,
+     "_owner()\n--\n\nThe object that the memory belongs to, None where it is the storage's own."},
     {},
 };
 PyType_Slot slots[] = {
@@ -357,6 +406,9 @@ PyMethodDef functions[] = {
      "memory_stats()\n--\n\nBytes that CPU tensors hold and held at most, and the allocator's."},
     {"reset_peak_memory_stats", reset_peak_memory_stats, METH_NOARGS,
      "reset_peak_memory_stats()\n--\n\nStart the peaks of memory_stats anew."},
+    {"atomic_add", method(atomic_add), kKeywords,
+     "atomic_add(buffer, offset, value)\n--\n\n"
+     "Add to the int64 at a byte offset of a buffer, in one step; the sum."},
     {"empty_cache", empty_cache, METH_NOARGS,
      "empty_cache()\n--\n\nGive the CPU allocator's free memory back to the system."},
     {},

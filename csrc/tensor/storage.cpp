@@ -92,7 +92,21 @@ inline Ref<Storage> make_storage(Device d, bool has_room = false) {
 }
 
 void free_data(Storage& s) {
-  if (s.data && s.data != room(s)) backend(s.device.type).free(s.data, s.nbytes, s.device);
+  if (s.owner || s.deleter) {
+    if (s.deleter) s.deleter(s);
+    Py_XDECREF(s.owner);
+  } else if (s.data && s.data != room(s)) {
+    backend(s.device.type).free(s.data, s.nbytes, s.device);
+  }
+}
+
+void move(Storage& root, void* data, size_t nbytes) {
+  root.data = data;
+  root.nbytes = nbytes;
+  for (Storage* a = root.aliases; a; a = a->next) {
+    a->data = data;
+    a->nbytes = nbytes;
+  }
 }
 
 void unlink(Storage* alias) {
@@ -145,11 +159,9 @@ void free_storage(Storage* s) {
   if (s->base) {
     unlink(s);
     release(s->base);
-  } else if (s->owner || s->deleter) {
-    if (s->deleter) s->deleter(*s);
-    Py_XDECREF(s->owner);
   } else {
     free_data(*s);
+    if (s->former) release(s->former);
   }
   cpu_free(s, s->has_room ? kHeader + kRoom : kHeader);
 }
@@ -166,12 +178,32 @@ void resize_storage(Storage& s, size_t nbytes) {
   size_t kept = std::min(nbytes, root.nbytes);
   if (kept) b.copy(data, root.device, root.data, root.device, kept);
   free_data(root);
-  root.data = data;
-  root.nbytes = nbytes;
-  for (Storage* a = root.aliases; a; a = a->next) {
-    a->data = data;
-    a->nbytes = nbytes;
+  move(root, data, nbytes);
+}
+
+void share_storage(Storage& s, void* data, PyObject* owner) {
+  Storage& root = s.base ? *s.base : s;
+  if (root.nbytes) std::memcpy(data, root.data, root.nbytes);
+  if (root.lent && root.data != room(root)) {
+    Storage* former = make_storage(root.device).leak();
+    former->data = root.data;
+    former->nbytes = root.nbytes;
+    former->owner = root.owner;
+    former->deleter = root.deleter;
+    former->former = std::exchange(root.former, former);
+  } else {
+    free_data(root);
   }
+  Py_INCREF(owner);
+  root.owner = owner;
+  root.deleter = nullptr;
+  root.resizable = false;
+  root.shared_memory = true;
+  for (Storage* a = root.aliases; a; a = a->next) {
+    a->resizable = false;
+    a->shared_memory = true;
+  }
+  move(root, root.nbytes ? data : nullptr, root.nbytes);
 }
 
 }  // namespace taimatsu

@@ -39,7 +39,9 @@ struct Storage : Counted {
   Storage* next = nullptr;     // ... and of an alias: the next one
   PyObject* owner = nullptr;   // of foreign memory: what keeps it alive (a NumPy array, a capsule)
   void (*deleter)(Storage&) = nullptr;  // of foreign memory
-  PyObject* wrapper = nullptr;          // borrowed: the UntypedStorage object, while it lives
+  Storage* former = nullptr;  // of one that moved: its memory before, where that is still lent out
+  PyObject* wrapper = nullptr;  // borrowed: the UntypedStorage object, while it lives
+  bool lent = false;  // arrays of others look at the memory
   bool shared_memory = false;
   bool has_room = false;  // small data fits behind the Storage, in its own block
 
@@ -49,6 +51,11 @@ struct Storage : Counted {
   }
   const Storage& root() const { return base ? *base : *this; }
 };
+inline void lend(const Storage& s) {  // the memory must stay where it is
+  auto& root = const_cast<Storage&>(s.root());
+  root.resizable = false;
+  root.lent = true;
+}
 inline void retain(Storage* s) { ++s->refs; }
 void free_storage(Storage* s);
 inline void release(Storage* s) {
@@ -60,6 +67,8 @@ Ref<Storage> alias_storage(Storage* s);  // the same memory, a version counter o
 Ref<Storage> foreign_storage(void* data, size_t nbytes, Device d, PyObject* owner,
                              void (*deleter)(Storage&) = nullptr);
 void resize_storage(Storage& s, size_t nbytes);  // of its aliases too; keeps the contents
+// To memory that other processes see; of its aliases too. Keeps the contents.
+void share_storage(Storage& s, void* data, PyObject* owner);
 
 // The caching CPU allocator (allocator.cpp): size classes, 64-byte aligned, gives memory back. A
 // block is freed with the size that it was allocated with. GIL held.
