@@ -154,10 +154,14 @@ def test_whole_batches_are_fetched_at_once_where_the_dataset_can():
 @pytest.mark.parametrize(
     "error, options",
     [
-        (NotImplementedError, {"num_workers": 2}),
         (ValueError, {"num_workers": -1}),
         (ValueError, {"prefetch_factor": 2}),
         (ValueError, {"persistent_workers": True}),
+        (ValueError, {"multiprocessing_context": "fork"}),
+        (ValueError, {"multiprocessing_context": "knife", "num_workers": 1}),
+        (TypeError, {"multiprocessing_context": 3, "num_workers": 1}),
+        (ValueError, {"worker_kind": "spoon", "num_workers": 1}),
+        (ValueError, {"seed_per": "year"}),
         (ValueError, {"shuffle": True, "sampler": [0]}),
         (ValueError, {"batch_sampler": [[0]], "batch_size": 2}),
         (ValueError, {"batch_size": None, "drop_last": True}),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor
+
+from ._fetch import get_worker_info
 
 __all__ = ["collate", "default_collate", "default_collate_fn_map", "default_convert"]
 
@@ -55,6 +59,9 @@ def default_convert(data: Any) -> Any:
         return _rebuild(data, {key: default_convert(value) for key, value in data.items()})
     if isinstance(data, tuple) and hasattr(data, "_fields"):
         return type(data)(*(default_convert(value) for value in data))
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        names = [f.name for f in dataclasses.fields(data) if f.init]
+        return dataclasses.replace(data, **{n: default_convert(getattr(data, n)) for n in names})
     if isinstance(data, tuple):
         return [default_convert(value) for value in data]
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
@@ -85,6 +92,10 @@ def collate(
         return _rebuild(first, {key: deeper([sample[key] for sample in batch]) for key in first})
     if isinstance(first, tuple) and hasattr(first, "_fields"):
         return type(first)(*(deeper(samples) for samples in zip(*batch, strict=True)))
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
+        names = [f.name for f in dataclasses.fields(first) if f.init]
+        columns = {n: deeper([getattr(sample, n) for sample in batch]) for n in names}
+        return dataclasses.replace(first, **columns)
     if isinstance(first, Sequence):
         if any(len(sample) != len(first) for sample in batch):
             raise RuntimeError("each element in list of batch should be of equal size")
@@ -97,7 +108,28 @@ def collate(
 
 
 def _collate_tensors(batch: Sequence[Tensor], *, collate_fn_map: Any = None) -> Tensor:
+    worker = get_worker_info()
+    first = batch[0]
+    if worker is not None and worker.kind == "process" and type(first) is Tensor:
+        alike = all(
+            x.shape == first.shape and x.dtype == first.dtype and not x.requires_grad for x in batch
+        )
+        if alike and first.is_cpu and first.numel():
+            return _shared_stack(batch)
     return torch.stack(list(batch), 0)
+
+
+def _shared_stack(batch: Sequence[Tensor]) -> Tensor:
+    """Stacked in shared memory, which the main process gets without another copy."""
+    from taimatsu.multiprocessing.shared_memory import allocate
+
+    shape, dtype = (len(batch), *batch[0].shape), batch[0].dtype
+    storage = allocate(math.prod(shape) * dtype.itemsize)
+    strides = torch.empty(shape, device="meta").stride()
+    out = torch._core.tensor_from_storage(storage, dtype, 0, shape, strides)
+    for row, sample in zip(out, batch, strict=True):
+        row.copy_(sample)
+    return out
 
 
 def _collate_floats(batch: Sequence[float], *, collate_fn_map: Any = None) -> Tensor:
@@ -124,8 +156,8 @@ default_collate_fn_map: dict[type | tuple[type, ...], Callable] = {
 def default_collate(batch: Sequence) -> Any:
     """Stack samples along a new first dimension.
 
-    Tensors and arrays are stacked, numbers become a tensor, strings stay, dicts, tuples and lists
-    become those of batches.
+    Tensors and arrays are stacked, numbers become a tensor, strings stay, dicts, tuples, lists and
+    dataclasses become those of batches.
 
     >>> default_collate([(1, "a"), (2, "b")])
     [tensor([1, 2]), ('a', 'b')]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import warnings
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -138,7 +138,7 @@ class ConcatDataset(Dataset):
             if -index > len(self):
                 raise ValueError("absolute value of index should not exceed dataset length")
             index += len(self)
-        which = bisect_right(self.cumulative_sizes, index)
+        which = bisect.bisect_right(self.cumulative_sizes, index)
         start = self.cumulative_sizes[which - 1] if which else 0
         return self.datasets[which][index - start]
 
