@@ -289,27 +289,36 @@ void destroy_views(Node& n) { delete static_cast<Views*>(std::exchange(n.payload
 
 void apply_views(Node& n, TensorRef* grads, TensorRef* inputs) {
   const Views& views = *static_cast<Views*>(n.payload);
-  int64_t arrived = 0;
-  for (size_t i = 0; i < views.size(); ++i) {
-    if (grads[i]) arrived += views[i].part->numel;
-  }
   TensorRef whole;
+  if (modes.grad) {
+    for (size_t i = 0; i < views.size(); ++i) {
+      if (grads[i]) accumulate(whole, embed(*grads[i], views[i]));
+    }
+    inputs[0] = whole;
+    return;
+  }
+  std::vector<LayoutRef> parts(views.size());
+  int64_t covered = 0;
+  bool apart = true;  // no two parts share elements: memory may overlap itself
   for (size_t i = 0; i < views.size(); ++i) {
     if (!grads[i]) continue;
-    if (modes.grad) {
-      accumulate(whole, embed(*grads[i], views[i]));
-      continue;
-    }
     if (!whole) {
       whole = empty(contiguous_layout(views[i].whole->sizes()).get(), views[i].whole_dtype,
                     grads[i]->device());
-      if (arrived != whole->numel()) fill(*whole, Number::integer(0));
     }
-    LayoutRef part = part_of_dense(*views[i].whole, *views[i].part, *whole->layout);
-    if (part) {
-      copy_into(*alias(*whole, part.get()), *grads[i]);
-    } else {  // of memory that overlaps itself
-      if (arrived == whole->numel()) fill(*whole, Number::integer(0)), arrived = -1;
+    parts[i] = part_of_dense(*views[i].whole, *views[i].part, *whole->layout);
+    if (parts[i]) {
+      covered += parts[i]->numel;
+    } else if (views[i].part->numel) {
+      apart = false;
+    }
+  }
+  if (whole && !(apart && covered == whole->numel())) fill(*whole, Number::integer(0));
+  for (size_t i = 0; i < views.size(); ++i) {
+    if (!grads[i] || grads[i]->numel() == 0) continue;
+    if (apart) {
+      copy_into(*alias(*whole, parts[i].get()), *grads[i]);
+    } else {
       add_into(*whole, *embed(*grads[i], views[i]));
     }
   }

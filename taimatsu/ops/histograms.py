@@ -8,7 +8,7 @@ from taimatsu import _core
 from taimatsu._core import float64, int64, uint64
 
 from .arithmetic import bitwise_xor
-from .creation import linspace
+from .creation import linspace, zeros
 from .indexing import scatter_add
 from .shape import _wrap, cat
 from .sorting import searchsorted
@@ -76,15 +76,14 @@ def histogramdd(self, bins, range, weight, density):
         raise TypeError("histogramdd(): bins must be all tensors or all ints")
     edges = list(bins) if any(given) else _edges(points, bins, range)
     sizes = [e.numel() - 1 for e in edges]
-    cell, inside = None, None
+    cell = zeros([points.size(0)], dtype=int64, device=self.device)
+    inside = cell == 0
     for k, (e, n) in enumerate(zip(edges, sizes, strict=True)):
         x = points[:, k].contiguous()
         at = searchsorted(e.contiguous(), x, right=True) - 1
         at = at - (x == e[-1])  # the last part has both its ends
-        here = (at >= 0) & (at < n)
-        inside = here if inside is None else inside & here
-        at = at.clamp(0, max(n - 1, 0))
-        cell = at if cell is None else cell * n + at
+        inside = inside & (at >= 0) & (at < n)
+        cell = cell * n + at.clamp(0, max(n - 1, 0))
     if weight is None:
         amount = inside.to(self.dtype)
     elif weight.shape != self.shape[:-1]:
@@ -93,7 +92,7 @@ def histogramdd(self, bins, range, weight, density):
                            f"{list(weight.shape)}")
     else:
         amount = weight.reshape(-1).to(self.dtype) * inside
-    hist = scatter_add(points.new_zeros(math.prod(sizes)), 0, cell.long(), amount).reshape(sizes)
+    hist = scatter_add(points.new_zeros(math.prod(sizes)), 0, cell, amount).reshape(sizes)
     if density:
         hist = hist / hist.sum()
         for k, e in enumerate(edges):

@@ -81,7 +81,7 @@ basic_index = _view("_basic_index(Tensor(a) self, Any key) -> Tensor(a)",
 
 
 def _wrap(dim: int, n: int) -> int:
-    if not -n <= dim < max(n, 1):
+    if not -max(n, 1) <= dim < max(n, 1):
         raise IndexError(f"Dimension out of range (expected to be in range of "
                          f"[{-max(n, 1)}, {max(n, 1) - 1}], but got {dim})")
     return dim % n if n else 0

@@ -404,6 +404,19 @@ def test_in_the_middle_of_a_pass_no_gradient_is_written_that_others_see():
 # ---- order, re-entrance, threads --------------------------------------------------------------
 
 
+def test_parts_without_elements_take_nothing_from_the_others():
+    for sizes in ([1, 4, 0], [0, 1, 4], [1, 0, 4], [5, 0, 0]):
+        x = leaf(1.0, 2.0, 3.0, 4.0, 5.0)
+        parts = x.split(sizes)
+        same(grad(parts, x, [torch.full_like(p, 2.0) for p in parts])[0], [2] * 5)
+
+
+def test_parts_of_memory_that_overlaps_itself_add_up():
+    x = leaf(1.0, 2.0)
+    rows = x.expand(3, 2).unbind()
+    same(grad(rows, x, [torch.ones(2, dtype=x.dtype)] * 3)[0], [3, 3])
+
+
 def test_later_nodes_run_first():
     order = []
     x = leaf(1.0)
