@@ -41,7 +41,7 @@ struct Storage : Counted {
   void (*deleter)(Storage&) = nullptr;  // of foreign memory
   Storage* former = nullptr;  // of one that moved: its memory before, where that is still lent out
   PyObject* wrapper = nullptr;  // borrowed: the UntypedStorage object, while it lives
-  bool lent = false;  // arrays of others look at the memory
+  bool lent = false;            // arrays of others look at the memory
   bool shared_memory = false;
   bool has_room = false;  // small data fits behind the Storage, in its own block
 
