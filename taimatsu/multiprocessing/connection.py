@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import errno
+import io
 import os
 import socket
 from collections import OrderedDict
@@ -73,13 +74,13 @@ class Connection(connection.Connection):
         self.send_parcel(Parcel(buf))
 
     def _recv_bytes(self, maxsize: int | None = None) -> Any:
-        import io
-
         parcel = self.receive_parcel()
         parcel.close()
         if maxsize is not None and len(parcel.data) > maxsize:
             return None
-        return io.BytesIO(parcel.data)
+        received = io.BytesIO()
+        received.write(parcel.data)  # and stands at its end, which tells the length
+        return received
 
     def send_parcel(self, parcel: Parcel, flags: int = 0) -> None:
         """Send a message as a packet. BlockingIOError with MSG_DONTWAIT if there is no room."""

@@ -24,6 +24,7 @@ import os
 import sys
 import threading
 import weakref
+from multiprocessing import util
 from typing import Any
 
 from taimatsu._core import UntypedStorage, atomic_add
@@ -353,7 +354,6 @@ def _after_fork_in_child() -> None:
     full, _arena.segment = _arena.segment, None  # and cuts parts from that one
     if full is not None and not full.parts:
         full.release()
-    _at_exit()
 
 
 def _release_all() -> None:
@@ -362,9 +362,7 @@ def _release_all() -> None:
         segment.release()
 
 
-def _at_exit() -> None:
-    from multiprocessing import util
-
+def _at_exit(_: object = None) -> None:
     util.Finalize(None, _release_all, exitpriority=-100)
 
 
@@ -375,3 +373,4 @@ if hasattr(os, "register_at_fork"):
         after_in_child=_after_fork_in_child,
     )
 _at_exit()
+util.register_after_fork(_pool, _at_exit)  # a child process has forgotten it
