@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from . import convolution, kernels, linalg, matmul, models, movement, overhead, training
+from . import (
+    convolution,
+    dtypes,
+    kernels,
+    linalg,
+    matmul,
+    models,
+    movement,
+    ordering,
+    overhead,
+    training,
+)
 
 SUITES = {
     "overhead": overhead.GROUPS,
     "kernels": kernels.GROUPS,
+    "dtypes": dtypes.GROUPS,
     "movement": movement.GROUPS,
+    "ordering": ordering.GROUPS,
     "matmul": matmul.GROUPS,
     "convolution": convolution.GROUPS,
     "linalg": linalg.GROUPS,

@@ -1,91 +1,94 @@
-// Ordering: keys that compare as unsigned integers, and sorting items by them.
+// Ordering: every real dtype as unsigned keys, and sorting, selecting and searching of those.
+//
+// A line of a tensor is loaded as 64-bit keys whatever its dtype, so that one routine each sorts,
+// selects and searches. To be sorted, a key and its position share one word: the key less the
+// smallest of the line stands above the position. Comparing words is then stable, and moving a word
+// moves both. What can be vectors is in order_kernel.inc, compiled for more than one instruction
+// set.
 #pragma once
 
-#include <algorithm>
-#include <type_traits>
-#include <vector>
+#include <cstdint>
 
-#include "cpu/elements.h"
+#include "tensor/dtype.h"
 
 namespace taimatsu {
 
-// An unsigned integer with the order of the values: -0 equals 0, NaN comes after everything.
-template <class T>
-auto order_key(T x) {
-  if constexpr (std::is_same<T, bool>::value) {
-    return static_cast<uint8_t>(x);
-  } else if constexpr (std::is_integral<T>::value) {
-    using U = std::make_unsigned_t<T>;
-    const U flip = std::is_signed<T>::value ? U(1) << (8 * sizeof(T) - 1) : U(0);
-    return static_cast<U>(static_cast<U>(x) ^ flip);
-  } else if constexpr (sizeof(T) == 2) {
-    const uint16_t infinity = std::is_same<T, Half>::value ? 0x7c00 : 0x7f80;
-    uint16_t u = x.bits;
-    if ((u & 0x7fff) > infinity) return static_cast<uint16_t>(0xffff);
-    if ((u & 0x7fff) == 0) u = 0;
-    return static_cast<uint16_t>(u & 0x8000 ? ~u : u | 0x8000);
-  } else {
-    using U = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
-    constexpr U sign = U(1) << (8 * sizeof(T) - 1);
-    if (x != x) return static_cast<U>(~U(0));
-    if (x == 0) x = 0;
-    U u;
-    std::memcpy(&u, &x, sizeof u);
-    return static_cast<U>(u & sign ? ~u : u | sign);
-  }
+// The keys of one dtype: -0 equals 0, NaN comes after everything.
+struct KeyType {
+  int bits;
+  uint64_t nan;  // the key of NaN; 0 for dtypes that have none
+  // keys[i] = the key of line[i], upside down if `descending`.
+  void (*load)(const void* line, int64_t n, bool descending, uint64_t* keys);
+  // to[i] = the element that words[i] of `w` stands for, begin <= i < end, if no bits were dropped.
+  // Where a key is that of several elements (NaNs, zeros), it is copied from the line.
+  void (*store)(const struct Words& w, int64_t begin, int64_t end, bool descending,
+                const void* line, void* to);
+};
+const KeyType& key_type(DType t);  // NotImplementedError for complex dtypes
+inline uint64_t key_at(const KeyType& type, const void* line, int64_t position, bool descending) {
+  uint64_t key;
+  type.load(static_cast<const char*>(line) + position * type.bits / 8, 1, descending, &key);
+  return key;
 }
 
-// A key and where it was. Keys of up to 32 bits share one word with the position, so that a
-// comparison of words is stable.
-template <class Key, bool narrow = sizeof(Key) <= 4>
-struct Item {
-  using Word = uint64_t;
-  static constexpr int key_shift = 32;
-  Word word;
-  Item() = default;
-  Item(Key key, int64_t position) : word(Word{key} << 32 | static_cast<uint32_t>(position)) {}
-  Word key() const { return word >> 32; }
-  int64_t position() const { return static_cast<int64_t>(word & 0xffffffff); }
-  bool operator<(const Item& o) const { return word < o.word; }
+// The least and greatest of n > 0 keys, and whether they rise.
+struct KeyRange {
+  uint64_t low, high;
+  bool sorted;
 };
-template <class Key>
-struct Item<Key, false> {
-  uint64_t word;
-  int64_t at;
-  Item() = default;
-  Item(Key key, int64_t position) : word(key), at(position) {}
-  uint64_t key() const { return word; }
-  int64_t position() const { return at; }
-  bool operator<(const Item& o) const { return word < o.word || (word == o.word && at < o.at); }
-};
+KeyRange range_of_keys(const uint64_t* keys, int64_t n);
+// The first i >= from with keys[i] < limit, or n.
+int64_t next_below(const uint64_t* keys, int64_t from, int64_t n, uint64_t limit);
 
-// Sorts items by key; those of equal keys stay in order. `other` is scratch of the same size; the
-// result is in `items`. Least significant digit first, digits that all items share are skipped.
-template <class Key>
-void radix_sort(std::vector<Item<Key>>& items, std::vector<Item<Key>>& other) {
-  constexpr int key_bits = 8 * sizeof(Key);
-  constexpr int digits = (key_bits + 10) / 11, bits = (key_bits + digits - 1) / digits;
-  constexpr uint64_t mask = (uint64_t{1} << bits) - 1;
-  const size_t n = items.size();
-  if (n < 256) {  // counting digits costs more
-    std::sort(items.begin(), items.end());
-    return;
-  }
-  std::vector<uint32_t> counts(static_cast<size_t>(digits) << bits, 0);
-  for (const auto& item : items) {
-    const uint64_t key = item.key();
-    for (int d = 0; d < digits; ++d)
-      ++counts[(static_cast<size_t>(d) << bits) + (key >> (d * bits) & mask)];
-  }
-  other.resize(n);
-  for (int d = 0; d < digits; ++d) {
-    uint32_t* count = counts.data() + (static_cast<size_t>(d) << bits);
-    if (count[items[0].key() >> (d * bits) & mask] == n) continue;
-    uint32_t sum = 0;
-    for (size_t v = 0; v <= mask; ++v) sum += std::exchange(count[v], sum);
-    for (const auto& item : items) other[count[item.key() >> (d * bits) & mask]++] = item;
-    items.swap(other);
-  }
+// n keys of a line, as words. Where both don't fit into 64 bits, the last bits of keys are missing.
+struct Words {
+  uint64_t* data;
+  int64_t n;
+  uint64_t low = 0;
+  int position_bits = 0, key_bits = 0;
+  int dropped = 0;
+  bool spread = true;  // the leading bits of keys tell them apart
+
+  uint64_t mask() const { return (uint64_t{1} << position_bits) - 1; }
+  int64_t position(int64_t i) const { return static_cast<int64_t>(data[i] & mask()); }
+  uint64_t group(int64_t i) const { return data[i] >> position_bits; }  // equal for equal keys
+};
+// Makes keys words, in place; without positions (which are 0 then) if not `with_positions`.
+Words make_words(uint64_t* keys, int64_t n, const KeyRange& range, bool with_positions = true);
+// Sorts words; `other` is scratch of n words, which `words.data` may be afterwards, and the other
+// way round. The same for any number of threads.
+void sort_words(Words& words, uint64_t* other);
+// Loads a line as words and sorts them, by the whole key even where bits of it were dropped.
+Words sort_line(const KeyType& type, const void* line, int64_t n, bool descending, uint64_t* keys,
+                uint64_t* other);
+
+// The k-th least of n keys (k from 0), and how many are less. `scratch`: n words.
+struct Selected {
+  uint64_t key;
+  int64_t less;
+};
+Selected select_key(const uint64_t* keys, int64_t n, int64_t k, const KeyRange& range,
+                    uint64_t* scratch);
+
+// For one instruction set; the functions are those of the same names above.
+struct OrderRoutine {
+  KeyType types[kDTypes];
+  KeyRange (*range_of_keys)(const uint64_t*, int64_t);
+  int64_t (*next_below)(const uint64_t*, int64_t, int64_t, uint64_t);
+  void (*pack)(uint64_t* keys, int64_t n, uint64_t low, int dropped, int position_bits);
+  void (*sort_few)(uint64_t* words, int64_t n);  // at most kFewWords, by a sorting network
+};
+constexpr int64_t kFewWords = 32;
+namespace order_baseline {
+extern const OrderRoutine routine;
 }
+namespace order_avx2 {
+extern const OrderRoutine routine;
+}
+
+// to[i] = how many of n rising keys are less than (`right`: less than or equal to) values[i].
+template <class Index>
+void search_keys(const uint64_t* keys, int64_t n, const uint64_t* values, int64_t count, bool right,
+                 Index* to);
 
 }  // namespace taimatsu

@@ -1,7 +1,12 @@
-// sort, topk, kthvalue: line by line, on unsigned keys with positions (cpu/order.h).
+// sort, topk, kthvalue, median, mode: line by line, on keys (cpu/order.h).
+#include <algorithm>
+
 #include "cpu/native.h"
 #include "cpu/order.h"
 #include "cpu/threads.h"
+#include "cpu/workspace.h"
+
+#pragma GCC optimize("O3")
 
 namespace taimatsu {
 namespace {
@@ -16,40 +21,99 @@ int dim_of(const Tensor& t, const Value& dim) {
   return static_cast<int>(wrap_dim(dim.to_int(), t.ndim()));
 }
 
-// What sorting a line takes, kept for the thread's next line.
-template <class T>
-struct Scratch {
-  using Key = decltype(order_key(T()));
-  std::vector<Item<Key>> items, other;
+// The tensor with `dim` as its last: a view.
+TensorRef with_last(Tensor& t, int dim) {
+  const Layout& l = *t.layout;
+  if (l.ndim == 0 || dim == l.ndim - 1) return TensorRef(&t);
+  std::vector<int64_t> sizes, strides;
+  for (int k = 0; k < l.ndim; ++k) {
+    const int d = k < dim ? k : k == l.ndim - 1 ? dim : k + 1;
+    sizes.push_back(l.size(d));
+    strides.push_back(l.stride(d));
+  }
+  return alias(t, intern(sizes, strides, l.offset).get());
+}
 
-  // A line's items; largest first if `descending`.
-  void load(const T* line, int64_t n, int64_t stride, bool descending) {
-    items.resize(static_cast<size_t>(n));
-    const Key flip = descending ? static_cast<Key>(~Key(0)) : Key(0);
-    for (int64_t i = 0; i < n; ++i) {
-      items[i] = Item<Key>(static_cast<Key>(order_key(line[i * stride]) ^ flip), i);
-    }
+// Lines along a dim, one after the other in memory.
+struct Rows {
+  TensorRef tensor;
+  int64_t count, length;
+  Rows(Tensor& t, int dim) : tensor(contiguous(*with_last(t, dim))) {
+    length = t.ndim() ? t.layout->size(dim) : 1;
+    count = length ? t.numel() / length : 0;
+  }
+  const char* line(int64_t i) const {
+    return tensor->data() + i * length * itemsize(tensor->dtype);
   }
 };
 
-// Runs body(line, scratch) for all lines, some on each thread.
-template <class T, class F>
-void each_line(const Lines& lines, const F& body) {
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, lines.length));
-  WithoutGil without(static_cast<double>(lines.count) * lines.length > kLongWork / 8);
-  parallel_for(lines.count, grain, 1, [&](int64_t begin, int64_t end) {
-    Scratch<T> scratch;
-    for (int64_t i = begin; i < end; ++i) body(i, scratch);
+// An output whose lines along a dim are written one after the other: itself, or what is copied to
+// it when all are.
+class RowsOut {
+ public:
+  RowsOut(Tensor& out, int dim) : out_(with_last(out, dim)), rows_(out_) {
+    if (!out_->layout->contiguous) rows_ = empty(out_->sizes(), out_->dtype);
+    length_ = out_->ndim() ? out_->layout->size(out_->ndim() - 1) : 1;
+  }
+  char* line(int64_t i) const { return rows_->data() + i * length_ * itemsize(rows_->dtype); }
+  int64_t* indices(int64_t i) const { return reinterpret_cast<int64_t*>(line(i)); }
+  void finish() {
+    if (rows_.get() != out_.get()) copy_into(*out_, *rows_);
+  }
+
+ private:
+  TensorRef out_, rows_;
+  int64_t length_;
+};
+
+// Runs body(i, keys, scratch) for all lines; the two have room for a line. Many short lines are
+// shared out among threads; of long ones, each is worked on by all.
+template <class F>
+void each_line(const Rows& rows, const F& body) {
+  constexpr int64_t kLong = 1 << 16;
+  if (rows.length > kLong) {
+    const int64_t room = 2 * rows.length;
+    TensorRef memory = empty({&room, 1}, DType::I64);
+    auto* keys = reinterpret_cast<uint64_t*>(memory->as<int64_t>());
+    WithoutGil without(true);
+    for (int64_t i = 0; i < rows.count; ++i) body(i, keys, keys + rows.length);
+    return;
+  }
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, rows.length));
+  WithoutGil without(static_cast<double>(rows.count) * rows.length > kLongWork / 8);
+  parallel_for(rows.count, grain, 1, [&](int64_t begin, int64_t end) {
+    uint64_t* keys = workspace<uint64_t>(2 * rows.length);
+    for (int64_t i = begin; i < end; ++i) body(i, keys, keys + rows.length);
   });
 }
 
-// The lines of both outputs along one dim.
-struct Target {
-  Lines values, indices;
-  int64_t* index_data;
-  Target(Tensor& v, Tensor& i, int dim)
-      : values(v, dim), indices(i, dim), index_data(i.as<int64_t>()) {}
-};
+// One element for each line: an element of the line and its position.
+void put_element(const Rows& rows, int64_t i, int64_t position, Tensor& values, Tensor& indices) {
+  const int64_t size = itemsize(values.dtype);
+  indices.as<int64_t>()[i] = position;
+  std::memcpy(values.data() + i * size, rows.line(i) + position * size, size);
+}
+
+int64_t find_key(const uint64_t* keys, uint64_t key, int64_t nth = 0) {
+  for (int64_t i = 0;; ++i) {
+    if (keys[i] == key && nth-- == 0) return i;
+  }
+}
+
+// Values and indices with one element in place of each line.
+void push_reduced(Call& c, int dim, bool keepdim) {
+  const Tensor& t = c.args[0].t();
+  std::vector<int64_t> sizes = to_vector(t.sizes());
+  if (t.ndim()) {
+    if (keepdim) {
+      sizes[dim] = 1;
+    } else {
+      sizes.erase(sizes.begin() + dim);
+    }
+  }
+  c.outs.push(empty(sizes, t.dtype, t.device()));
+  c.outs.push(empty(sizes, DType::I64, t.device()));
+}
 
 // ---- sort -----------------------------------------------------------------------------------
 
@@ -66,27 +130,29 @@ void run_sort(Call& c) {
   if (t.numel() == 0) return;
   const int dim = dim_of(t, c.args[1]);
   const bool descending = c.args[2].to_bool();
-  const Lines from(t, dim);
-  if (from.length >= int64_t{1} << 32) fail(Error::Runtime, "lines of 2^32 elements or more");
-  const Target to(*c.outs[0], *c.outs[1], dim);
-  with_real_type(t.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* data = t.as<T>();
-    T* values = c.outs[0]->as<T>();
-    each_line<T>(from, [&](int64_t i, Scratch<T>& scratch) {
-      const T* line = data + from.at[i];
-      scratch.load(line, from.length, from.stride, descending);
-      auto& items = scratch.items;
-      radix_sort(items, scratch.other);
-      T* v = values + to.values.at[i];
-      int64_t* index = to.index_data + to.indices.at[i];
-      for (int64_t k = 0; k < from.length; ++k) {
-        const int64_t at = items[k].position();
-        v[k * to.values.stride] = line[at * from.stride];
-        index[k * to.indices.stride] = at;
+  const Rows rows(t, dim);
+  const int64_t n = rows.length;
+  if (n >= int64_t{1} << 32) fail(Error::Runtime, "lines of 2^32 elements or more");
+  RowsOut values(*c.outs[0], dim), indices(*c.outs[1], dim);
+  const KeyType& type = key_type(t.dtype);
+  each_line(rows, [&](int64_t i, uint64_t* keys, uint64_t* scratch) {
+    const char* line = rows.line(i);
+    const Words w = sort_line(type, line, n, descending, keys, scratch);
+    char* to = values.line(i);
+    int64_t* index = indices.indices(i);
+    parallel_for(n, 32768, 1024, [&](int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) index[k] = w.position(k);
+      if (w.dropped == 0) {
+        type.store(w, begin, end, descending, line, to);
+      } else {
+        const auto* from = reinterpret_cast<const uint64_t*>(line);  // only 64 bits can be missing
+        auto* wide = reinterpret_cast<uint64_t*>(to);
+        for (int64_t k = begin; k < end; ++k) wide[k] = from[index[k]];
       }
     });
   });
+  values.finish();
+  indices.finish();
 }
 TM_NATIVE("sort", infer_sort, run_sort);
 
@@ -105,31 +171,31 @@ void infer_topk(Call& c) {
   c.outs.push(empty(sizes, DType::I64, t.device()));
 }
 
-// The k least items, in order if `sorted`. Most items are refused by one comparison with the
-// greatest of those that may still belong to the result.
-template <class Key, class Next>
-void least(int64_t n, int64_t k, bool sorted, std::vector<Item<Key>>& kept, const Next& next) {
-  kept.clear();
-  const size_t room = static_cast<size_t>(2 * k + 64);
-  kept.reserve(room);
-  Item<Key> limit(static_cast<Key>(~Key(0)), 0xffffffff);
-  bool limited = false;
-  for (int64_t i = 0; i < n; ++i) {
-    Item<Key> item = next(i);
-    if (limited && !(item < limit)) continue;
-    kept.push_back(item);
-    if (kept.size() == room) {
-      std::nth_element(kept.begin(), kept.begin() + k, kept.end());
-      kept.resize(static_cast<size_t>(k));
-      limit = *std::max_element(kept.begin(), kept.end());
-      limited = true;
+// Of n keys the k least, in order, the first of equal ones: for k so small that hardly a key gets
+// past the comparison with the greatest of those kept.
+struct Ranked {
+  uint64_t key;
+  int64_t position;
+};
+void keep_least(const uint64_t* keys, int64_t n, int64_t k, Ranked* kept) {
+  auto insert = [&](int64_t i, int64_t at) {
+    for (; at > 0 && kept[at - 1].key > keys[i]; --at) kept[at] = kept[at - 1];
+    kept[at] = {keys[i], i};
+  };
+  int64_t i = 0;
+  for (; i < k; ++i) insert(i, i);
+  while ((i = next_below(keys, i, n, kept[k - 1].key)) < n) insert(i++, k - 1);
+}
+
+// Their positions, in the order of the line, for any k; `found` has room for n.
+void select_least(const uint64_t* keys, int64_t n, int64_t k, uint64_t* found) {
+  const Selected kth = select_key(keys, n, k - 1, range_of_keys(keys, n), found);
+  int64_t equal = k - kth.less, count = 0;
+  for (int64_t i = 0; i < n && count < k; ++i) {
+    if (keys[i] < kth.key || (keys[i] == kth.key && equal-- > 0)) {
+      found[count++] = static_cast<uint64_t>(i);
     }
   }
-  if (static_cast<int64_t>(kept.size()) > k) {
-    std::nth_element(kept.begin(), kept.begin() + k, kept.end());
-    kept.resize(static_cast<size_t>(k));
-  }
-  if (sorted) std::sort(kept.begin(), kept.end());
 }
 
 void run_topk(Call& c) {
@@ -138,31 +204,42 @@ void run_topk(Call& c) {
   if (c.outs[0]->numel() == 0 || k == 0) return;
   const int dim = dim_of(t, c.args[2]);
   const bool largest = c.args[3].to_bool(), sorted = c.args[4].to_bool();
-  const Lines from(t, dim);
-  const Target to(*c.outs[0], *c.outs[1], dim);
-  with_real_type(t.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using Key = decltype(order_key(T()));
-    const T* data = t.as<T>();
-    T* values = c.outs[0]->as<T>();
-    each_line<T>(from, [&](int64_t i, Scratch<T>& scratch) {
-      const T* line = data + from.at[i];
-      auto& best = scratch.items;
-      least<Key>(from.length, k, sorted, best, [&](int64_t j) {
-        const Key key = order_key(line[j * from.stride]);
-        return Item<Key>(largest ? static_cast<Key>(~key) : key, j);
-      });
-      for (int64_t j = 0; j < k; ++j) {
-        const int64_t at = best[j].position();
-        values[to.values.at[i] + j * to.values.stride] = line[at * from.stride];
-        to.index_data[to.indices.at[i] + j * to.indices.stride] = at;
-      }
-    });
+  const Rows rows(t, dim);
+  const int64_t n = rows.length;
+  RowsOut values(*c.outs[0], dim), indices(*c.outs[1], dim);
+  const KeyType& type = key_type(t.dtype);
+  constexpr int64_t kFew = 64;
+  const int64_t size = type.bits / 8;
+  each_line(rows, [&](int64_t i, uint64_t* keys, uint64_t* found) {
+    const char* line = rows.line(i);
+    int64_t* index = indices.indices(i);
+    char* to = values.line(i);
+    auto copy = [&] {
+      for (int64_t j = 0; j < k; ++j) std::memcpy(to + j * size, line + index[j] * size, size);
+    };
+    type.load(line, n, largest, keys);
+    if (k <= kFew && 8 * k <= n) {
+      Ranked kept[kFew];
+      keep_least(keys, n, k, kept);
+      for (int64_t j = 0; j < k; ++j) index[j] = kept[j].position;
+      return copy();
+    }
+    select_least(keys, n, k, found);
+    for (int64_t j = 0; j < k; ++j) index[j] = static_cast<int64_t>(found[j]);
+    copy();
+    if (!sorted) return;
+    const Words w = sort_line(type, to, k, largest, keys, found);
+    uint64_t* at = w.data == keys ? found : keys;
+    for (int64_t j = 0; j < k; ++j) at[j] = static_cast<uint64_t>(index[w.position(j)]);
+    for (int64_t j = 0; j < k; ++j) index[j] = static_cast<int64_t>(at[j]);
+    copy();
   });
+  values.finish();
+  indices.finish();
 }
 TM_NATIVE("topk", infer_topk, run_topk);
 
-// ---- kthvalue -------------------------------------------------------------------------------
+// ---- kthvalue, median -----------------------------------------------------------------------
 
 void infer_kthvalue(Call& c) {
   const Tensor& t = c.args[0].t();
@@ -174,96 +251,88 @@ void infer_kthvalue(Call& c) {
     fail(Error::Runtime, "selected number k out of range for dimension ", dim, "; got ", k, " of ",
          n);
   }
-  std::vector<int64_t> sizes = to_vector(t.sizes());
-  if (t.ndim()) {
-    if (c.args[3].to_bool()) {
-      sizes[dim] = 1;
-    } else {
-      sizes.erase(sizes.begin() + dim);
-    }
-  }
-  c.outs.push(empty(sizes, t.dtype, t.device()));
-  c.outs.push(empty(sizes, DType::I64, t.device()));
+  push_reduced(c, dim, c.args[3].to_bool());
 }
+
+// For each line the element that comes k-th, k being rank(number of NaNs).
+template <class F>
+void select_ranks(Call& c, Rows& rows, const F& rank) {
+  const KeyType& type = key_type(c.args[0].t().dtype);
+  const int64_t n = rows.length;
+  each_line(rows, [&](int64_t i, uint64_t* keys, uint64_t* scratch) {
+    type.load(rows.line(i), n, false, keys);
+    const KeyRange range = range_of_keys(keys, n);
+    int64_t nans = 0;
+    if (type.nan && range.high == type.nan) nans = std::count(keys, keys + n, type.nan);
+    const int64_t k = rank(nans);
+    const Selected s = select_key(keys, n, k, range, scratch);
+    put_element(rows, i, find_key(keys, s.key, k - s.less), *c.outs[0], *c.outs[1]);
+  });
+}
+
 void run_kthvalue(Call& c) {
   Tensor& t = c.args[0].t();
   if (t.numel() == 0) return;
   const int64_t k = c.args[1].to_int() - 1;
-  const Lines from(t, dim_of(t, c.args[2]));
-  with_real_type(t.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* data = t.as<T>();
-    T* values = c.outs[0]->as<T>();
-    int64_t* indices = c.outs[1]->as<int64_t>();
-    each_line<T>(
-        from,
-        [&](int64_t i,
-            Scratch<T>& scratch) {  // outputs are contiguous: one element for each line, in order
-          const T* line = data + from.at[i];
-          scratch.load(line, from.length, from.stride, false);
-          auto& items = scratch.items;
-          std::nth_element(items.begin(), items.begin() + k, items.end());
-          indices[i] = items[k].position();
-          values[i] = line[indices[i] * from.stride];
-        });
-  });
+  Rows rows(t, dim_of(t, c.args[2]));
+  select_ranks(c, rows, [k](int64_t) { return k; });
 }
 TM_NATIVE("kthvalue", infer_kthvalue, run_kthvalue);
 
-// ---- searchsorted ---------------------------------------------------------------------------
-
-// searchsorted(Tensor sorted_sequence, Tensor self, *, bool out_int32, bool right)
-void infer_searchsorted(Call& c) {
-  const Tensor &sequence = c.args[0].t(), &t = c.args[1].t();
+// (Tensor self, int dim, bool keepdim): one element of each line, of which there has to be one.
+void infer_element(Call& c) {
+  const Tensor& t = c.args[0].t();
   check_ordered(t);
-  if (sequence.ndim() == 0)
-    fail(Error::Runtime, "the sorted sequence must have a dimension; got 0-D");
-  if (sequence.dtype != t.dtype) {
-    fail(Error::Runtime, "the boundary tensor and the input must have the same dtype, but got ",
-         info(sequence.dtype).name, " and ", info(t.dtype).name);
+  const int dim = dim_of(t, c.args[1]);
+  if (t.ndim() && t.layout->size(dim) == 0) {
+    fail(Error::Index, "Expected reduction dim ", dim, " to have non-zero size.");
   }
-  if (sequence.ndim() > 1) {
-    bool same = sequence.ndim() == t.ndim();
-    for (int d = 0; same && d < t.ndim() - 1; ++d)
-      same = sequence.layout->size(d) == t.layout->size(d);
-    if (!same) {
-      fail(Error::Runtime,
-           "boundaries must be 1-D, or the first N-1 dimensions of boundaries and input "
-           "must match; got ",
-           format(sequence.sizes()), " and ", format(t.sizes()));
-    }
-  }
-  c.outs.push(empty(t.sizes(), c.args[2].to_bool() ? DType::I32 : DType::I64, t.device()));
+  push_reduced(c, dim, c.args[2].to_bool());
 }
-void run_searchsorted(Call& c) {
-  TensorRef sequence = contiguous(c.args[0].t()), input = contiguous(c.args[1].t());
-  Tensor& out = *c.outs[0];
-  const bool right = c.args[3].to_bool();
-  const int64_t n = sequence->layout->size(sequence->ndim() - 1);
-  const bool shared = sequence->ndim() == 1;
-  const int64_t width =
-      shared ? std::max<int64_t>(1, input->numel()) : input->layout->size(input->ndim() - 1);
-  with_real_type(input->dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T *line = sequence->as<T>(), *values = input->as<T>();
-    parallel_for(input->numel(), 2048, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T* first = line + (shared ? 0 : i / width * n);
-        const auto key = order_key(values[i]);
-        const T* found = right ? std::upper_bound(first, first + n, key,
-                                                  [](auto k, T x) { return k < order_key(x); })
-                               : std::lower_bound(first, first + n, key,
-                                                  [](T x, auto k) { return order_key(x) < k; });
-        if (out.dtype == DType::I32) {
-          out.as<int32_t>()[i] = static_cast<int32_t>(found - first);
-        } else {
-          out.as<int64_t>()[i] = found - first;
-        }
-      }
-    });
+
+template <bool ignore_nan>
+void run_median(Call& c) {
+  Tensor& t = c.args[0].t();
+  if (t.numel() == 0) return;
+  Rows rows(t, dim_of(t, c.args[1]));
+  const int64_t n = rows.length;
+  select_ranks(c, rows, [n](int64_t nans) {
+    if (ignore_nan) return std::max<int64_t>(0, n - nans - 1) / 2;
+    return nans ? n - nans : (n - 1) / 2;  // the first NaN
   });
 }
-TM_NATIVE("_searchsorted", infer_searchsorted, run_searchsorted);
+TM_NATIVE("median.dim", infer_element, run_median<false>);
+TM_NATIVE("nanmedian.dim", infer_element, run_median<true>);
+
+// ---- mode -----------------------------------------------------------------------------------
+
+void run_mode(Call& c) {
+  Tensor& t = c.args[0].t();
+  if (t.numel() == 0) return;
+  const Rows rows(t, dim_of(t, c.args[1]));
+  const KeyType& type = key_type(t.dtype);
+  each_line(rows, [&](int64_t i, uint64_t* keys, uint64_t* scratch) {
+    const Words w = sort_line(type, rows.line(i), rows.length, false, keys, scratch);
+    auto key = [&](int64_t k) { return key_at(type, rows.line(i), w.position(k), false); };
+    const bool nans = type.nan && key(rows.length - 1) == type.nan;
+    auto differ = [&](int64_t a, int64_t b) {  // a NaN is like no other
+      return w.group(a) != w.group(b) || (w.dropped > 0 && key(a) != key(b)) ||
+             (nans && key(a) == type.nan);
+    };
+    int64_t longest = 0, last = 0;
+    for (int64_t begin = 0; begin < rows.length;) {
+      int64_t end = begin + 1;
+      while (end < rows.length && !differ(end, begin)) ++end;
+      if (end - begin > longest) {
+        longest = end - begin;
+        last = end - 1;
+      }
+      begin = end;
+    }
+    put_element(rows, i, w.position(last), *c.outs[0], *c.outs[1]);
+  });
+}
+TM_NATIVE("mode", infer_element, run_mode);
 
 }  // namespace
 }  // namespace taimatsu

@@ -649,7 +649,7 @@ def _lapack(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     return vm.run(op, [vm.batched(a) if isinstance(a, Tensor) else a for a in args])
 
 
-@rule("sort", "topk", "kthvalue")
+@rule("sort", "topk", "kthvalue", "median.dim", "nanmedian.dim", "mode")
 def _sorted(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     named = _named(op, args)
     x = named["self"]
@@ -659,7 +659,7 @@ def _sorted(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     return vm.run(op, named.values())
 
 
-@rule("nonzero", "_unique", "_unique_consecutive", "_unique_rows")
+@rule("nonzero", "masked_select", "_rows_where", "_unique", "_unique_consecutive", "_unique_rows")
 def _of_data(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     raise RuntimeError(
         f"vmap: It looks like you're attempting to use {op.name.strip('_')}, whose output sizes "

@@ -394,13 +394,23 @@ def index_put(self, indices, values, accumulate):
     return self.clone().index_put_(indices, values, accumulate)
 
 
-@composite("masked_select(Tensor self, Tensor mask) -> Tensor", out="exact")
-def masked_select(self, mask):
-    """The elements where `mask` holds, as a vector."""
-    import taimatsu
+masked_select = native(
+    "masked_select(Tensor self, Tensor mask) -> Tensor",
+    out="exact",
+    doc="""The elements where `mask` holds, as a vector; the two are broadcast.
 
-    x, mask = taimatsu.broadcast_tensors(self, mask)
-    return getitem(x, mask)
+    >>> x = taimatsu.tensor([1.0, -2.0, 3.0])
+    >>> x.masked_select(x > 0)
+    tensor([1., 3.])
+    """,
+).gradient(self=lambda g, mask, self_like: _spread(g, mask, self_like.shape))
+
+
+def _spread(g, mask, shape):
+    from taimatsu import broadcast_shapes
+
+    shape = broadcast_shapes(shape, mask.shape)
+    return g.new_zeros(shape).masked_scatter(mask, g)
 
 
 @composite("take(Tensor self, Index index) -> Tensor", out="exact")

@@ -10,7 +10,7 @@ from taimatsu._core import int32, int64
 from .creation import arange, full
 from .indexing import _dim, _fitting, gather, getitem, scatter_add, written
 from .shape import cat
-from .table import composite
+from .table import composite, native
 
 
 def _same_dtype(name: str, self, src) -> None:
@@ -308,25 +308,24 @@ def take_along_dim(self, indices, dim):
 # ---- masks and flat positions -------------------------------------------------------------------
 
 
-@composite("masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor", inplace=True,
-           out=False)
-def masked_scatter(self, mask, source):
-    """The elements of `source`, one after the other, where `mask` holds."""
-    from taimatsu import broadcast_tensors
+masked_scatter = native(
+    "masked_scatter(Tensor self, Tensor mask, Tensor source) -> Tensor",
+    inplace=True, out=False,
+    doc="""The elements of `source`, one after the other, where `mask` holds.
 
-    if mask.dtype != _core.bool:
-        raise RuntimeError(f"masked_scatter: expected a bool mask, got {mask.dtype}")
-    if source.dtype != self.dtype:
-        raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got "
-                           f"{self.dtype} and {source.dtype}")
-    self, mask = broadcast_tensors(self, mask)
-    if self.is_meta:
-        return self.clone()
-    count = int(mask.sum())
-    if count > source.numel():
-        raise RuntimeError("masked_scatter: number of elements of source < number of ones in mask; "
-                           f"got {source.numel()} and {count}")
-    return self.index_put([mask], source.reshape(-1)[:count], False)
+    RuntimeError if `source` has fewer elements than are written, or another dtype.
+    """,
+).gradient(
+    self=lambda g, mask: g.masked_fill(mask, 0),
+    source=lambda g, mask, source_like: _picked(g, mask, source_like),
+)
+
+
+def _picked(g, mask, source):
+    """What masked_scatter took from `source`, and zeros for what it left."""
+    taken = g.masked_select(mask)
+    left = taken.new_zeros([source.numel() - taken.numel()])
+    return cat([taken, left]).reshape(source.shape)
 
 
 @composite("put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor",

@@ -42,7 +42,8 @@ topk = native(
 )
 
 
-def _kthvalue_gradient(g_values, indices, dim, keepdim, self_like):
+def element_gradient(g_values, indices, dim, keepdim, self_like):
+    """Of ops that pick one element of each line."""
     if not keepdim and self_like.dim():
         g_values, indices = g_values.unsqueeze(dim), indices.unsqueeze(dim)
     return _scatter_back(g_values, indices, dim, self_like)
@@ -57,7 +58,7 @@ kthvalue = native(
     >>> taimatsu.kthvalue(taimatsu.tensor([3, 1, 2]), 2)[0]
     tensor(2)
     """,
-).gradient(self=_kthvalue_gradient)
+).gradient(self=element_gradient)
 
 
 @composite("argsort(Tensor self, int dim=-1, bool descending=False, bool stable=False) -> Tensor")
@@ -110,8 +111,9 @@ def argwhere(self):
 
 _HIDDEN = {"method": False, "module": None, "out": False, "doc": ""}
 _THREE = "(Tensor values, Tensor inverse, Tensor counts)"
-_unique = native(f"_unique(Tensor self) -> {_THREE}", **_HIDDEN)
-_unique_consecutive = native(f"_unique_consecutive(Tensor self) -> {_THREE}", **_HIDDEN)
+_WANTED = "Tensor self, bool with_inverse, bool with_counts"
+_unique = native(f"_unique({_WANTED}) -> {_THREE}", **_HIDDEN)
+_unique_consecutive = native(f"_unique_consecutive({_WANTED}) -> {_THREE}", **_HIDDEN)
 _unique_rows = native(f"_unique_rows(Tensor self, bool sort) -> {_THREE}", **_HIDDEN)
 for _op in (_unique, _unique_consecutive, _unique_rows):
     _op.gradient(self=lambda g: None)
@@ -120,7 +122,8 @@ for _op in (_unique, _unique_consecutive, _unique_rows):
 def _distinct(self, sort, return_inverse, return_counts, dim):
     self = self.detach()
     if dim is None:
-        values, inverse, counts = (_unique if sort else _unique_consecutive)(self)
+        distinct = _unique if sort else _unique_consecutive
+        values, inverse, counts = distinct(self, return_inverse, return_counts)
     else:
         rows = self.movedim(dim, 0)
         kept, inverse, counts = _unique_rows(rows.reshape(self.size(dim), -1), sort)
@@ -174,9 +177,10 @@ def _positions(sequence, values, out_int32, right, side, sorter=None):
         values = sequence.new_tensor(values)
     if sorter is not None:
         sequence = sequence.gather(-1, sorter)
-    dtype = result_type(sequence, values)
-    return _searchsorted(sequence.detach().to(dtype), values.detach().to(dtype), out_int32,
-                         right or side == "right")
+    if sequence.dtype != values.dtype:
+        dtype = result_type(sequence, values)
+        sequence, values = sequence.to(dtype), values.to(dtype)
+    return _searchsorted(sequence, values, out_int32, right or side == "right")
 
 
 @composite("searchsorted(Tensor sorted_sequence, Tensor|Number self, *, bool out_int32=False,"

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 
 from taimatsu import _core
-from taimatsu._core import float64, int64
+from taimatsu._core import int64
 
 from .arithmetic import lerp
 from .comparison import where
 from .conversion import complex_, conj
-from .creation import arange, linspace, zeros
-from .indexing import _dim, gather, scatter_add
+from .creation import linspace
+from .indexing import _dim, gather
 from .linalg import matmul
-from .reduction import argmax_dim, cummax
 from .shape import cat
-from .sorting import kthvalue, searchsorted, sort
-from .table import composite
+from .sorting import element_gradient, sort
+from .table import composite, native
 
 # ---- the middle, and other quantiles -------------------------------------------------------------
 
@@ -27,70 +26,34 @@ def _line(self, dim: int):
     return (self, dim) if self.dim() else (self.reshape(1), 0)
 
 
-def _nonempty(name: str, self, dim: int) -> None:
-    if self.dim() and self.size(dim) == 0:
-        raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
+def _medians(name: str, doc: str) -> None:
+    along = native(
+        f"{name}.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)",
+        out=True, doc=f"{doc} along `dim`, and where it is; of two the lower.",
+    ).gradient(self=element_gradient)
 
-
-def _kept(x, dim: int, keepdim: bool, was):
-    if not was.dim():
-        return x.reshape(())
-    return x if keepdim else x.squeeze(dim)
-
-
-def _median(name, self, dim, keepdim, ignore_nan: bool):
-    x, dim = _line(self, dim)
-    _nonempty(name, x, dim)
-    nan = x.isnan()
-    if ignore_nan:  # NaN is last in order: the middle of those before
-        values, order = sort(x, dim)
-        k = ((x.size(dim) - nan.sum(dim, keepdim=True)) - 1).clamp(min=0) // 2
-        values, indices = gather(values, dim, k), gather(order, dim, k)
-    else:
-        values, indices = kthvalue(x, (x.size(dim) + 1) // 2, dim, True)
-        if x.dtype.is_floating_point:
-            at = argmax_dim(nan.byte(), dim, True)
-            bad = nan.any(dim, keepdim=True)
-            indices = where(bad, at, indices)
-            values = gather(x, dim, indices)
-    return _kept(values, dim, keepdim, self), _kept(indices, dim, keepdim, self)
-
-
-def _medians(name: str, ignore_nan: bool, doc: str) -> None:
     @composite(f"{name}(Tensor self) -> Tensor", doc=f"{doc} of all elements; of two the lower.",
                out=False)
     def whole(self):
         if self.numel() == 0:
             return self.new_full([], math.nan if self.dtype.is_floating_point else
                                  _core.tensor(0).item())
-        return _median(name, self.reshape(-1), 0, False, ignore_nan)[0]
+        return along(self.reshape(-1), 0)[0]
 
-    @composite(f"{name}.dim(Tensor self, int dim, bool keepdim=False)"
-               " -> (Tensor values, Tensor indices)", out=True,
-               doc=f"{doc} along `dim`, and where it is; of two the lower.")
-    def along(self, dim, keepdim):
-        return _median(name, self, dim, keepdim, ignore_nan)
-
-
-_medians("median", False, "The middle element")
-_medians("nanmedian", True, "The middle element, NaN left out,")
+    @whole.gradient
+    def _(g, self, result):
+        equal = (self == result) | (self.isnan() & result.isnan())
+        return where(equal, g / equal.sum(), 0)
 
 
-@composite("mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)",
-           out=True)
-def mode(self, dim, keepdim):
-    """The most frequent element along `dim`, the smallest of equals, and where it is last."""
-    x, dim = _line(self, dim)
-    _nonempty("mode", x, dim)
-    values, order = sort(x, dim)
-    n = x.size(dim)
-    place = arange(n, device=x.device).reshape([-1] + [1] * (x.dim() - dim - 1)).expand(x.shape)
-    starts = cat([(place == 0).narrow(dim, 0, 1),
-                  values.narrow(dim, 1, n - 1) != values.narrow(dim, 0, n - 1)], dim)
-    run = place - cummax(place * starts, dim)[0]
-    at = argmax_dim(run, dim, True)
-    indices = gather(order, dim, at)
-    return _kept(gather(x, dim, indices), dim, keepdim, self), _kept(indices, dim, keepdim, self)
+_medians("median", "The middle element")
+_medians("nanmedian", "The middle element, NaN left out,")
+
+mode = native(
+    "mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)",
+    out=True,
+    doc="The most frequent element along `dim`, the smallest of equals, and where it is last.",
+).gradient(self=element_gradient)
 
 
 _BETWEEN = ("linear", "lower", "higher", "midpoint", "nearest")
@@ -205,11 +168,9 @@ def _range(name, self, low, high):
         (low - 0.5, high + 0.5) if low == high else (low, high)
 
 
-def _bins(x, low, high, bins):
-    """The bin of each element and whether it is in range; the last bin has both its ends."""
-    inside = (x >= low) & (x <= high)
-    at = ((x.to(float64) - low) * (bins / (high - low))).nan_to_num(0.0, 0.0, 0.0)
-    return at.long().clamp(0, bins - 1), inside
+_HIDDEN = {"method": False, "module": None, "out": False, "doc": ""}
+_histc = native("_histc(Tensor self, int bins, float low, float high) -> Tensor", **_HIDDEN)
+_histogram = native("_histogram(Tensor self, Tensor edges, Tensor? weight) -> Tensor", **_HIDDEN)
 
 
 @composite("histc(Tensor self, int bins=100, Number min=0, Number max=0) -> Tensor", out=True)
@@ -224,9 +185,7 @@ def histc(self, bins, min, max):
         raise NotImplementedError(f"histc: not defined for {self.dtype}; convert to a floating one")
     x = self.detach().reshape(-1)
     low, high = _range("torch.histc", x, float(min), float(max))
-    at, inside = _bins(x, low, high, bins)
-    counts = scatter_add(zeros([bins], dtype=int64, device=self.device), 0, at, inside.long())
-    return counts.to(self.dtype)
+    return _histc(x, bins, low, high)
 
 
 @composite("histogram(Tensor self, int bins=100, *, float[]? range=None, Tensor? weight=None,"
@@ -242,7 +201,7 @@ def histogram(self, bins, range, weight, density):
     if range is None and x.numel() == 0:
         low, high = 0.0, 1.0
     edges = linspace(low, high, bins + 1, dtype=self.dtype, device=self.device)
-    return _histogram(x, edges, weight, density), edges
+    return _counted(x, edges, weight, density), edges
 
 
 @composite("histogram.edges(Tensor self, Tensor bins, *, Tensor? weight=None, bool density=False)"
@@ -255,27 +214,20 @@ def histogram_edges(self, bins, weight, density):
     if bins.dtype != self.dtype:
         raise RuntimeError("histogram(): input tensor and bins tensors should have the same dtype; "
                            f"got {self.dtype} and {bins.dtype}")
-    return _histogram(self.detach().reshape(-1), bins, weight, density), bins.clone()
+    return _counted(self.detach().reshape(-1), bins, weight, density), bins.clone()
 
 
-def _histogram(x, edges, weight, density):
+def _counted(x, edges, weight, density):
     if not x.dtype.is_floating_point:
         raise NotImplementedError(
             f"histogram: not defined for {x.dtype}; convert to a floating one"
         )
-    bins = edges.numel() - 1
-    at = (searchsorted(edges.contiguous(), x, right=True) - 1).clamp(max=bins)
-    at = where(x == edges[-1], bins - 1, at)
-    inside = (at >= 0) & (at < bins)
     if weight is not None:
         if weight.shape != x.shape and weight.numel() != x.numel():
             raise RuntimeError("histogram(): if weight tensor is provided it should have the same "
                                f"shape as the input; got {list(weight.shape)}")
-        amount = where(inside, weight.reshape(-1), 0).to(x.dtype)
-    else:
-        amount = inside.to(x.dtype)
-    hist = scatter_add(zeros([bins], dtype=x.dtype, device=x.device), 0,
-                       at.clamp(0, max(bins - 1, 0)), amount)
+        weight = weight.detach().reshape(-1).to(x.dtype)
+    hist = _histogram(x, edges, weight)
     return hist / (hist.sum() * (edges[1:] - edges[:-1])) if density else hist
 
 
@@ -502,24 +454,19 @@ _trapezoids("cumulative_trapezoid", lambda panels, dim: panels.cumsum(dim),
 # ---- membership ----------------------------------------------------------------------------------
 
 
-def _isin(elements, tests, invert):
-    tests = sort(tests.reshape(-1), 0)[0]
-    if tests.numel() == 0:
-        return elements.new_full(elements.shape, invert, dtype=_core.bool)
-    dtype = _core.result_type(elements, tests)
-    elements, tests = elements.to(dtype), tests.to(dtype)
-    at = searchsorted(tests, elements).clamp(max=tests.numel() - 1)
-    found = tests[at] == elements
-    return ~found if invert else found
+_isin = native("_isin(Tensor elements, Tensor tests, bool invert) -> Tensor", **_HIDDEN)
 
 
 @composite("isin(Tensor|Number elements, Tensor|Number test_elements, *, bool assume_unique=False,"
            " bool invert=False) -> Tensor", method=False, out=True)
 def isin(elements, test_elements, assume_unique, invert):
     """Where an element is one of `test_elements`, or with `invert` where it isn't."""
-    as_tensors = [x if isinstance(x, _core.Tensor) else _core.tensor(x)
-                  for x in (elements, test_elements)]
-    return _isin(as_tensors[0], as_tensors[1], invert)
+    x, tests = (x if isinstance(x, _core.Tensor) else _core.tensor(x)
+                for x in (elements, test_elements))
+    if x.dtype != tests.dtype:
+        dtype = _core.result_type(x, tests)
+        x, tests = x.to(dtype), tests.to(dtype)
+    return _isin(x, tests, invert)
 
 
 @composite("nonzero_static(Tensor self, *, int size, int fill_value=-1) -> Tensor", out=True)
