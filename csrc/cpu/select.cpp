@@ -136,7 +136,7 @@ void run_nonzero(Call& c) {
     }
   });
 }
-TM_NATIVE("nonzero", nullptr, run_nonzero);
+TM_NATIVE("_nonzero", nullptr, run_nonzero);
 
 // ---- masked_select --------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ TensorRef broadcast(Tensor& t, Ints sizes) {
 }
 
 void check_mask(const Tensor& mask) {
-  if (mask.dtype != DType::Bool && mask.dtype != DType::U8) {
+  if (mask.dtype != DType::Bool) {
     fail(Error::Runtime, "expected a bool mask, got ", info(mask.dtype).name);
   }
 }

@@ -6,6 +6,8 @@
 namespace taimatsu {
 namespace {
 
+thread_local const Op* composite = nullptr;  // whose Python function runs, if users know it
+
 // Tells which op an error came from, once: the innermost op that failed.
 struct Named {
   const Op& op;
@@ -14,11 +16,12 @@ struct Named {
     try {
       body();
     } catch (Error& e) {
-      const bool unknown = op.base_name[0] == '_';  // to users
-      if (e.named || e.kind == Error::Python || unknown) throw;
+      // An op that users don't know speaks for the composite that calls it.
+      const Op* known = op.base_name[0] != '_' ? &op : composite;
+      if (e.named || e.kind == Error::Python || !known) throw;
       e.named = true;
-      if (e.message.compare(0, op.base_name.size(), op.base_name)) {
-        e.message = op.base_name + ": " + e.message;
+      if (e.message.compare(0, known->base_name.size(), known->base_name)) {
+        e.message = known->base_name + ": " + e.message;
       }
       throw;
     }
@@ -78,7 +81,9 @@ void check_elements_apart(const Tensor& target) {
 
 // How far inputs show the target's memory. Refused, unless not `strict`: some elements, or all but
 // not in their places; of lists' items, and by ops with exact outputs, the target itself, too.
-Overlap check_apart(const Op& op, const Value* args, const Tensor& target, bool strict = true) {
+// `from`: the first argument that is looked at.
+Overlap check_apart(const Op& op, const Value* args, const Tensor& target, bool strict = true,
+                    int from = 0) {
   Overlap found = Overlap::None;
   auto see = [&](const Tensor* t, bool may_be_target) {
     const Overlap o = !t ? Overlap::None : t == &target ? Overlap::Same : overlap(*t, target);
@@ -91,6 +96,7 @@ Overlap check_apart(const Op& op, const Value* args, const Tensor& target, bool 
   };
   const bool may_be_target = op.kind == Kind::Pointwise || !op.exact_out;
   for (uint8_t i : op.tensor_params) {
+    if (i < from) continue;
     if (args[i].is_tensor()) see(args[i].tensor, may_be_target);
     if (args[i].tag == Value::Tensors) {
       for (int64_t k = 0; k < args[i].tensors.size; ++k) see(args[i].tensors.data[k], false);
@@ -149,9 +155,12 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
   Tensors fresh;
   for (int i = 0; i < n; ++i) {
     Tensor& target = *into[i];
-    direct[i & 7] =
-        known && i < 8 && c.op.kind <= Kind::Indexed && target.dtype == c.outs[i]->dtype;
-    const Overlap o = check_apart(c.op, c.args, target, !resized[i & 7]);
+    // A routine that changes places of self does so in self, unless it reads that elsewhere too.
+    const bool updates = c.op.kind == Kind::Native && c.op.native->updates &&
+                         c.args[0].is_tensor() && c.args[0].tensor == &target;
+    direct[i & 7] = known && i < 8 && (c.op.kind <= Kind::Indexed || updates) &&
+                    target.dtype == c.outs[i]->dtype;
+    const Overlap o = check_apart(c.op, c.args, target, !resized[i & 7], updates ? 1 : 0);
     // Other kinds than pointwise read elements after others were written.
     if (o == Overlap::Partial || (o == Overlap::Same && c.op.kind != Kind::Pointwise)) {
       direct[i & 7] = false;
@@ -344,7 +353,11 @@ void run_composite(Call& c) {
   for (size_t i = 0; i < params.size(); ++i) {
     checked(PyTuple_SetItem(args.get(), static_cast<Py_ssize_t>(i), to_python(c.args[i])));
   }
-  c.outs.other = Object::steal(checked(PyObject_Call(c.op.python, args.get(), nullptr)));
+  const Op* outer = composite;
+  if (c.op.base_name[0] != '_') composite = &c.op;
+  PyObject* result = PyObject_Call(c.op.python, args.get(), nullptr);
+  composite = outer;
+  c.outs.other = Object::steal(checked(result));
 }
 
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {

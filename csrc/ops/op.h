@@ -152,6 +152,7 @@ struct NativeRoutine {
   void (*run)(Call& c) = nullptr;
   bool any_devices = false;  // the tensors may be on different ones
   bool one_value = false;    // is written to every element, which may then share memory
+  bool updates = false;      // the output is self, changed in places: in place, self is the output
 };
 using CompositeRoutine = void (*)(Call& c);  // calls other ops
 void register_view(const char* name, ViewRoutine r);

@@ -1,8 +1,8 @@
 // x[key] and x[key] = value.
 //
 // Keys of ints, slices, None and Ellipsis are one view, computed here as one layout and recorded as
-// the view op `_basic_index`. Everything else (tensors, lists, masks, arrays, bools) goes to
-// taimatsu/ops/indexing.py, which splits it into a view and an indexed op.
+// the view op `_basic_index`. Everything else (tensors, lists, masks, arrays, bools) is split into
+// such a view and indices of its dims, for `_index` and `_index_put_` (cpu/advanced.cpp).
 #include "python/tensor_type.h"
 
 namespace taimatsu {
@@ -199,7 +199,167 @@ PyObject* view_of(PyObject* self, PyObject* key) {
   return call_op(kBasicIndex, v, 2);
 }
 
+// ---- Keys with tensors in them ------------------------------------------------------------------
+
+TensorRef zero_positions(int64_t count) {
+  TensorRef t = empty({&count, 1}, DType::I64);
+  fill(*t, Number::integer(0));
+  return t;
+}
+
+// A list, range or array as a tensor.
+TensorRef index_tensor(PyObject* index) {
+  if (is_tensor(index)) return TensorRef(as_tensor(index));
+  static PyObject* convert = nullptr;
+  python_function(convert, "taimatsu.ops.indexing", "as_index");
+  Object made = Object::steal(checked(PyObject_CallFunctionObjArgs(convert, index, nullptr)));
+  return TensorRef(as_tensor(made.get()));
+}
+
+// A key as a view of the tensor and indices of that view's dims.
+class AdvancedKey {
+ public:
+  AdvancedKey(PyObject* self, PyObject* key) : self_(self), from_(*as_tensor(self)->layout) {
+    const bool tuple = PyTuple_Check(key);
+    const Py_ssize_t n = tuple ? PyTuple_Size(key) : 1;
+    for (Py_ssize_t i = 0; i < n; ++i) {
+      PyObject* item = tuple ? PyTuple_GetItem(key, i) : key;
+      const bool tensor = classify_item(item) != Key::Basic && !PyBool_Check(item);
+      items_.push_back({Object(item), tensor ? index_tensor(item) : TensorRef()});
+      const Tensor* t = items_.back().tensor.get();
+      used_ += t && is_mask(*t) ? t->ndim() : consumes(item) && !PyBool_Check(item);
+    }
+    if (used_ > from_.ndim) {
+      fail(Error::Index, "too many indices for tensor of dimension ", from_.ndim);
+    }
+    for (Item& item : items_) apply(item);
+    while (!at_.empty() && !at_.back()) at_.pop_back();
+  }
+
+  // What the indices index.
+  Object view() const {
+    if (plain_) return Object(self_);
+    Object key = Object::steal(checked(PyList_AsTuple(basic_.get())));
+    return Object::steal(view_of(self_, key.get()));
+  }
+  bool none() const { return at_.empty(); }
+  Value indices() {
+    for (const TensorRef& t : at_) pointers_.push_back(t.get());
+    return Value::of_tensors(pointers_.data(), static_cast<int64_t>(pointers_.size()));
+  }
+  // The mask, where that of the first dims is all there is.
+  Tensor* mask() const { return mask_.get(); }
+  // The positions that masks hold are looked for when they are needed.
+  void find() {
+    if (!mask_) return;
+    at_.clear();
+    push_mask(*mask_);
+  }
+
+ private:
+  struct Item {
+    Object key;
+    TensorRef tensor;
+  };
+  static bool is_mask(const Tensor& t) { return t.dtype == DType::Bool || t.dtype == DType::U8; }
+
+  void add(PyObject* basic) { checked_int(PyList_Append(basic_.get(), basic)); }
+  static void checked_int(int status) {
+    if (status < 0) python_error();
+  }
+  void keep() {
+    static PyObject* all = PySlice_New(nullptr, nullptr, nullptr);
+    add(all);
+    ++dim_;
+  }
+
+  void apply(Item& item) {
+    PyObject* key = item.key.get();
+    if (item.tensor) return apply(*item.tensor);
+    if (key == Py_Ellipsis) {
+      for (int rest = from_.ndim - used_; rest > 0; --rest, at_.emplace_back()) keep();
+      used_ = from_.ndim;
+    } else if (key == Py_None) {
+      plain_ = false;
+      add(key);
+      at_.emplace_back();
+    } else if (PyBool_Check(key)) {
+      push_flag(key == Py_True);
+    } else {
+      const bool slice = Py_TYPE(key) == &PySlice_Type;
+      plain_ = false;
+      add(int_of(key).get());
+      if (slice) at_.emplace_back();
+      ++dim_;
+    }
+  }
+  void apply(Tensor& t) {
+    if (!is_mask(t)) {
+      if (!is_integral(t.dtype)) {
+        fail(Error::Index, "tensors used as indices must be long, int, byte or bool tensors; got ",
+             info(t.dtype).name);
+      }
+      at_.emplace_back(&t);
+      return keep();
+    }
+    if (t.ndim() == 0) return push_flag(load_element(t.dtype, t.data()).as_int() != 0);
+    for (int d = 0; d < t.ndim(); ++d) {
+      if (t.layout->size(d) == from_.size(dim_ + d)) continue;
+      fail(Error::Index, "The shape of the mask ", format(t.sizes()), " at index ", d,
+           " does not match the shape of the indexed tensor ", format(from_.sizes()), " at index ",
+           dim_ + d);
+    }
+    const bool alone = items_.size() == 1 ||
+                       (items_.size() == 2 && dim_ == 0 && items_[1].key.get() == Py_Ellipsis);
+    if (alone && t.dtype == DType::Bool) {
+      mask_ = TensorRef(&t);
+      at_.emplace_back(&t);
+    } else {
+      push_mask(t);
+    }
+    for (int d = 0; d < t.ndim(); ++d) keep();
+  }
+  void push_flag(bool flag) {
+    plain_ = false;
+    add(Py_None);
+    at_.push_back(zero_positions(flag));
+  }
+  void push_mask(Tensor& t) {
+    static Op &nonzero = core_op("_nonzero"), &select = core_op("select");
+    TensorRef rows = call1(nonzero, {Value(&t)});
+    for (int d = 0; d < t.ndim(); ++d) {
+      at_.push_back(call1(select, {Value(rows), Value::of_int(1), Value::of_int(d)}));
+    }
+  }
+
+  PyObject* self_;
+  const Layout& from_;
+  std::vector<Item> items_;
+  int used_ = 0;       // dims that the key names
+  int dim_ = 0;        // the next dim of the tensor
+  bool plain_ = true;  // the view is the tensor itself
+  Object basic_ = Object::steal(checked(PyList_New(0)));
+  std::vector<TensorRef> at_;
+  std::vector<Tensor*> pointers_;
+  TensorRef mask_;
+};
+
 // ---- x[key] -------------------------------------------------------------------------------------
+
+PyObject* advanced(PyObject* self, PyObject* key) {
+  static CoreOp index{"_index"}, rows{"_rows_where"};
+  AdvancedKey parts(self, key);
+  Object view = parts.view();
+  if (parts.none()) return view.leak();
+  Value v[kMaxOperatorArgs] = {Value(as_tensor(view.get()))};
+  if (parts.mask()) {
+    v[1] = Value(parts.mask());
+    return call_op(rows, v, 2);
+  }
+  v[1] = parts.indices();
+  return call_op(index, v, 2);
+}
+
 PyObject* get(PyObject* self, PyObject* key) {
   return guard([&]() -> PyObject* {
     if (overridden(self)) return checked(call_override("__getitem__", self, &key, 1));
@@ -210,9 +370,7 @@ PyObject* get(PyObject* self, PyObject* key) {
       case Key::Numbers: return view_of(self, plain_key(key).get());
       case Key::Advanced: break;
     }
-    static PyObject* getitem = nullptr;
-    python_function(getitem, "taimatsu.ops.indexing", "getitem");
-    return checked(PyObject_CallFunctionObjArgs(getitem, self, key, nullptr));
+    return advanced(self, key);
   });
 }
 
@@ -255,6 +413,38 @@ void assign(Tensor& place, PyObject* value) {
   Object done = Object::steal(call_op_inplace(fill_number, v, 2));
 }
 
+// A number as a tensor of the dtype that it is assigned to; a tensor itself.
+TensorRef assigned(const Tensor& place, PyObject* value) {
+  if (is_tensor(value)) return TensorRef(as_tensor(value));
+  static PyObject* convert = nullptr;
+  python_function(convert, "taimatsu.ops.indexing", "as_value");
+  Object made = Object::steal(checked(
+      PyObject_CallFunctionObjArgs(convert, value, const_cast<Tensor&>(place).object(), nullptr)));
+  return TensorRef(as_tensor(made.get()));
+}
+
+void assign_advanced(PyObject* self, PyObject* key, PyObject* value) {
+  static CoreOp put{"_index_put_"}, fill_masked{"masked_fill"};
+  AdvancedKey parts(self, key);
+  Object view = parts.view();
+  Tensor& place = *as_tensor(view.get());
+  if (parts.none()) return assign(place, value);
+  TensorRef source = assigned(place, value);
+  Value v[kMaxOperatorArgs] = {Value(&place)};
+  if (parts.mask() && parts.mask()->ndim() == place.ndim() && source->ndim() == 0 &&
+      source->dtype == place.dtype) {
+    v[1] = Value(parts.mask());
+    v[2] = Value(source);
+    Object done = Object::steal(call_op_inplace(fill_masked, v, 3));
+    return;
+  }
+  parts.find();
+  v[1] = parts.indices();
+  v[2] = Value(source);
+  v[3] = Value::of_bool(false);
+  Object done = Object::steal(call_op(put, v, 4));
+}
+
 int set(PyObject* self, PyObject* key, PyObject* value) {
   return guard(-1, [&] {
     if (!value) fail(Error::Type, "Tensor does not support deleting items");
@@ -267,10 +457,7 @@ int set(PyObject* self, PyObject* key, PyObject* value) {
     if (PyList_Check(key)) key = (list = tuple_of_list(key)).get();
     Key kind = classify(key);
     if (kind == Key::Advanced) {
-      static PyObject* setitem = nullptr;
-      python_function(setitem, "taimatsu.ops.indexing", "setitem");
-      Object done =
-          Object::steal(checked(PyObject_CallFunctionObjArgs(setitem, self, key, value, nullptr)));
+      assign_advanced(self, key, value);
       return 0;
     }
     Object plain = kind == Key::Numbers ? plain_key(key) : Object(key);

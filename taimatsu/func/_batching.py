@@ -555,38 +555,64 @@ def _cat(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     return vm.run(op, ([vm.batched(t) for t in sized], _checked_dim(dim, sized[0].dim())), targets)
 
 
-@rule("_gather", "_scatter_sum")
-def _by_index(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
-    return _folded(vm, op, args, targets)  # the tensors are (outer, dim, inner)
-
-
-@rule("_take")
-def _take(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
-    x, index = args
-    if not vm.owns(index):
-        return _folded(vm, op, args, targets, only=(0,))
-    with vm:
-        at = index[None, :, None].expand(x.size(0), -1, x.size(2))
-        return _core.call(_entry("_gather"), x, at)
-
-
-@rule("_put_")
-def _put(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
-    x, index, source, accumulate = args
-    if vm.owns(index) or not x.value.is_contiguous():
+@rule("gather", "scatter", "scatter_add", "scatter.value", "_scatter_fold")
+def _along(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    """Position for position: examples are one more dim of all tensors."""
+    x, dim, *rest = args
+    if x.dim() == 0 or targets is not None:
         return each_example(vm, op, args, targets)
-    source = vm.batched(source)
-    vm.below(op, (x.value.flatten(0, 1), index, source.flatten(0, 1), accumulate))
+    rest = [vm.batched(a) if isinstance(a, Tensor) else a for a in rest]
+    return vm.run(op, (vm.batched(x), _checked_dim(dim, x.dim()), *rest))
+
+
+@rule("index_select", "index_add", "index_copy", "_index_fold")
+def _slices(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    """Whole slices: where all examples have one index, they are one more dim."""
+    x, dim, index, *rest = args
+    if x.dim() == 0 or vm.owns(index) or targets is not None:
+        return each_example(vm, op, args, targets)
+    rest = [vm.batched(a) if isinstance(a, Tensor) else a for a in rest]
+    return vm.run(op, (vm.batched(x), _checked_dim(dim, x.dim()), index, *rest))
+
+
+def _shifted(vm: VMap, x: Any, indices: list) -> list | None:
+    """The indices behind the dim of the examples; None if they have index dims in front of it."""
+    at = [d for d, i in enumerate(indices) if i is not None]
+    apart = at[-1] - at[0] + 1 > len(at)
+    if not vm.owns(x) or apart or any(i is not None and vm.owns(i) for i in indices):
+        return None
+    return [None, *indices]
+
+
+@rule("_index")
+def _index(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    x, indices = args
+    shifted = _shifted(vm, x, indices)
+    if shifted is None:
+        return each_example(vm, op, args, targets)
+    return vm.run(op, (x.value, shifted))
+
+
+@rule("_index_put_")
+def _index_put(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    x, indices, values, accumulate = args
+    shifted = _shifted(vm, x, indices)
+    if shifted is None:
+        return each_example(vm, op, args, targets)
+    if vm.owns(values):
+        index_dims = max(i.dim() for i in indices if i is not None)
+        wide = x.dim() - sum(i is not None for i in indices) + index_dims
+        values = vm.aligned(values, wide)
+    vm.below(op, (x.value, shifted, values, accumulate))
     return x
 
 
-@rule("_embed")
-def _embed(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
-    table, index, padding = args
-    if not vm.owns(table) and index.dim() == 1:
-        result = vm.below(op, (table, index.value.reshape(-1), padding))
-        return vm.wrap(result.reshape(vm.size, -1, result.size(-1)))
-    return each_example(vm, op, args, targets)
+@rule("embedding")
+def _embedding(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    table, index, *options = args
+    if vm.owns(table):
+        return each_example(vm, op, args, targets)
+    return vm.run(op, (table, vm.batched(index), *options))
 
 
 @rule("mm", "bmm")
@@ -659,7 +685,8 @@ def _sorted(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     return vm.run(op, named.values())
 
 
-@rule("nonzero", "masked_select", "_rows_where", "_unique", "_unique_consecutive", "_unique_rows")
+@rule("_nonzero", "masked_select", "_rows_where", "_unique", "_unique_consecutive",
+      "_unique_rows")  # fmt: skip
 def _of_data(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     raise RuntimeError(
         f"vmap: It looks like you're attempting to use {op.name.strip('_')}, whose output sizes "

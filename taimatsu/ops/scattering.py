@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from taimatsu import _core
-from taimatsu._core import int32, int64
+from taimatsu._core import int64
 
-from .creation import arange, full
-from .indexing import _dim, _fitting, gather, getitem, scatter_add, written
+from .comparison import where
+from .creation import full, ones_like, zeros_like
+from .indexing import _dim, gather, index_add, index_select, scatter_add
 from .shape import cat
 from .table import composite, native
 
@@ -19,71 +18,7 @@ def _same_dtype(name: str, self, src) -> None:
                            f"{self.dtype} and {src.dtype}")
 
 
-def _grid(sizes, dim: int, at):
-    """The coordinates of every element of `sizes`, with `at` in place of those along `dim`."""
-    return tuple(
-        at if d == dim else arange(n, device=at.device).reshape([-1] + [1] * (len(sizes) - d - 1))
-        for d, n in enumerate(sizes)
-    )
-
-
-def _checked(index, n: int, name: str, error: type[Exception] = RuntimeError):
-    """`index`; `error` if a position isn't in range(n)."""
-    if index.numel() and not index.is_meta:
-        low, high = int(index.min()), int(index.max())
-        if low < 0 or high >= n:
-            bad = low if low < 0 else high
-            raise error(
-                f"{name}(): index {bad} is out of bounds for dimension with size {n}")
-    return index
-
-
-def _integers(name: str, index) -> None:
-    if index.dtype not in (int64, int32):
-        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index; got {index.dtype}")
-
-
-def _scattered(name, self, dim, index, src, accumulate=False):
-    """A copy of `self` in which src[i][j] stands at (or is added to) [index[i][j]][j]."""
-    dim = _dim(self, dim)
-    _integers(name, index)
-    if index.numel() == 0:
-        return self.clone()
-    _fitting(name, self, dim, index)
-    if not self.dim():
-        return _scattered(name, self.reshape(1), 0, index.reshape(-1), src.reshape(-1),
-                          accumulate).reshape(())
-    index, src = (x if x.dim() else x.reshape(1) for x in (index, src))
-    sizes = list(index.shape)
-    for d, n in enumerate(sizes):
-        if src.dim() != len(sizes) or n > src.size(d):
-            raise RuntimeError(f"{name}(): Expected index {sizes} to be no larger than src "
-                               f"{list(src.shape)}")
-    src = src[tuple(slice(n) for n in sizes)]
-    return written(name, self, dim, index, src, accumulate)
-
-
 _REDUCE = {"add": "sum", "multiply": "prod"}
-
-
-@composite("scatter(Tensor self, int dim, Index index, Tensor src) -> Tensor", inplace=True,
-           out=True)
-def scatter(self, dim, index, src):
-    """self[index[i][j][k]][j][k] = src[i][j][k] for dim 0, and so on.
-
-    Shapes: `index` has the dims of `self` and is nowhere larger than `src`, nor (but for `dim`)
-    than `self`. Of several writes to one place the last stays.
-    """
-    _same_dtype("scatter", self, src)
-    return _scattered("scatter", self, dim, index, src)
-
-
-@composite("scatter.value(Tensor self, int dim, Index index, Number value) -> Tensor",
-           inplace=True, out=True)
-def scatter_value(self, dim, index, value):
-    """`value` at every place that `index` names."""
-    src = full(list(index.shape), value, dtype=self.dtype, device=self.device)
-    return _scattered("scatter", self, dim, index, src)
 
 
 @composite("scatter.reduce(Tensor self, int dim, Index index, Tensor src, *, str reduce) -> Tensor",
@@ -105,19 +40,67 @@ def scatter_value_with(self, dim, index, value, reduce):
     return scatter_with(self, dim, index, src, reduce=reduce)
 
 
-_NEUTRAL = {"sum": 0, "mean": 0, "prod": 1}
+_FOLDS = "str reduce, bool include_self) -> Tensor"
+_HIDDEN = {"method": False, "module": None, "out": False, "doc": ""}
+scatter_fold = native(f"_scatter_fold(Tensor self, int dim, Index index, Tensor src, {_FOLDS}",
+                      **_HIDDEN)
+index_fold = native(f"_index_fold(Tensor self, int dim, Index index, Tensor src, {_FOLDS}",
+                    **_HIDDEN)
 
 
-def _extreme(self, largest: bool):
-    """What a maximum (or minimum) starts from."""
-    from taimatsu import finfo, iinfo
+def _fold_gradient(g, self, dim, index, src, reduce, include_self, result, read, add):
+    """Of both: `read` reads at the positions of a fold, `add` sums what stands there."""
+    zeros = zeros_like(self)
+    if reduce == "sum":
+        kept = g if include_self else g.masked_fill(add(zeros, index, ones_like(src)) > 0, 0)
+        return kept, read(g, index)
+    if reduce in ("amax", "amin"):  # shared among the elements that it equals
+        mine, theirs = (self == result).to(g.dtype), (src == read(result, index)).to(g.dtype)
+        if not include_self:
+            mine = mine.masked_fill(add(zeros, index, ones_like(src)) > 0, 0)
+        share = g / add(mine, index, theirs)
+        return mine * share, theirs * read(share, index)
+    # The product of all others, without division where there is a zero among them.
+    fold = scatter_fold if index.dim() == src.dim() else index_fold
+    others = fold(self.masked_fill(self == 0, 1), dim, index, src, "prod", include_self)
+    kept = g * others / self.masked_fill(self == 0, 1)
+    if not include_self:
+        kept = g.masked_fill(add(zeros, index, ones_like(src)) > 0, 0)
+    zero = src == 0
+    lone = zero & (read(add(zeros, index, zero.to(g.dtype)), index) == 1)
+    without = fold(self, dim, index, src.masked_fill(lone, 1), "prod", include_self)
+    whole = read(g * result, index) / src.masked_fill(zero, 1)
+    return kept, where(lone, read(g * without, index), whole)
 
-    if self.dtype.is_floating_point:
-        return -math.inf if largest else math.inf
-    if self.dtype == _core.bool:
-        return not largest
-    info = (finfo if self.dtype.is_floating_point else iinfo)(self.dtype)
-    return info.min if largest else info.max
+
+@scatter_fold.gradient
+def _(g, self, dim, index, src, reduce, include_self, result):
+    part = src[tuple(slice(n) for n in index.shape)] if index.dim() else src
+    gradients = _fold_gradient(
+        g, self, dim, index, part, reduce, include_self, result,
+        lambda x, at: gather(x, dim, at), lambda x, at, y: scatter_add(x, dim, at, y))
+    if part.shape == src.shape:
+        return gradients
+    whole = zeros_like(src)
+    whole[tuple(slice(n) for n in index.shape)] = gradients[1]
+    return gradients[0], whole
+
+
+@index_fold.gradient
+def _(g, self, dim, index, src, reduce, include_self, result):
+    kept, given = _fold_gradient(
+        g, self, dim, index, src, reduce, include_self, result,
+        lambda x, at: index_select(x, dim, at).reshape(src.shape),
+        lambda x, at, y: index_add(x, dim, at, y))
+    return kept, given
+
+
+def _averaged(total, self, count, include_self):
+    """The sums over the numbers of what was summed."""
+    count = (count + int(include_self)).clamp(min=1)
+    if total.dtype.is_floating_point or total.is_complex():
+        return (total / count).to(self.dtype)
+    return total.div(count, rounding_mode="floor").to(total.dtype)
 
 
 @composite("scatter_reduce(Tensor self, int dim, Index index, Tensor src, str reduce, *,"
@@ -128,157 +111,65 @@ def scatter_reduce(self, dim, index, src, reduce, include_self):
     reduce   "sum", "prod", "mean", "amax" or "amin"; the value that was there takes part
              if `include_self`.
     """
-    if reduce not in ("sum", "prod", "mean", "amax", "amin"):
-        raise RuntimeError("scatter_reduce: reduce argument must be one of sum, prod, mean, amax, "
-                           f"amin; got {reduce!r}")
-    dim = _dim(self, dim)
-    _same_dtype("scatter", self, src)
-    _integers("scatter_reduce", index)
-    if index.numel() == 0:
-        return self.clone()
-    if not self.dim():
-        return scatter_reduce(self.reshape(1), 0, index.reshape(-1), src.reshape(-1), reduce,
-                              include_self=include_self).reshape(())
-    index, src = (t if t.dim() else t.reshape(1) for t in (index, src))
-    _fitting("scatter_reduce", self, dim, index)
-    _checked(index, self.size(dim), "scatter_reduce")
-    src = src[tuple(slice(n) for n in index.shape)]
-    if reduce in ("sum", "mean"):
-        return _scatter_sum(self, dim, index, src, reduce, include_self)
-    return _scatter_fold(self, dim, index, src, reduce, include_self)
-
-
-def _counts(self, dim, index):
-    """How many elements go to each place."""
-    zeros = self.detach().new_zeros(self.shape, dtype=int64)
-    return scatter_add(zeros, dim, index, index.new_ones(index.shape, dtype=int64))
-
-
-def _scatter_sum(self, dim, index, src, reduce, include_self):
-    if include_self and reduce == "sum":
-        return scatter_add(self, dim, index, src)
-    count = _counts(self, dim, index)
-    start = self if include_self else self.masked_fill(count > 0, 0)
-    total = scatter_add(start, dim, index, src)
-    if reduce == "sum":
-        return total
-    count = (count + int(include_self)).clamp(min=1)
-    if total.dtype.is_floating_point or total.is_complex():
-        return (total / count).to(self.dtype)
-    return total.div(count, rounding_mode="floor").to(total.dtype)
-
-
-def _scatter_fold(self, dim, index, src, reduce, include_self):
-    """prod, amax, amin: elements of one place in sorted order next to each other, then rounds that
-    take the k-th of each place."""
-    from .arithmetic import maximum, minimum, mul
-
-    fold = {"prod": mul, "amax": maximum, "amin": minimum}[reduce]
-    out = self
-    if not include_self:
-        neutral = 1 if reduce == "prod" else _extreme(self, reduce == "amax")
-        out = self.masked_fill(_counts(self, dim, index) > 0, neutral)
-    if index.is_meta:
-        return out.clone()
-    rank = _ranks(index, dim)
-    lines = arange(index.size(dim)).reshape([-1] + [1] * (index.dim() - dim - 1))
-    lines = lines.expand(index.shape)
-    for k in range(int(rank.max()) + 1):
-        # Places that have a k-th element, and which it is; elsewhere the neutral one.
-        now = rank == k
-        where_ = getitem(index, now)
-        grid = [g.expand(index.shape) for g in _grid(index.shape, dim, lines)]
-        at = tuple(where_ if d == dim else getitem(g, now) for d, g in enumerate(grid))
-        out = out.index_put(at, fold(getitem(out, at), getitem(src, now)))
-    return out
-
-
-def _ranks(index, dim):
-    """How many equal entries of `index` stand before each along `dim`."""
-    from .reduction import cummax
-    from .sorting import sort
-
-    ordered, order = sort(index, dim)
-    n = index.size(dim)
-    place = arange(n).reshape([-1] + [1] * (index.dim() - dim - 1)).expand(index.shape)
-    first = cat([ordered.narrow(dim, 0, 1) == ordered.narrow(dim, 0, 1),
-                 ordered.narrow(dim, 1, n - 1) != ordered.narrow(dim, 0, n - 1)], dim)
-    begin = cummax(place * first, dim)[0]
-    return (place - begin).new_zeros(index.shape).scatter(dim, order, place - begin)
+    if reduce != "mean":
+        if reduce == "set":
+            raise RuntimeError("scatter_reduce: reduce argument must be one of sum, prod, mean, "
+                               f"amax, amin; got {reduce!r}")
+        return scatter_fold(self, dim, index, src, reduce, include_self)
+    total = scatter_fold(self, dim, index, src, "sum", include_self)
+    ones = index.new_ones((), dtype=int64).expand(index.shape)
+    count = scatter_add(self.new_zeros(self.shape, dtype=int64), dim, index, ones)
+    return _averaged(total, self, count, include_self)
 
 
 # ---- slices along a dim -------------------------------------------------------------------------
 
-
-def _vector(name: str, index) -> None:
-    if index.dim() > 1:
-        raise RuntimeError(f"{name}(): Index is supposed to be a vector; got {index.dim()} dims")
-    _integers(name, index)
+index_fill_with = native(
+    "_index_fill(Tensor self, int dim, Index index, Tensor value) -> Tensor", **_HIDDEN
+)
 
 
-def _wrapped(name: str, index, n: int):
-    if index.numel() and not index.is_meta:
-        low, high = int(index.min()), int(index.max())
-        if low < -n or high >= n:
-            raise IndexError(f"{name}(): index out of range in self; positions {low} to {high} of "
-                             f"{n}")
-    return index % n if n else index
+@index_fill_with.gradient
+def _(g, dim, index, value_like):
+    hit = index_fill_with(zeros_like(g, dtype=_core.bool), dim, index, _core.tensor(True))
+    return g.masked_fill(hit, 0), g.masked_fill(~hit, 0).sum()
 
 
-@composite("index_fill(Tensor self, int dim, Tensor index, Tensor|Number value) -> Tensor",
+@composite("index_fill(Tensor self, int dim, Index index, Tensor|Number value) -> Tensor",
            inplace=True, out=False)
 def index_fill(self, dim, index, value):
     """A copy with `value` in the slices of `dim` at the positions `index`."""
-    dim = _dim(self, dim)
-    _vector("index_fill", index)
-    if isinstance(value, _core.Tensor) and value.dim():
-        raise RuntimeError("index_fill_ only supports a 0-dimensional value tensor, but got tensor "
-                           f"with {value.dim()} dimension(s).")
-    n = self.size(dim) if self.dim() else 1
-    hit = self.detach().new_zeros([n], dtype=_core.bool)
-    hit[_wrapped("index_fill", index.reshape(-1).long(), n)] = True
-    hit = hit.reshape([-1] + [1] * (self.dim() - dim - 1)) if self.dim() else hit.reshape(())
-    return self.masked_fill(hit, value)
+    if not isinstance(value, _core.Tensor):
+        value = self.new_full((), value)
+    return index_fill_with(self, dim, index, value)
 
 
-@composite("index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor",
-           inplace=True, out=True)
-def index_copy(self, dim, index, source):
-    """A copy with the slices of `dim` at the positions `index` replaced by those of `source`."""
-    dim = _dim(self, dim)
-    _vector("index_copy", index)
-    if source.dtype != self.dtype:
-        raise RuntimeError("index_copy_(): self and source expected to have the same dtype,"
-                           " but got "
-                           f"(self) {self.dtype} and (source) {source.dtype}")
-    if not self.dim():
-        _checked(index, 1, "index_copy", IndexError)
-        return source.reshape(()).clone()
-    wanted = list(self.shape)
-    wanted[dim] = index.numel()
-    if list(source.shape) != wanted and not (source.dim() == 0 and math.prod(wanted) == 1):
-        raise RuntimeError(f"index_copy_(): Source/destination tensor must have same slice shapes; "
-                           f"expected {wanted}, got {list(source.shape)}")
-    index = _checked(index.reshape(-1).long(), self.size(dim), "index_copy", IndexError)
-    key = (slice(None),) * dim + (index,)
-    return self.index_put([None if isinstance(k, slice) else k for k in key],
-                          source.reshape(wanted), False)
+index_copy = native(
+    "index_copy(Tensor self, int dim, Index index, Tensor source) -> Tensor",
+    inplace=True,
+    out=True,
+    doc="A copy with the slices of `dim` at the positions `index` replaced by those of `source`.",
+).gradient(
+    self=lambda g, dim, index: g.index_fill(dim, index, 0),
+    source=lambda g, dim, index, source_like: (
+        g.index_select(dim, index).reshape(source_like.shape)
+    ),
+)
 
 
 @composite("index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *,"
            " bool include_self=True) -> Tensor", inplace=True, out=True)
 def index_reduce(self, dim, index, source, reduce, include_self):
     """`scatter_reduce` of whole slices along `dim`: "prod", "mean", "amax" or "amin"."""
-    dim = _dim(self, dim)
-    _vector("index_reduce", index)
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError("index_reduce(): Expected reduce to be one of prod, mean, amax or amin "
                            f"but got {reduce}.")
-    if not self.dim():
-        return scatter_reduce(self, 0, index.reshape(()), source.reshape(()), reduce,
-                              include_self=include_self)
-    index = index.reshape([-1] + [1] * (self.dim() - dim - 1)).expand(source.shape)
-    return scatter_reduce(self, dim, index, source, reduce, include_self=include_self)
+    if reduce != "mean":
+        return index_fold(self, dim, index, source, reduce, include_self)
+    total = index_fold(self, dim, index, source, "sum", include_self)
+    ones = source.new_ones((), dtype=int64).expand(source.shape)
+    count = index_add(self.new_zeros(self.shape, dtype=int64), dim, index, ones)
+    return _averaged(total, self, count, include_self)
 
 
 @composite("take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor", out=True)

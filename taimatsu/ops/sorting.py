@@ -78,7 +78,7 @@ def msort(self):
 
 
 nonzero_ = native(
-    "nonzero(Tensor self) -> Tensor",
+    "_nonzero(Tensor self) -> Tensor",
     method=False,
     module=None,
     out=False,
