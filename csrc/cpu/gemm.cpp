@@ -64,6 +64,7 @@ bool only_few(const Product& p) {
 void only_add(Product p) {
   char zero[16] = {};
   p.a = p.b = {zero, 0, 0};  // 0 * 0, once
+  p.packed_b = {};
   p.k = 1;
   p.a_at.clear();
   p.b_at.clear();
@@ -72,11 +73,23 @@ void only_add(Product p) {
 
 }  // namespace
 
+int64_t panel_columns(DType dtype) { return routine_for(dtype).cols; }
+
+PackedMatrix::PackedMatrix(DType dtype, const Matrix& b, int64_t k, int64_t n) {
+  const Routine& routine = routine_for(dtype);
+  columns_ = (n + routine.cols - 1) / routine.cols * routine.cols;
+  memory_ = new_storage(columns_ * k * routine.bytes);
+  parallel_for(
+      n, std::max<int64_t>(1, (1 << 15) / (k + 1)), routine.cols,
+      [&](int64_t begin, int64_t end) { routine.pack(b, k, begin, end, columns_, memory_->data); });
+}
+
 void multiply(const Product& p) {
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   if (p.k == 0) return only_add(p);
-  if (only_few(p)) return;
-  if (p.n == 1 && p.m > 1) {  // a matrix times a column: the transposed problem is one row
+  if (!p.packed_b.data && only_few(p)) return;
+  if (!p.packed_b.data && p.n == 1 &&
+      p.m > 1) {  // a matrix times a column: the transposed problem is one row
     Product t = p;
     std::swap(t.m, t.n);
     auto transposed = [](const Matrix& m) { return Matrix{m.data, m.col, m.row}; };

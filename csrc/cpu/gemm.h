@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "tensor/dtype.h"
+#include "tensor/storage.h"
 
 namespace taimatsu {
 
@@ -12,6 +13,25 @@ struct Matrix {
   void* data = nullptr;
   int64_t row = 0, col = 0;
 };
+
+// A right operand as the kernels read it, for many products with one matrix.
+struct PackedColumns {
+  const void* data = nullptr;
+  int64_t columns = 0;  // of the whole, in whole panels
+  int64_t first = 0;    // where the product begins: a multiple of the panel
+};
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  PackedMatrix(DType dtype, const Matrix& b, int64_t k, int64_t n);
+  PackedColumns from(int64_t column) const { return {memory_->data, columns_, column}; }
+  explicit operator bool() const { return static_cast<bool>(memory_); }
+
+ private:
+  Ref<Storage> memory_;
+  int64_t columns_ = 0;
+};
+int64_t panel_columns(DType dtype);
 
 // out = alpha * a @ b + beta * add, once for each of `batch` matrices.
 //
@@ -22,7 +42,8 @@ struct Product {
   DType dtype;
   int64_t m, n, k;  // a is m by k, b is k by n
   Matrix a, b, out;
-  Matrix add;  // its strides may be 0; no data: not there
+  PackedColumns packed_b;  // if it has data: in the place of b
+  Matrix add;              // its strides may be 0; no data: not there
   Number alpha = Number::integer(1), beta = Number::integer(1);
   int64_t batch = 1;
   // Where matrix i of the batch starts, in elements; empty: at 0.

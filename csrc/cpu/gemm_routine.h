@@ -13,7 +13,10 @@ namespace taimatsu {
 
 struct Routine {
   void (*run)(const Product& p, int64_t index, int64_t m0, int64_t m1, int64_t n0, int64_t n1);
+  // Columns [n0, n1) of a right operand to where PackedColumns has them; n0 starts a panel.
+  void (*pack)(const Matrix& b, int64_t k, int64_t n0, int64_t n1, int64_t columns, void* to);
   int rows, cols;  // of a tile
+  int bytes;       // of a packed element
 };
 using RoutineFor = const Routine& (*)(DType);
 
