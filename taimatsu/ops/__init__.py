@@ -74,6 +74,7 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     systems,
     attention,
     conv,
+    rnn,
     window,
     fft,
     signal,
