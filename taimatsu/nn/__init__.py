@@ -16,6 +16,7 @@ from .norm import *
 from .padding import *
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from .pooling import *
+from .rnn import *
 from .shape import *
 from .sparse import *
 from .transformer import *

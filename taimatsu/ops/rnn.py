@@ -26,13 +26,13 @@ _CELL = {**_HIDDEN, "inplace": False, "dtypes": FLOATING}
 
 # ---- Cells -----------------------------------------------------------------------------------
 # The parts of the gates are those of Hochreiter and Schmidhuber (1997) with forget gates, and of
-# Cho et al. (2014): i input, f forget, n new, o output; r reset, z update. What a cell gives
-# beside its state is for the backward pass, and has no gradient of its own.
+# Cho et al. (2014): i input, f forget, n new, o output; r reset, z update. What a cell launched by
+# a routine gives beside its state is for the backward pass; on the tape there is the state alone.
 
 
 @pointwise("_lstm_cell(Tensor i, Tensor f, Tensor n, Tensor o, Tensor c) -> (Tensor si, Tensor sf,"
            " Tensor tn, Tensor so, Tensor c1, Tensor h)", **_CELL)
-def lstm_cell_state(i, f, n, o, c):
+def lstm_cell_parts(i, f, n, o, c):
     """The activated gates, the cell and the hidden state."""
     i, f, n, o = sigmoid(i), sigmoid(f), tanh(n), sigmoid(o)
     c = f * c + i * n
@@ -49,32 +49,36 @@ def lstm_cell_backward(g_h, g_c, i, f, n, o, c, c1):
             g_h * t * o * (1 - o), g_c * f)
 
 
-@lstm_cell_state.gradient
-def _(g_c1, g_h, si, sf, tn, so, c, c1):
-    return lstm_cell_backward.formula(g_h, g_c1, si, sf, tn, so, c, c1)
+@pointwise("_lstm_cell_state(Tensor i, Tensor f, Tensor n, Tensor o, Tensor c) -> (Tensor c1,"
+           " Tensor h)", **_CELL)
+def lstm_cell_state(i, f, n, o, c):
+    """The cell and the hidden state."""
+    return lstm_cell_parts.formula(i, f, n, o, c)[4:]
 
 
 @pointwise("_gru_cell(Tensor r, Tensor z, Tensor n, Tensor hn, Tensor h) -> (Tensor sr, Tensor sz,"
            " Tensor tn, Tensor h1)", **_CELL)
-def gru_cell_state(r, z, n, hn, h):
+def gru_cell_parts(r, z, n, hn, h):
     """The activated gates and the hidden state; `hn` is the hidden part of `n`."""
     r, z = sigmoid(r), sigmoid(z)
     n = tanh(n + r * hn)
     return r, z, n, n + z * (h - n)
 
 
-@gru_cell_state.gradient
-def _gru_cell_gradient(g_h1, sr, sz, tn, hn, h):
-    g_n = g_h1 * (1 - sz) * (1 - tn * tn)
-    return (g_n * hn * sr * (1 - sr), g_h1 * (h - tn) * sz * (1 - sz), g_n, g_n * sr, g_h1 * sz)
-
-
 @pointwise("_gru_cell_backward(Tensor g, Tensor g_before, Tensor r, Tensor z, Tensor n, Tensor hn,"
            " Tensor h) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)", **_CELL)
 def gru_cell_backward(g, g_before, r, z, n, hn, h):
     """The gradients of the gates' input parts and hidden parts; the state's is added to another."""
-    g_r, g_z, g_n, g_hn, g_h = _gru_cell_gradient(g, r, z, n, hn, h)
-    return g_r, g_z, g_n, g_r, g_z, g_hn, g_before + g_h
+    g_n = g * (1 - z) * (1 - n * n)
+    g_r, g_z = g_n * hn * r * (1 - r), g * (h - n) * z * (1 - z)
+    return g_r, g_z, g_n, g_r, g_z, g_n * r, g_before + g * z
+
+
+@pointwise("_gru_cell_state(Tensor r, Tensor z, Tensor n, Tensor hr, Tensor hz, Tensor hn,"
+           " Tensor h) -> Tensor", **_CELL)
+def gru_cell_state(r, z, n, hr, hz, hn, h):
+    """The hidden state; `hr`, `hz`, `hn` are the hidden parts of the gates."""
+    return gru_cell_parts.formula(r + hr, z + hz, n, hn, h)[3]
 
 
 @pointwise("_rnn_tanh_backward(Tensor g, Tensor h) -> Tensor", **_CELL)
@@ -92,14 +96,14 @@ def rnn_relu_backward(g, h):
 def _lstm_step(input, states, w_ih, w_hh, b_ih, b_hh, w_hr=None):
     h, c = states
     gates = linear(input, w_ih, b_ih) + linear(h, w_hh, b_hh)
-    *_, c, h = lstm_cell_state(*gates.chunk(4, -1), c)
+    c, h = lstm_cell_state(*gates.chunk(4, -1), c)
     return (h if w_hr is None else linear(h, w_hr)), c
 
 
 def _gru_step(input, states, w_ih, w_hh, b_ih, b_hh):
-    r, z, n = linear(input, w_ih, b_ih).chunk(3, -1)
-    hr, hz, hn = linear(states[0], w_hh, b_hh).chunk(3, -1)
-    return (gru_cell_state(r + hr, z + hz, n, hn, states[0])[3],)
+    (h,) = states
+    gates = linear(input, w_ih, b_ih).chunk(3, -1)
+    return (gru_cell_state(*gates, *linear(h, w_hh, b_hh).chunk(3, -1), h),)
 
 
 def _rnn_step(activation):
@@ -285,7 +289,7 @@ def _stack(name, layer, rows, batch_sizes, hx, params, has_biases, num_layers, d
             raise RuntimeError(f"{name}: Expected hidden states of sizes ({num_layers * directions}"
                                f", batch, size), got {list(s.shape)}")
     run = _in_f32(layer)
-    last = []
+    last: list[list] = []
     for depth in range(num_layers):
         outputs = []
         for direction in range(directions):
@@ -367,18 +371,18 @@ rnn_relu = _public("rnn_relu", _rnn_layer("relu"), 1, "Recurrent layers with rel
 # ---- Single steps --------------------------------------------------------------------------------
 
 
-def _check_cell(name, input, h, gates, weights, c=None):
+def _check_cell(name, input, states, w_ih, w_hh):
     """The sizes of a cell's arguments, which products alone would not refuse (or not clearly)."""
-    w_ih, w_hh = weights
-    size = w_hh.size(-1)
-    for what, x, wanted in (("input", input, w_ih.size(-1)), ("hidden", h, size),
-                            ("cell", c, size)):
-        if x is not None and x.size(-1) != wanted:
-            raise RuntimeError(f"{name}: {what} has inconsistent size: got {x.size(-1)}, expected "
-                               f"{wanted}")
-        if x is not None and x.dim() == 2 and x.size(0) != input.size(0):
-            raise RuntimeError(f"{name}: Input batch size {input.size(0)} doesn't match {what} "
-                               f"batch size {x.size(0)}")
+    if input.size(-1) != w_ih.size(-1):
+        raise RuntimeError(f"{name}: input has inconsistent input_size: got {input.size(-1)}, "
+                           f"expected {w_ih.size(-1)}")
+    for i, h in enumerate(states):
+        if h.shape[:-1] != input.shape[:-1]:
+            raise RuntimeError(f"{name}: Input batch size doesn't match that of hidden{i}: got "
+                               f"{list(input.shape)} and {list(h.shape)}")
+        if h.size(-1) != w_hh.size(-1):
+            raise RuntimeError(f"{name}: hidden{i} has inconsistent hidden_size: got {h.size(-1)}, "
+                               f"expected {w_hh.size(-1)}")
 
 
 _CELL_WEIGHTS = "Tensor w_ih, Tensor w_hh, Tensor? b_ih=None, Tensor? b_hh=None"
@@ -394,8 +398,8 @@ def lstm_cell(input, hx, w_ih, w_hh, b_ih, b_hh):
     RuntimeError if sizes don't match.
     """
     if len(hx) != 2:
-        raise RuntimeError(f"lstm_cell: lstm_cell expects two hidden states; got {len(hx)}")
-    _check_cell("lstm_cell", input, hx[0], 4, (w_ih, w_hh), hx[1])
+        raise RuntimeError(f"lstm_cell expects two hidden states; got {len(hx)}")
+    _check_cell("lstm_cell", input, hx, w_ih, w_hh)
     return _lstm_step(input, hx, w_ih, w_hh, b_ih, b_hh)
 
 
@@ -407,7 +411,7 @@ def _single(name, step, gates, about):
     ({gates}size, features), w_hh ({gates}size, size). RuntimeError if sizes don't match.
     """)  # fmt: skip
     def cell(input, hx, w_ih, w_hh, b_ih, b_hh):
-        _check_cell(name, input, hx, gates, (w_ih, w_hh))
+        _check_cell(name, input, [hx], w_ih, w_hh)
         return step(input, [hx], w_ih, w_hh, b_ih, b_hh)[0]
 
     return cell
