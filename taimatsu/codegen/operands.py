@@ -46,7 +46,7 @@ class Operand:
     def _size(self, dim: int) -> Expr:
         return Expr("size", (), (self.buffer, dim), I64)
 
-    def _indices(self, at) -> tuple[Expr, ...]:
+    def _indices(self, at, checked: bool = True) -> tuple[Expr, ...]:
         at = at if isinstance(at, tuple) else (at,)
         if self.buffer.rank == Operand.UNKNOWN:
             self.buffer.rank = len(at)
@@ -56,7 +56,8 @@ class Operand:
             )
         indices = tuple(map(_index, at))
         return tuple(
-            within(i, self._size(d)) if _unchecked(i) else i for d, i in enumerate(indices)
+            within(i, self._size(d)) if checked and _unchecked(i) else i
+            for d, i in enumerate(indices)
         )
 
     def _load(self, indices: tuple[Expr, ...]) -> Value:
@@ -66,8 +67,8 @@ class Operand:
         return self._load(self._indices(at))
 
     def at(self, *at: Value | int, outside: Value | Number) -> Value:
-        """The element, or `outside` where an index is out of range."""
-        indices = self._indices(at)
+        """The element, or `outside` where an index is out of range, also one read from data."""
+        indices = self._indices(at, checked=False)
         inside: Expr = const(True, BOOL)
         for d, i in enumerate(indices):
             if i.op != "axis":

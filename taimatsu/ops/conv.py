@@ -12,8 +12,12 @@ _SETTINGS = (
 def _input_gradient(g, input_like, weight, stride, padding, dilation, transposed, groups):
     """The transposed map; output padding makes up for what the stride left over."""
     if transposed:
-        return convolution(g, weight, None, stride, padding, dilation, False, [0] * len(stride),
-                           groups)
+        out = convolution(g, weight, None, stride, padding, dilation, False, [0] * len(stride),
+                          groups)
+        # Output padding of a stride or more leaves room for places that the input hasn't.
+        for d, n in enumerate(input_like.shape[2:], 2):
+            out = out if out.size(d) == n else out.narrow(d, 0, n)
+        return out
     left_over = [
         n - ((o - 1) * s - 2 * p + d * (k - 1) + 1)
         for n, o, k, s, p, d in zip(input_like.shape[2:], g.shape[2:], weight.shape[2:], stride,
@@ -81,8 +85,11 @@ def _ntuple(value, n, name, what):
     return values
 
 
-def _batched(name, n, input, run):
+def _batched(name, n, input, weight, run):
     """A missing batch dim is added for the call."""
+    if weight.dim() != n + 2:
+        raise RuntimeError(f"{name}: expected a {n + 2}-dimensional weight for input of size "
+                           f"{list(input.shape)}, but got weight of size {list(weight.shape)}")
     if input.dim() == n + 1:
         return run(input.unsqueeze(0)).squeeze(0)
     if input.dim() != n + 2:
@@ -97,9 +104,9 @@ def _same(name, n, input, weight, stride, dilation):
         raise RuntimeError(f"{name}: padding='same' is not supported for strided convolutions")
     total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     if any(t % 2 for t in total):
-        from taimatsu.nn.functional import pad
+        from .margins import constant_pad_nd
 
-        input = pad(input, [v for t in reversed(total) for v in (0, t % 2)])
+        input = constant_pad_nd(input, [v for t in reversed(total) for v in (0, t % 2)])
     return input, [t // 2 for t in total]
 
 
@@ -123,7 +130,7 @@ def _conv(n: int):
                 widths = _ntuple(padding, n, name, "padding")
             return convolution(x, weight, bias, stride, widths, dilation, False, [0] * n, groups)
 
-        return _batched(name, n, input, run)
+        return _batched(name, n, input, weight, run)
 
     return composite(
         f"{name}(Tensor input, Tensor weight, Tensor? bias=None, int[{n}] stride=1,"
@@ -145,7 +152,7 @@ def _conv_transpose(n: int):
         settings = [_ntuple(v, n, name, what) for v, what in
                     ((stride, "stride"), (padding, "padding"), (dilation, "dilation"))]
         extra = _ntuple(output_padding, n, name, "output_padding")
-        return _batched(name, n, input, lambda x: convolution(
+        return _batched(name, n, input, weight, lambda x: convolution(
             x, weight, bias, *settings, True, extra, groups))
 
     return composite(
@@ -163,3 +170,13 @@ def _conv_transpose(n: int):
 
 conv1d, conv2d, conv3d = (_conv(n) for n in (1, 2, 3))
 conv_transpose1d, conv_transpose2d, conv_transpose3d = (_conv_transpose(n) for n in (1, 2, 3))
+
+
+@composite("conv_tbc(Tensor self, Tensor weight, Tensor bias, int pad=0) -> Tensor", method=False)
+def conv_tbc(self, weight, bias, pad):
+    """`conv1d` of (time, batch, in) by weight (kernel, in, out), giving (time, batch, out)."""
+    if self.dim() != 3 or weight.dim() != 3 or bias.dim() != 1:
+        raise RuntimeError("conv_tbc: needs input and weight of 3 dims and bias of 1; got shapes "
+                           f"{list(self.shape)}, {list(weight.shape)}, {list(bias.shape)}")
+    out = conv1d(self.permute(1, 2, 0), weight.permute(2, 1, 0), bias, 1, pad)
+    return out.permute(2, 0, 1)
