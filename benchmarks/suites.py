@@ -10,9 +10,9 @@ from . import (
     matmul,
     models,
     movement,
+    optimizers,
     ordering,
     overhead,
-    training,
 )
 
 SUITES = {
@@ -25,5 +25,5 @@ SUITES = {
     "convolution": convolution.GROUPS,
     "linalg": linalg.GROUPS,
     "models": models.GROUPS,
-    "training": training.GROUPS,
+    "optimizers": optimizers.GROUPS,
 }
