@@ -1,4 +1,4 @@
-"""What the library costs before it computes: import, memory, disk, and a first run's compiling."""
+"""What the library costs beside time: import, memory, disk, and a first run's compiling."""
 
 from __future__ import annotations
 
@@ -36,6 +36,23 @@ with tempfile.TemporaryDirectory() as folder:
     runpy.run_path({program!r}, run_name="__main__")
 from taimatsu.codegen.cache import statistics
 print(statistics().compile_ms / 1000)
+"""
+
+
+STEPS = """
+import sys
+import {library} as torch
+from benchmarks import models, networks
+torch.set_num_threads(1)
+def kib(field):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(field))
+networks.mlp(torch, lr=0.1)["train_step"]()
+before = kib("VmRSS")
+train_step = next(g for g in models.TRAINED if g.name == {group!r}).operands(torch)["train_step"]
+for _ in range(5):
+    train_step()
+print((kib("VmHWM") - before) / 1024)
 """
 
 
@@ -132,8 +149,25 @@ def sizes(peer: str, rounds: int) -> list[Figure]:
     ]
 
 
+def peak_memory(peer: str, rounds: int) -> list[Figure]:
+    """What train steps add at most to the memory that is taken after one of a tiny model.
+
+    That one brings in the libraries' code. A run before the measured one fills the cache of
+    kernels. Linux only.
+    """
+    from .models import TRAINED
+
+    figures = []
+    for group in TRAINED:
+        programs = [STEPS.format(library=name, group=group.name) for name in (OURS, OURS, peer)]
+        _, ours, theirs = (fresh(code)[0] for code in programs)
+        figures.append(Figure(f"peak, {group.name}", "MB", ours, theirs, theirs))
+    return figures
+
+
 MEASUREMENTS: dict[str, Callable[[str, int], list[Figure]]] = {
     "import": imports,
     "installed size": sizes,
     "first run": first_run,
+    "peak memory": peak_memory,
 }

@@ -41,14 +41,12 @@ def recurrent(kind: str, features: int, size: int, batch: int, steps: int, **opt
 
 
 TRAINED = (
-    step("MLP 64-128-128-10, batch 32, SGD", networks.mlp, 3, lr=0.01),
-    step("MLP 64-128-128-10, batch 32, Adam", networks.mlp, 4, optimizer="Adam"),
     step("MLP 784-512-512-10, batch 128, Adam", networks.mlp, 1, widths=(784, 512, 512, 10),
          batch=128, optimizer="Adam"),
     step("ResNet-8, 32 x 3 x 32 x 32", networks.resnet, 1.2),
     step("ResNet-20, 32 x 3 x 32 x 32", networks.resnet, 1.2, blocks=3),
     step("GPT, 4 layers of 256, 8 x 128 tokens", networks.gpt_training, 1.3),
-    step("transformer encoder layer of 256, 8 x 128", networks.encoder, 1.2),
+    step("transformer encoder layer of 256, 8 x 128", networks.encoder, 1),
     step("char-LSTM of 256, 32 x 64 characters", networks.char_lstm, 1.1),
     step("char-LSTM, 2 layers of 128, 16 x 32", networks.char_lstm, 1.1, layers=2, size=128,
          batch=16, steps=32),
@@ -57,7 +55,8 @@ TRAINED = (
 
 GROUPS = (
     Group("nn.Linear(4, 4)", linear, workloads(call="layer(x)"), mean=5),
-    *TRAINED,
+    step("MLP 64-128-128-10, batch 32, SGD", networks.mlp, 3, lr=0.01),
+    step("MLP 64-128-128-10, batch 32, Adam", networks.mlp, 4, optimizer="Adam"),
     Group(
         "MLP, the parts of a step",
         parts,
@@ -68,6 +67,7 @@ GROUPS = (
             Adam_step="adam.step()",
         ),
     ),
+    *TRAINED,
     Group(
         "128 tokens by a GPT of 4 layers of 256",
         networks.decoding,
