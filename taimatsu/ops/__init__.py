@@ -18,8 +18,9 @@ namespaces: dict[str, dict[str, Callable]] = {}
 
 # Functions of several arguments that have an in-place form beside the method's.
 _INPLACE_FUNCTIONS = frozenset((
-    "addmv", "clamp", "clamp_max", "clamp_min", "clip", "dropout", "gcd", "lcm", "ldexp", "logit",
-    "nan_to_num", "round", "threshold", "xlogy",
+    "addmv", "alpha_dropout", "clamp", "clamp_max", "clamp_min", "clip", "dropout",
+    "feature_alpha_dropout", "feature_dropout", "gcd", "lcm", "ldexp", "logit", "nan_to_num",
+    "round", "threshold", "xlogy",
 ))  # fmt: skip
 
 
@@ -76,6 +77,12 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     conv,
     rnn,
     window,
+    margins,
+    patches,
+    resample,
+    grid,
+    distance,
+    embedding,
     fft,
     signal,
     loss,
@@ -83,6 +90,7 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     statistics,
     random,
     histograms,
+    dropout,
     optim,
 )
 

@@ -14,8 +14,8 @@ import math
 from taimatsu import _core
 
 from .conversion import conj
+from .margins import pad as pad_margins
 from .table import composite, native
-from .window import pad as pad_margins
 
 # ---- the routines -------------------------------------------------------------------------------
 

@@ -115,26 +115,6 @@ index_add = native(
     ),
 )
 
-embedding = native(
-    "embedding(Tensor self, Index indices, int padding_idx=-1, bool scale_grad_by_freq=False,"
-    " bool sparse=False) -> Tensor",
-    method=False,
-    doc="""The rows of the matrix `self` at `indices`: shape indices.shape + (width,).
-
-    The row `padding_idx` gets no gradient. IndexError for a row that there isn't.
-    """,
-)
-
-
-@embedding.gradient
-def _(g, indices, padding_idx, self_like):
-    rows, width = self_like.shape
-    zeros = g.new_zeros([rows, width])
-    total = zeros.index_add(0, indices.reshape(-1), g.reshape(-1, width))
-    if padding_idx >= 0:
-        total[padding_idx] = 0
-    return total
-
 
 # ---- x[key]: what isn't plain slicing ------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from taimatsu import _core
 
 from .creation import TENSOR_OPTIONS, arange, ones
 from .fft import _inexact, _resized, _scale, c2c, c2r, r2c
+from .margins import pad as pad_margins
 from .shape import view_as_real
 from .special import i0
 from .table import composite
-from .window import pad as pad_margins
 
 # ---- windows: k is the position, N the length of the symmetric window ---------------------------
 # A periodic window of n elements is a symmetric one of n + 1, without its last.

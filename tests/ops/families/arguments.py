@@ -69,22 +69,6 @@ def _conv_transpose(n):
     return calls
 
 
-def _pool(n, **more):
-    plane = (9, 8, 7)[:n]
-
-    def calls(t):
-        return [(t(2, 3, *plane), 2), (t(3, *plane), [3] * n, [2] * n, [1] * n, more)]
-
-    return calls
-
-
-def _windows(n):
-    return lambda t: [
-        (t(2, 3, *(9, 8, 7)[:n]), 2),
-        (t(3, *(9, 8, 7)[:n]), [3] * n, {"stride": 2, "padding": 1, "ceil_mode": True}),
-    ]
-
-
 def _loss(t):
     return [(t(3, 4), t(3, 4)), (t(3, 4), t(3, 4), {"reduction": "none"}),
             (t(3, 4), t(3, 4), {"reduction": "sum"})]
@@ -220,7 +204,6 @@ HINTS = {
     "scatter_add": _scattered,
     "index_add": lambda t: [(t(3, 4), 0, t.i(3, 5), t(5, 4)),
                             (t(3, 4), 1, t.i(4, 2), t(3, 2), {"alpha": t.number()})],
-    "embedding": lambda t: [(t(5, 3), t.i(5, 2, 4)), (t(5, 3), t.i(5, 6), 2)],
     "index_put": lambda t: [(t(3, 4), [torch.tensor([0, 2]), torch.tensor([1, 3])], t(2)),
                             (t(3, 4), [None, t.i(4, 2)], t(), True)],
     "index_put_": lambda t: [(t(3, 4), [torch.tensor([0, 2]), torch.tensor([1, 3])], t(2))],
@@ -263,20 +246,12 @@ HINTS = {
     "diagonal_scatter": lambda t: [(t(3, 4), t(3)), (t(3, 4), t(2), -1)],
     "as_strided_scatter": lambda t: [(t(3, 4).contiguous().clone(), t(2, 2), [2, 2], [4, 1], 1)],
     "combinations": lambda t: [(t(4),), (t(4), 3), (t(3), 2, True)],
-    # products, convolution, windows
+    # products, convolution
     "nn.functional.linear": lambda t: [(t(2, 3, 4), t(5, 4), t(5)), (t(4), t(5, 4)),
                                        (t(3, 4), t(4))],
     "convolution": lambda t: [(t(2, 4, 6), t(3, 4, 3), t(3), [1], [1], [1], False, [0], 1)],
     **{f"conv{n}d": _conv(n) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _conv_transpose(n) for n in (1, 2, 3)},
-    **{f"nn.functional.{kind}_pool{n}d{rest}": _windows(n) for n in (1, 2, 3) for kind, rest in
-       (("max", ""), ("max", "_with_indices"), ("avg", ""))},
-    "nn.functional.adaptive_avg_pool1d": lambda t: [(t(2, 3, 7), 3), (t(3, 6), 2)],
-    "nn.functional.adaptive_avg_pool2d": lambda t: [(t(2, 3, 7, 5), 3), (t(3, 6, 4), [2, None])],
-    "nn.functional.pad": lambda t: [
-        (t(3, 4), [1, 2]), (t(3, 4), [1, 0, 0, 2], "constant", 1.0), (t(3, 4), [-1, 1]),
-        *((t(2, 3, 5), [2, 1], mode) for mode in ("reflect", "replicate", "circular")),
-    ],
     # losses
     **{f"nn.functional.{n}": _loss for n in
        ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits")},
@@ -345,6 +320,5 @@ NO_SECOND = {"logcumsumexp": True}
 # Where the samples for the values stand at a kink, or have constants among them.
 GRADIENT_SAMPLES = {
     "to": lambda t: [t(3, 4)],
-    "embedding": lambda t: [(t(5, 3), t.i(5, 2, 4))],
     "nn.functional.batch_norm": lambda t: [(t(4, 3), None, None, t(3), t(3), True)],
 }  # fmt: skip

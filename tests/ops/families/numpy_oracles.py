@@ -330,71 +330,6 @@ def _convolution_entry(x, weight, bias, stride, padding, dilation, transposed, o
     return _convolution(x, weight, bias, stride, padding, dilation, groups)
 
 
-def _pooling(n, pick):
-    def pool(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
-             return_indices=False, count_include_pad=True, divisor_override=None):
-        kernel = _list(kernel_size, n)
-        stride, padding = _list(stride or kernel_size, n), _list(padding, n)
-        planes = x.shape[-n:]
-        sizes = []
-        for d in range(n):
-            span = planes[d] + 2 * padding[d] - kernel[d]
-            count = (-(-span // stride[d]) if ceil_mode else span // stride[d]) + 1
-            count -= ceil_mode and (count - 1) * stride[d] >= planes[d] + padding[d]
-            sizes.append(count)
-        values = np.zeros((*x.shape[:-n], *sizes), x.dtype)
-        indices = np.zeros(values.shape, np.int64)
-        for at in np.ndindex(*sizes):
-            first = [a * s - p for a, s, p in zip(at, stride, padding, strict=True)]
-            inside = [slice(max(f, 0), min(f + k, m)) for f, k, m in
-                      zip(first, kernel, planes, strict=True)]
-            window = x[(..., *inside)].reshape(*x.shape[:-n], -1)
-            places = np.arange(math.prod(planes)).reshape(planes)[tuple(inside)].reshape(-1)
-            padded = math.prod(min(f + k, m + p) - f for f, k, m, p in
-                               zip(first, kernel, planes, padding, strict=True))
-            value, index = pick(window, places, padded)
-            values[(..., *at)], indices[(..., *at)] = value, index
-        return values, indices
-
-    return pool
-
-
-def _largest(window, places, padded):
-    return window.max(-1), places[window.argmax(-1)]
-
-
-def _average(window, places, padded):
-    return window.sum(-1) / padded, 0
-
-
-def _adaptive(n):
-    def pool(x, output_size):
-        planes = x.shape[-n:]
-        sizes = [m if k is None else k for k, m in zip(_list(output_size, n), planes,
-                                                       strict=True)] \
-            if not isinstance(output_size, int) else [output_size] * n
-        y = np.zeros((*x.shape[:-n], *sizes), x.dtype)
-        for at in np.ndindex(*sizes):
-            window = tuple(slice(a * m // k, -(-(a + 1) * m // k)) for a, m, k in
-                           zip(at, planes, sizes, strict=True))
-            y[(..., *at)] = x[(..., *window)].mean(tuple(range(-n, 0)))
-        return y
-
-    return pool
-
-
-def _pad(x, pad, mode="constant", value=None):
-    widths = [(0, 0)] * x.ndim
-    for k in range(len(pad) // 2):
-        widths[-1 - k] = (pad[2 * k], pad[2 * k + 1])
-    x = x[tuple(slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(widths, x.shape,
-                                                                       strict=True))]
-    widths = [(max(a, 0), max(b, 0)) for a, b in widths]
-    if mode == "constant":
-        return np.pad(x, widths, constant_values=value or 0)
-    return np.pad(x, widths, {"replicate": "edge", "circular": "wrap"}.get(mode, mode))
-
-
 # ---- losses --------------------------------------------------------------------------------------
 
 
@@ -722,7 +657,7 @@ _INDEXING = {
     "index_put": lambda x, at, values, accumulate=False: _put(
         x, tuple(slice(None) if i is None else i for i in at), values, accumulate),
     "index_put_": lambda x, at, values: _put(x, tuple(at), values, False),
-    "embedding": lambda x, at, padding=-1: x[at], "take": np.take,
+    "take": np.take,
     "masked_select": lambda x, mask: x[np.broadcast_to(mask, x.shape)],
     "masked_scatter": lambda x, mask, src: _replaced(x, mask, src.reshape(-1)[: mask.sum()]),
     "put": lambda x, at, src, accumulate=False: _put(x.reshape(-1), at, src,
@@ -747,16 +682,6 @@ _CONVOLUTIONS = {
     "nn.functional.linear": _linear, "convolution": _convolution_entry,
     **{f"conv{n}d": _convolution for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _transposed for n in (1, 2, 3)},
-}  # fmt: skip
-
-_WINDOWS = {
-    **{f"nn.functional.max_pool{n}d": lambda *a, _n=n, **k: _pooling(_n, _largest)(*a, **k)[0]
-       for n in (1, 2)},
-    **{f"nn.functional.max_pool{n}d_with_indices": _pooling(n, _largest) for n in (1, 2)},
-    **{f"nn.functional.avg_pool{n}d": lambda *a, _n=n, **k: _pooling(_n, _average)(*a, **k)[0]
-       for n in (1, 2)},
-    **{f"nn.functional.adaptive_avg_pool{n}d": _adaptive(n) for n in (1, 2)},
-    "nn.functional.pad": _pad,
 }  # fmt: skip
 
 _LOSSES = {
@@ -805,7 +730,7 @@ _SPECIAL = {
 
 ORACLES = {
     **_UNARY, **_BINARY, **_TERNARY, **_ACTIVATIONS, **_REDUCTIONS, **_CREATION, **_SHAPES,
-    **_INDEXING, **_CONVOLUTIONS, **_WINDOWS, **_LOSSES, **_STATISTICS, **_SPECIAL,
+    **_INDEXING, **_CONVOLUTIONS, **_LOSSES, **_STATISTICS, **_SPECIAL,
 }  # fmt: skip
 
 
