@@ -7,7 +7,6 @@ ops: they have no kernel and no gradient of their own.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import taimatsu as torch
 from taimatsu import Tensor
 from taimatsu.ops import namespaces
+from taimatsu.ops.embedding import embedding_renorm_
 
-from ._sizes import ntuple
 from .functional_attention import *  # noqa: F403
 from .functional_linear_loss import *  # noqa: F403
 from .functional_loss import *  # noqa: F403
@@ -30,8 +29,10 @@ globals().update(_ops)
 globals().update({
     name: getattr(torch, name)
     for name in (
-        "celu_", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
-        "conv_transpose3d", "hardshrink", "relu_", "selu_", "sigmoid", "tanh",
+        "avg_pool1d", "bilinear", "celu_", "channel_shuffle", "conv1d", "conv2d", "conv3d",
+        "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+        "cosine_similarity", "hardshrink", "native_channel_shuffle", "pairwise_distance", "pdist",
+        "pixel_shuffle", "pixel_unshuffle", "prelu", "relu_", "rrelu_", "selu_", "sigmoid", "tanh",
     )
 })  # fmt: skip
 
@@ -114,38 +115,6 @@ def rrelu(
     return (torch.rrelu_ if inplace else torch.rrelu)(input, lower, upper, training)
 
 
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x if x > 0 else weight * x, one weight or one for each channel (dim 1)."""
-    channels = input.size(1) if input.dim() > 1 else 1
-    if weight.dim() > 1:
-        raise RuntimeError(
-            "prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
-            f"{weight.dim()}; reshape it to (-1,)"
-        )
-    if weight.numel() not in (1, channels):
-        raise RuntimeError(
-            f"prelu: needs one weight or as many as channels; got {weight.numel()} for input of "
-            f"shape {tuple(input.shape)}"
-        )
-    if weight.numel() == 1:
-        weight = weight.reshape(())
-    else:
-        weight = weight.reshape(-1, *[1] * (input.dim() - 2))
-    return torch.where(input > 0, input, weight * input)
-
-
-def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """a * sigmoid(b), a and b the halves of the input along ``dim``."""
-    if input.dim() == 0:
-        raise RuntimeError("glu does not support 0-dimensional tensors")
-    if input.size(dim) % 2:
-        raise RuntimeError(
-            f"glu: the size of dim {dim} must be even; got shape {tuple(input.shape)}"
-        )
-    a, b = input.chunk(2, dim)
-    return a * torch.sigmoid(b)
-
-
 # ---- along a dim --------------------------------------------------------------------------------
 
 
@@ -223,170 +192,12 @@ def embedding(
             raise AssertionError(f"embedding: {n} rows have no padding_idx {padding_idx}")
         padding_idx %= n
     if max_norm is not None:
-        with torch.no_grad():
-            used = input.reshape(-1).unique()
-            rows = weight[used]
-            norms = torch.linalg.vector_norm(rows, norm_type, 1, keepdim=True)
-            scale = torch.where(norms > max_norm, max_norm / (norms + 1e-7), torch.ones_like(norms))
-            weight[used] = rows * scale
+        embedding_renorm_(weight.detach(), input, max_norm, norm_type)
     index = -1 if padding_idx is None else padding_idx
     return torch.embedding(weight, input, index, scale_grad_by_freq, sparse)
 
 
-def group_norm(
-    input: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Normalise (N, C, *) over groups of channels, then scale and shift each channel."""
-    if input.dim() < 2:
-        raise RuntimeError(
-            f"group_norm: Expected at least 2 dimensions; got shape {tuple(input.shape)}"
-        )
-    n, channels, *rest = input.shape
-    if num_groups <= 0 or channels % num_groups:
-        raise RuntimeError(
-            "group_norm: Expected number of channels in input to be divisible by num_groups; got "
-            f"{channels} and {num_groups}"
-        )
-    if n * channels // num_groups * math.prod(rest) == 1:
-        raise ValueError(
-            "Expected more than 1 value per channel when training, got input size "
-            f"{list(input.shape)}"
-        )
-    rows = input.reshape(n, num_groups, channels // num_groups * math.prod(rest))
-    out = layer_norm(rows, rows.shape[-1:], None, None, eps).reshape(input.shape)
-    shape = (1, channels, *[1] * len(rest))
-    if weight is not None:
-        out = out * weight.reshape(shape)
-    return out if bias is None else out + bias.reshape(shape)
-
-
-def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
-    return input.copy_(result) if inplace else result
-
-
-# ---- rearrangements --------------------------------------------------------------------------
-
-
-def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
-    """(*, C r^2, H, W) -> (*, C, H r, W r)."""
-    r = upscale_factor
-    if input.dim() < 3:
-        raise RuntimeError(f"pixel_shuffle: needs 3 dimensions or more; got {tuple(input.shape)}")
-    *batch, channels, height, width = input.shape
-    if r <= 0 or channels % (r * r):
-        raise RuntimeError(
-            f"pixel_shuffle: channels must be divisible by the square of the upscale factor; got "
-            f"{channels} and {r}"
-        )
-    n, c = len(batch), channels // (r * r)
-    parts = input.reshape(*batch, c, r, r, height, width)
-    parts = parts.permute(*range(n), n, n + 3, n + 1, n + 4, n + 2)
-    return parts.reshape(*batch, c, height * r, width * r)
-
-
-def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """(*, C, H r, W r) -> (*, C r^2, H, W)."""
-    r = downscale_factor
-    if input.dim() < 3:
-        raise RuntimeError(f"pixel_unshuffle: needs 3 dimensions or more; got {tuple(input.shape)}")
-    *batch, channels, height, width = input.shape
-    if r <= 0 or height % r or width % r:
-        raise RuntimeError(
-            f"pixel_unshuffle: height and width must be divisible by the downscale factor; got "
-            f"{height}, {width} and {r}"
-        )
-    n = len(batch)
-    parts = input.reshape(*batch, channels, height // r, r, width // r, r)
-    parts = parts.permute(*range(n), n, n + 2, n + 4, n + 1, n + 3)
-    return parts.reshape(*batch, channels * r * r, height // r, width // r)
-
-
-def channel_shuffle(input: Tensor, groups: int) -> Tensor:
-    """Interleave the channels (dim 1) of ``groups`` groups."""
-    if input.dim() < 3 or groups <= 0 or input.size(1) % groups:
-        raise RuntimeError(
-            f"channel_shuffle: needs 3 dimensions or more, and channels divisible by groups; got "
-            f"{tuple(input.shape)} and {groups}"
-        )
-    n, channels, *rest = input.shape
-    parts = input.reshape(n, groups, channels // groups, *rest)
-    return parts.transpose(1, 2).reshape(input.shape)
-
-
-# ---- dropout of whole channels, and with a saturation value -------------------------------------
-
-
-def _check_probability(p: float) -> None:
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-
-
-def _per_channel(input: Tensor, channel_dim: int) -> Tensor:
-    """An element for each channel of each sample."""
-    return input.new_empty([n if d <= channel_dim else 1 for d, n in enumerate(input.shape)])
-
-
-def _channel_dropout(input, p, training, inplace, channel_dim) -> Tensor:
-    _check_probability(p)
-    if not training or p == 0.0 or input.numel() == 0:
-        return input
-    if p == 1.0:
-        return _into(input, input * 0.0, inplace)
-    mask = _per_channel(input, channel_dim).bernoulli_(1 - p).div_(1 - p)
-    return input.mul_(mask) if inplace else input * mask
-
-
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace=False) -> Tensor:
-    """Zero whole channels of (N, C, L) or (C, L)."""
-    if input.dim() not in (2, 3):
-        raise RuntimeError(
-            f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input."
-        )
-    return _channel_dropout(input, p, training, inplace, input.dim() - 2)
-
-
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace=False) -> Tensor:
-    """Zero whole channels of (N, C, H, W)."""
-    return _channel_dropout(input, p, training, inplace, 1)
-
-
-def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace=False) -> Tensor:
-    """Zero whole channels of (N, C, D, H, W) or (C, D, H, W)."""
-    return _channel_dropout(input, p, training, inplace, 0 if input.dim() == 4 else 1)
-
-
-def _alpha_dropout(input, noise, p, inplace) -> Tensor:
-    """Set dropped elements to SELU's lower limit, then keep the mean at 0 and the variance at 1."""
-    if p == 1.0:
-        return _into(input, input * 0.0, inplace)
-    limit = 1.7580993408473766  # alpha * scale of SELU
-    a = 1.0 / math.sqrt((limit * limit * p + 1) * (1 - p))
-    noise = noise.bernoulli_(1 - p)
-    shift = noise.add(-1).mul_(limit * a).add_(limit * a * p)
-    noise = noise.mul_(a)
-    return input.mul_(noise).add_(shift) if inplace else input * noise + shift
-
-
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace=False) -> Tensor:
-    """Dropout that keeps mean 0 and variance 1 of inputs that come from `selu`."""
-    _check_probability(p)
-    if not training or p == 0.0 or input.numel() == 0:
-        return input
-    return _alpha_dropout(input, torch.empty_like(input), p, inplace)
-
-
-def feature_alpha_dropout(
-    input: Tensor, p: float = 0.5, training: bool = False, inplace=False
-) -> Tensor:
-    """`alpha_dropout` of whole channels (dim 1)."""
-    _check_probability(p)
-    if not training or p == 0.0 or input.numel() == 0:
-        return input
-    return _alpha_dropout(input, _per_channel(input, 1), p, inplace)
+# ---- random choices ------------------------------------------------------------------------------
 
 
 def gumbel_softmax(
@@ -432,92 +243,3 @@ def local_response_norm(
     squares = pad(squares, (0, 0, size // 2, (size - 1) // 2))
     mean = avg_pool2d(squares, (size, 1), stride=1).reshape(n, channels, *rest)
     return input / (mean * alpha + k) ** beta
-
-
-def instance_norm(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Batch norm of each sample by itself: (N, C, *spatial), more than one spatial element."""
-    n, channels, *rest = input.shape
-    if use_input_stats and math.prod(rest) == 1:
-        raise ValueError(
-            f"Expected more than 1 spatial element when training, got input size {input.size()}"
-        )
-
-    def per_sample(t: Tensor | None) -> Tensor | None:
-        return None if t is None else t.repeat(n)
-
-    mean, var = per_sample(running_mean), per_sample(running_var)
-    out = batch_norm(
-        input.reshape(1, n * channels, *rest), mean, var, per_sample(weight), per_sample(bias),
-        use_input_stats, momentum, eps,
-    )  # fmt: skip
-    if use_input_stats:
-        with torch.no_grad():
-            for running, batch in ((running_mean, mean), (running_var, var)):
-                if running is not None and batch is not None:
-                    running.copy_(batch.reshape(n, channels).mean(0))
-    return out.reshape(input.shape)
-
-
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along ``dim``; the inputs broadcast."""
-    x1, x2 = torch.broadcast_tensors(x1, x2)
-    norm1 = torch.linalg.vector_norm(x1, 2, dim, keepdim=True).clamp_min(eps)
-    norm2 = torch.linalg.vector_norm(x2, 2, dim, keepdim=True).clamp_min(eps)
-    return ((x1 / norm1) * (x2 / norm2)).sum(dim)
-
-
-def lp_pool1d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
-    """The p-norm of each window of (N, C, L), p = ``norm_type``."""
-    return _lp_pool(avg_pool1d, 1, input, norm_type, kernel_size, stride, ceil_mode)
-
-
-def lp_pool2d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
-    """The p-norm of each window of (N, C, H, W), p = ``norm_type``."""
-    return _lp_pool(avg_pool2d, 2, input, norm_type, kernel_size, stride, ceil_mode)
-
-
-def lp_pool3d(
-    input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-) -> Tensor:
-    """The p-norm of each window of (N, C, D, H, W), p = ``norm_type``."""
-    return _lp_pool(avg_pool3d, 3, input, norm_type, kernel_size, stride, ceil_mode)
-
-
-def _lp_pool(avg_pool, n, input, p, kernel_size, stride, ceil_mode) -> Tensor:
-    stride = kernel_size if stride is None else stride
-    powers = avg_pool(input.pow(p), kernel_size, stride, 0, ceil_mode)
-    count = math.prod(ntuple(kernel_size, n))
-    # The sign and the relu keep a sum of odd powers that is negative at 0.
-    return (torch.sign(powers) * relu(torch.abs(powers)) * count).pow(1.0 / p)
-
-
-def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """sum_ij x1_i W_kij x2_j + b_k: (*, I), (*, J), (K, I, J) -> (*, K)."""
-    if input1.shape[:-1] != input2.shape[:-1]:
-        raise RuntimeError(
-            f"bilinear: inputs must have the same leading sizes; got {tuple(input1.shape)}, "
-            f"{tuple(input2.shape)}"
-        )
-    if (input1.size(-1), input2.size(-1)) != tuple(weight.shape[1:]):
-        raise RuntimeError(
-            f"bilinear: the last sizes must be those of the weight {tuple(weight.shape)}; got "
-            f"{tuple(input1.shape)}, {tuple(input2.shape)}"
-        )
-    out_features, n1, n2 = weight.shape
-    rows1, rows2 = input1.reshape(-1, n1), input2.reshape(-1, n2)
-    products = (rows1.unsqueeze(2) * rows2.unsqueeze(1)).reshape(-1, n1 * n2)
-    out = linear(products, weight.reshape(out_features, n1 * n2), bias)
-    return out.reshape(*input1.shape[:-1], out_features)

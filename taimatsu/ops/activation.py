@@ -229,6 +229,54 @@ def tanhshrink(x):
 
 
 @pointwise("_prelu(Tensor self, Tensor weight) -> Tensor", method=False, dtypes=FLOATING)
-def prelu(x, weight):
+def prelu_of(x, weight):
     """x above zero, weight * x below; the weight broadcast already."""
     return where(x > 0, x, weight * x)
+
+
+@composite("prelu(Tensor self, Tensor weight) -> Tensor")
+def prelu(self, weight):
+    """x if x > 0 else weight * x, with one weight or one for each channel (dim 1).
+
+    RuntimeError for weights of another number or type.
+    """
+    if weight.dtype != self.dtype:
+        raise RuntimeError(f"prelu: Type promoting not supported. Got {self.dtype} and "
+                           f"{weight.dtype}")
+    if weight.dim() > 1:
+        raise RuntimeError("prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = "
+                           f"{weight.dim()}; reshape it to (-1,)")
+    if weight.numel() == 1:
+        return prelu_of(self, weight.reshape(()))
+    if not self.dim():
+        raise RuntimeError("prelu: Not allow zero-dim input tensor.")
+    channels = self.size(1) if self.dim() > 1 else 1
+    if weight.numel() != channels:
+        raise RuntimeError("prelu: Mismatch of parameter numbers and input channel size. Found "
+                           f"parameter numbers = {weight.numel()} and channel size = {channels}.")
+    return prelu_of(self, weight.reshape(-1, *[1] * (self.dim() - 2)))
+
+
+@pointwise("_gated(Tensor self, Tensor gate) -> Tensor", method=False, dtypes=FLOATING)
+def gated(x, gate):
+    return x * sigmoid(gate)
+
+
+@composite("glu(Tensor self, int dim=-1) -> Tensor", module="nn.functional", method=False, out=True)
+def glu(self, dim):
+    """a * sigmoid(b), a and b the halves of the input along `dim`.
+
+    RuntimeError if the extent is odd.
+    """
+    if not self.dim():
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    n = self.size(dim)
+    if n % 2:
+        raise RuntimeError(f"glu: Halving dimension must be even, but dimension {dim} is size {n}; "
+                           f"got shape {list(self.shape)}")
+    return gated(self.narrow(dim, 0, n // 2), self.narrow(dim, n // 2, n // 2))
+
+
+composite("threshold(Tensor self, Number threshold, Number value) -> Tensor", method=False,
+          inplace=True, out=True, doc="`nn.functional.threshold`.")(
+    lambda self, threshold, value: threshold_(self, threshold, value))

@@ -120,6 +120,33 @@ linear = native(
 linear.gradient(_linear_gradient)
 
 
+@composite("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor",
+           method=False)
+def bilinear(input1, input2, weight, bias):
+    """sum_ij x1_i W_kij x2_j + b_k: (*, I), (*, J), (K, I, J) -> (*, K).
+
+    RuntimeError for sizes or dtypes that don't match.
+    """
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise RuntimeError("bilinear(): input batch dimensions do not match: got "
+                           f"{list(input1.shape)} and {list(input2.shape)}")
+    if weight.dim() != 3 or (input1.size(-1), input2.size(-1)) != tuple(weight.shape[1:]):
+        raise RuntimeError("bilinear(): the inputs' last sizes must be those of the weight, "
+                           f"{list(weight.shape)}; got {list(input1.shape)}, {list(input2.shape)}")
+    if bias is not None and list(bias.shape) != [weight.size(0)]:
+        raise RuntimeError("bilinear(): bias size does not match weight size: got "
+                           f"{list(bias.shape)} but expected {weight.size(0)}")
+    types = {x.dtype for x in (input1, input2, weight)}
+    if len(types) > 1:
+        raise RuntimeError("bilinear(): All tensors must have the same dtype, got "
+                           f"{', '.join(sorted(map(str, types)))}")
+    k, i, j = weight.shape
+    rows1, rows2 = input1.reshape(-1, i), input2.reshape(-1, j, 1)
+    half = (rows1 @ weight.permute(1, 0, 2).reshape(i, k * j)).reshape(-1, k, j)
+    out = (half @ rows2).reshape(*input1.shape[:-1], k)
+    return out if bias is None else out + bias
+
+
 def _matmul_by_self(g, self, other):
     if other.dim() == 1:
         return g.unsqueeze(-1) * conj(other)

@@ -281,43 +281,6 @@ def _sample_dirichlet(self, generator):
     return share.to(self.dtype).clamp(info.tiny, 1 - info.eps / 2)
 
 
-# ---- dropout ------------------------------------------------------------------------------------
-
-
-@composite("dropout(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
-           module="nn.functional", method=False)
-def dropout(input, p, training, inplace):
-    """Elements are zeroed with probability `p` and the others scaled by 1 / (1 - p) in training.
-
-    ValueError unless 0 <= p <= 1.
-
-    >>> taimatsu.nn.functional.dropout(taimatsu.ones(3), 0.5, training=False)
-    tensor([1., 1., 1.])
-    """
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-    if p == 0 or not training or input.numel() == 0:
-        return input
-    if p == 1:
-        return input.mul_(0) if inplace else input * 0
-    mask = empty_like(input).bernoulli_(1 - p).div_(1 - p)
-    return input.mul_(mask) if inplace else input * mask
-
-
-@composite("native_dropout(Tensor input, float p, bool? train) -> (Tensor, Tensor)", method=False)
-def native_dropout(input, p, train):
-    """`dropout`, and which elements it kept (bool)."""
-    from taimatsu import bool as boolean
-    from taimatsu import ones_like
-
-    if not train or input.numel() == 0:
-        return input.clone(), ones_like(input, dtype=boolean)
-    if p == 1:
-        return input * 0, ones_like(input, dtype=boolean).logical_not_()
-    kept = empty_like(input).bernoulli_(1 - p)
-    return input * (kept * (1 / (1 - p))), kept.to(boolean)
-
-
 # ---- rrelu --------------------------------------------------------------------------------------
 
 
