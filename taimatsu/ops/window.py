@@ -17,7 +17,6 @@ from taimatsu.codegen.ir import I64
 from taimatsu.codegen.lang import inf, where, window
 from taimatsu.codegen.promote import FLOATING, INTEGERS
 
-from .indexing import put
 from .table import composite, indexed
 
 _F = {"module": "nn.functional", "method": False}
@@ -140,7 +139,7 @@ def _to_positions(g_values, self_like, indices, last=False):
     if g_values.numel() == 0:
         return g_values.new_zeros(self_like.shape)
     zeros = g_values.new_zeros([lines[0], math.prod(spatial), lines[2]])
-    flat = put(zeros, indices.reshape(lines), g_values.reshape(lines), True)
+    flat = zeros.scatter_add(1, indices.reshape(lines), g_values.reshape(lines))
     return flat.reshape(self_like.shape)
 
 
