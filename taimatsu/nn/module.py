@@ -675,7 +675,7 @@ class Module(StateDict):
 
     def share_memory(self) -> Module:
         """Move all parameters and buffers into memory that processes share."""
-        return self._apply(lambda t: t.share_memory_())  # type: ignore[attr-defined]
+        return self._apply(lambda t: t.share_memory_())
 
     # ---- text --------------------------------------------------------------------------------
 

@@ -24,12 +24,17 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
 ]
 
 
@@ -264,3 +269,101 @@ class AdaptiveMaxPool3d(_AdaptiveMax):
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
+
+
+class _MaxUnpool(Module):
+    n_dims: int
+
+    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0):
+        super().__init__()
+        self.kernel_size = ntuple(kernel_size, self.n_dims)
+        self.stride = ntuple(kernel_size if stride is None else stride, self.n_dims)
+        self.padding = ntuple(padding, self.n_dims)
+
+    def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
+        unpool = getattr(F, f"max_unpool{self.n_dims}d")
+        return unpool(input, indices, self.kernel_size, self.stride, self.padding, output_size)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """Values at where `MaxPool1d` found them, zeros elsewhere: (N, C, L) -> (N, C, L_out).
+
+    ``output_size`` tells which of the sizes that the pool makes one output of.
+    """
+
+    n_dims = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """Values at where `MaxPool2d` found them, zeros elsewhere.
+
+    >>> pool, unpool = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+    >>> unpool(*pool(torch.randn(1, 1, 4, 4))).shape
+    torch.Size([1, 1, 4, 4])
+    """
+
+    n_dims = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """Values at where `MaxPool3d` found them, zeros elsewhere."""
+
+    n_dims = 3
+
+
+class _FractionalMaxPool(Module):
+    n_dims: int
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        output_size: Any = None,
+        output_ratio: Any = None,
+        return_indices: bool = False,
+        _random_samples: Tensor | None = None,
+    ):
+        super().__init__()
+        name, n = type(self).__name__, self.n_dims
+        self.kernel_size = ntuple(kernel_size, n)
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = None if output_size is None else ntuple(output_size, n)
+        self.output_ratio = None if output_ratio is None else ntuple(output_ratio, n)
+        if n == 3 and any(k <= 0 for k in self.kernel_size):
+            raise ValueError(f"{name}: kernel_size must be positive; got {kernel_size}")
+        if output_size is None and output_ratio is None:
+            raise ValueError(
+                f"{name} requires specifying either an output size, or a pooling ratio"
+            )
+        if output_size is not None and output_ratio is not None:
+            raise ValueError(f"{name}: only one of output_size and output_ratio may be specified")
+        if self.output_ratio is not None and not all(0 < r < 1 for r in self.output_ratio):
+            raise ValueError(f"{name}: output_ratio must be between 0 and 1; got {output_ratio}")
+
+    def forward(self, input: Tensor) -> Any:
+        pool = getattr(F, f"fractional_max_pool{self.n_dims}d")
+        return pool(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
+            _random_samples=self._random_samples,
+        )  # fmt: skip
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The largest value of windows at pseudorandom places (Graham, 2014).
+
+    The output has ``output_size``, or ``output_ratio`` of the input's.
+
+    >>> nn.FractionalMaxPool2d(3, output_size=(13, 12))(torch.randn(20, 16, 50, 32)).shape
+    torch.Size([20, 16, 13, 12])
+    """
+
+    n_dims = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """`FractionalMaxPool2d` for (N, C, D, H, W)."""
+
+    n_dims = 3

@@ -79,7 +79,9 @@ class StateDict:
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         """Put this module's own tensors into ``destination``; overridden to save otherwise."""
         for name, tensor in self._own_state():
-            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+            destination[prefix + name] = (
+                tensor if keep_vars or is_lazy(tensor) else tensor.detach()
+            )
         if type(self).get_extra_state is not StateDict.get_extra_state:
             destination[prefix + EXTRA_STATE] = self.get_extra_state()
 

@@ -33,6 +33,17 @@ def test_clip_grad_norm_of_what_is_not_finite():
     assert nn.utils.clip_grad_norm_([], 1.0).item() == 0.0
 
 
+def test_clipping_tensors_of_several_types():
+    params = [*with_grads([3.0]), nn.Parameter(torch.zeros(1, dtype=torch.complex128))]
+    params[1].grad = torch.tensor([4.0j], dtype=torch.complex128)
+    version = params[0].grad._version
+    assert nn.utils.clip_grad_norm_(params, 1.0).item() == pytest.approx(5.0)
+    assert params[1].grad.tolist() == [pytest.approx(0.8j, rel=1e-5)]
+    assert params[0].grad._version > version
+    total = nn.utils.get_total_norm([torch.ones(4).bfloat16(), torch.ones(5)])
+    assert total.dtype == torch.float32 and total.item() == 3
+
+
 def test_clip_grad_value():
     params = with_grads([3.0, -0.5, -7.0])
     nn.utils.clip_grad_value_(params, 1.0)

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import taimatsu as torch
-from taimatsu import Tensor
+from taimatsu import Tensor, _core
+from taimatsu.ops import optim as rules
 
 __all__ = [
     "clip_grad_norm",
-    "clip_grad_norm_", "clip_grad_value_",
+    "clip_grad_norm_",
+    "clip_grad_value_",
     "clip_grads_with_norm_",
     "get_total_norm",
 ]
@@ -19,6 +21,13 @@ __all__ = [
 
 def _tensors(parameters: Any) -> list[Tensor]:
     return [parameters] if isinstance(parameters, Tensor) else list(parameters)
+
+
+def _rewrite_gradients(parameters: Any, rule: Any, **options: float) -> None:
+    """Writes what a rule makes of every gradient over it, in one call for all."""
+    grads = [p.grad for p in _tensors(parameters) if p.grad is not None]
+    with torch.no_grad():
+        _core.apply_list(rule, [grads], options)
 
 
 def get_total_norm(
@@ -31,11 +40,13 @@ def get_total_norm(
 
     Raises RuntimeError if it is not finite and ``error_if_nonfinite``.
     """
-    norms = [torch.linalg.vector_norm(t, float(norm_type)) for t in _tensors(tensors)]
+    norm, order = torch.linalg.vector_norm, float(norm_type)
+    norms = [norm(t, order) for t in _tensors(tensors)]
     if not norms:
         return torch.tensor(0.0)
-    device = norms[0].device
-    total = torch.linalg.vector_norm(torch.stack([n.to(device) for n in norms]), float(norm_type))
+    if len({n.device for n in norms}) > 1:
+        norms = [n.to(norms[0].device) for n in norms]
+    total = norm(torch.stack(norms), order)
     if error_if_nonfinite and not bool(torch.isfinite(total)):
         raise RuntimeError(
             f"get_total_norm: the norm of order {norm_type} is non-finite ({float(total)}); "
@@ -51,11 +62,9 @@ def clip_grads_with_norm_(
     foreach: bool | None = None,
 ) -> None:
     """Scale the gradients in place by max_norm / (total_norm + 1e-6), if that is below 1."""
-    factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
-    with torch.no_grad():
-        for param in _tensors(parameters):
-            if param.grad is not None:
-                param.grad.mul_(factor.to(param.grad.device))
+    factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0).item()
+    if factor != 1:
+        _rewrite_gradients(parameters, rules.scale, factor=factor)
 
 
 def clip_grad_norm_(
@@ -98,8 +107,4 @@ def clip_grad_value_(
     parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
     """Limit every element of the gradients in place to [-clip_value, clip_value]."""
-    limit = float(clip_value)
-    with torch.no_grad():
-        for param in _tensors(parameters):
-            if param.grad is not None:
-                param.grad.clamp_(min=-limit, max=limit)
+    _rewrite_gradients(parameters, rules.limit, largest=float(clip_value))
