@@ -67,16 +67,14 @@ struct Scale {
     }
   }
   // `sum`: of complex numbers the imaginary part lies `width` further.
-  auto product(const A* sum, int width) const {
+  F product(const A* sum, int width) const {
     if constexpr (Element::complex) {
       return plain ? T(sum[0], sum[width]) : alpha * T(sum[0], sum[width]);
     } else {
-      return static_cast<T>(plain ? *sum : alpha * *sum);
+      return static_cast<F>(plain ? *sum : alpha * *sum);
     }
   }
-  T sum(T value, T add) const {
-    return static_cast<T>(static_cast<F>(value) + beta * static_cast<F>(add));
-  }
+  F sum(F value, T add) const { return static_cast<F>(value + beta * static_cast<F>(add)); }
 };
 
 }  // namespace
