@@ -6,7 +6,7 @@ none; ``maximize`` climbs. Bias corrections are numbers that the optimizer compu
 
 from __future__ import annotations
 
-from .arithmetic import abs_, clamp, maximum, sign, sqrt
+from .arithmetic import abs_, clamp, maximum, rsqrt, sign, sqrt
 from .comparison import where
 from .table import pointwise
 
@@ -252,3 +252,24 @@ def rprop(param, grad, previous, size, *, shrink, grow, smallest, largest, maxim
     size = clamp(size, smallest, largest)
     grad = where(turned, 0, grad)
     return param - size * sign(grad), grad, size
+
+
+@_rule("adafactor(Tensor grad, Tensor rows, Tensor columns, *, float eps) -> Tensor")
+def adafactor(grad, rows, columns, *, eps):
+    """g / sqrt(v), v the product of rows and columns (Shazeer and Stern, 2018)."""
+    return grad * rsqrt(maximum(rows * columns, eps * eps))
+
+
+# ---- limits of gradients ------------------------------------------------------------------------
+
+
+@_rule("scale(Tensor grad, *, float factor) -> (Tensor grad)")
+def scale(grad, *, factor):
+    """factor g."""
+    return factor * grad
+
+
+@_rule("limit(Tensor grad, *, float largest) -> (Tensor grad)")
+def limit(grad, *, largest):
+    """g limited to [-largest, largest]."""
+    return clamp(grad, -largest, largest)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -254,7 +254,7 @@ class Optimizer:
         state_dict = state_dict.copy()
         for hook in self._optimizer_load_state_dict_pre_hooks.values():
             state_dict = hook(self, state_dict) or state_dict
-        saved = deepcopy(state_dict["param_groups"])
+        saved = copy.deepcopy(state_dict["param_groups"])
         if len(saved) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
         own, loaded = ([len(g["params"]) for g in groups] for groups in (self.param_groups, saved))

@@ -26,7 +26,8 @@ ELSEWHERE = {
     **{f"optim.{name}": _O for name in (
         "sgd", "sgd_momentum", "adam", "adam_amsgrad", "nadam", "radam", "adamax", "rmsprop",
         "rmsprop_momentum", "rmsprop_centered", "rmsprop_centered_momentum", "adagrad", "adadelta",
-        "asgd", "rprop")},
+        "asgd", "rprop", "adafactor")},
+    **dict.fromkeys(("optim.scale", "optim.limit"), "tests/nn/test_utils.py clips gradients by it"),
 }  # fmt: skip
 
 
