@@ -18,7 +18,7 @@ from taimatsu import _core
 from taimatsu.codegen.lang import window
 from taimatsu.codegen.promote import FLOATING
 
-from .indexing import along, take
+from .indexing import index_select
 from .table import composite, indexed
 
 _F = {"module": "nn.functional", "method": False}
@@ -158,7 +158,8 @@ def _passes(self, sizes: Sequence[int]) -> list[int]:
 
 def _along(self, d: int, compute: Callable):
     """`compute` on (outer, dim, inner)."""
-    out = compute(along(self, d))
+    shape = self.shape
+    out = compute(self.reshape(math.prod(shape[:d]), shape[d], math.prod(shape[d + 1 :])))
     return out.reshape([*self.shape[:d], out.size(1), *self.shape[d + 1 :]])
 
 
@@ -172,7 +173,7 @@ def _nearest_nd(self, sizes, scales, exact):
         k = d - self.dim() + len(sizes)
         index = _nearest(self.size(d), sizes[k], scales[k], exact, self.dtype == _core.float64,
                          small)
-        out = _along(out, d, lambda x, index=index: take(x, index.to(x.device)))
+        out = index_select(out, d, index.to(out.device))
     return out
 
 
