@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from taimatsu import _core
+
 from .distance import shrink
 from .reduction import vector_norm
 from .table import composite, indexed, native
+
 
 def _frequency(indices):
     """How often each of them occurs."""

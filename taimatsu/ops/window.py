@@ -525,7 +525,7 @@ def _unpooled(name, self, dims, kernel, stride, padding, output_size) -> list[in
 
 
 def _unpool(name, dims, self, indices, kernel_size, stride, padding, output_size):
-    from .scattering import scatter
+    from .indexing import scatter
 
     kernel = per_dim(name, "kernel_size", kernel_size, dims)
     stride = per_dim(name, "stride", stride, dims) if stride else kernel
