@@ -282,8 +282,7 @@ def _checkpoint(
 ):
     if determinism_check not in ("default", "none"):
         raise ValueError(
-            "checkpoint: determinism_check must be 'default' or 'none'; "
-            f"got {determinism_check!r}"
+            f"checkpoint: determinism_check must be 'default' or 'none'; got {determinism_check!r}"
         )
     if not torch.is_grad_enabled():
         return function(*args, **kwargs)

@@ -1,5 +1,6 @@
-"""``utils.data``: datasets, samplers, batches."""
+"""``utils.data``: datasets, samplers, batches; `datasets` has some real ones."""
 
+from ._shared import SharedDict, SharedList, shared
 from .collate import default_collate, default_convert
 from .dataloader import DataLoader, get_worker_info
 from .dataset import (
@@ -33,6 +34,8 @@ __all__ = [
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
+    "SharedDict",
+    "SharedList",
     "StackDataset",
     "Subset",
     "SubsetRandomSampler",
@@ -42,4 +45,5 @@ __all__ = [
     "default_convert",
     "get_worker_info",
     "random_split",
+    "shared",
 ]
