@@ -55,6 +55,38 @@ for _ in range(5):
 print((kib("VmHWM") - before) / 1024)
 """
 
+WORKERS = """
+import sys
+from {library}.utils import data
+
+class Names(data.Dataset):
+    def __init__(self, names):
+        self.names, self.read = names, 0
+    def __len__(self):
+        return len(self.names)
+    def __getitem__(self, i):
+        self.read = self.read or sum(map(len, self.names))
+        return pss()
+
+def pss():
+    with open("/proc/self/smaps_rollup") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+
+def together(names):
+    loader = data.DataLoader(Names(names), num_workers=4, sampler=range(8))
+    epoch = iter(loader)
+    return sum([next(epoch).item() for _ in range(8)][4:]) + pss()  # when all have read all
+
+names = getattr(data, "shared", list)(["x"])
+together(names)
+base = together(names)
+before = pss()
+names = [f"images/of/a/folder/{{i:08d}}.jpg" for i in range(2_000_000)]
+copy = pss() - before
+names = getattr(data, "shared", list)(names)
+print((together(names) - base) / copy)
+"""
+
 
 @dataclass
 class Figure:
@@ -165,9 +197,17 @@ def peak_memory(peer: str, rounds: int) -> list[Figure]:
     return figures
 
 
+def workers(peer: str, rounds: int) -> list[Figure]:
+    """Memory of a process and 4 workers that all read a list of 2 million strings, as a multiple
+    of the list's."""
+    ours, theirs = (fresh(WORKERS.format(library=name))[0] for name in (OURS, peer))
+    return [Figure("4 workers over 2,000,000 strings", "copies", ours, theirs, 1.3)]
+
+
 MEASUREMENTS: dict[str, Callable[[str, int], list[Figure]]] = {
     "import": imports,
     "installed size": sizes,
     "first run": first_run,
     "peak memory": peak_memory,
+    "workers' memory": workers,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     convolution,
+    data,
     dtypes,
     kernels,
     linalg,
@@ -26,4 +27,5 @@ SUITES = {
     "linalg": linalg.GROUPS,
     "models": models.GROUPS,
     "optimizers": optimizers.GROUPS,
+    "data": data.GROUPS,
 }

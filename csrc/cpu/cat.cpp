@@ -1,4 +1,8 @@
 // cat, and what native routines share.
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include <algorithm>
 #include <limits>
 
@@ -115,6 +119,25 @@ void infer_cat(Call& c) {
   c.outs.push(empty(layout.get(), promotion.result(), first.device()));
 }
 
+// Copies that don't fit into the cache go past it: reading what will be overwritten is saved.
+constexpr int64_t kPastCache = int64_t{4} << 20;
+
+void copy_past_cache(char* to, const char* from, int64_t bytes) {
+#ifdef __SSE2__
+  for (; bytes && reinterpret_cast<uintptr_t>(to) % 16; --bytes) *to++ = *from++;
+  for (; bytes >= 64; bytes -= 64, to += 64, from += 64) {
+    for (int i = 0; i < 64; i += 16) {
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+    }
+  }
+  _mm_sfence();
+#endif
+  std::memcpy(to, from, bytes);
+}
+
+void copy_bytes(char* to, const char* from, int64_t bytes) { std::memcpy(to, from, bytes); }
+
 void run_cat(Call& c) {
   const Value& list = c.args[0];
   Tensor& out = *c.outs[0];
@@ -126,6 +149,7 @@ void run_cat(Call& c) {
   for (int d = dim + 1; d < l.ndim; ++d) inner *= l.size(d);
   for (int d = 0; d < dim; ++d) outer *= l.size(d);
   const int64_t line = inner * l.size(dim);
+  const bool past_cache = out.numel() * itemsize(out.dtype) >= kPastCache;
   for (int64_t i = 0; i < list.tensors.size; ++i) {
     Tensor& t = *list.tensors.data[i];
     if (skipped(t)) continue;
@@ -133,11 +157,12 @@ void run_cat(Call& c) {
     if (l.contiguous && t.layout->contiguous && t.dtype == out.dtype) {
       char* to = out.data() + start * inner;
       const char* from = t.data();
+      auto* copy = past_cache && bytes >= 4096 ? copy_past_cache : copy_bytes;
       if (bytes) {
         parallel_for(outer, std::max<int64_t>(1, (1 << 20) / bytes), 1,
                      [&](int64_t begin, int64_t end) {
                        for (int64_t k = begin; k < end; ++k)
-                         std::memcpy(to + k * line, from + k * bytes, bytes);
+                         copy(to + k * line, from + k * bytes, bytes);
                      });
       }
     } else if (t.numel()) {

@@ -12,6 +12,7 @@ they travel beside it; for any other pickle `multiprocessing.reduction.DupFd` fi
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
@@ -176,9 +177,10 @@ def _rebuild_tensor(
 
 
 def init_reductions() -> None:
-    """Register all this with ``ForkingPickler``; done on import."""
+    """Register all this with ``ForkingPickler``; done on import, of `nn.parameter` too."""
     ForkingPickler.register(Tensor, reduce_tensor)
-    ForkingPickler.register(torch.nn.Parameter, reduce_tensor)
+    if (parameter := sys.modules.get("taimatsu.nn.parameter")) is not None:
+        ForkingPickler.register(parameter.Parameter, reduce_tensor)
     ForkingPickler.register(UntypedStorage, reduce_storage)
     # What `Tensor.__reduce_ex__` writes, for subclasses: with a handle in place of the bytes.
     ForkingPickler.register(_utils.TypedStorage, lambda s: (_utils.TypedStorage, tuple(s)))

@@ -96,7 +96,6 @@ class Segment(mmap.mmap):
         if _strategy == "file_system":
             name = f"/taimatsu_{os.getpid()}_{next(_serial)}_{os.urandom(4).hex()}"
             segment = cls._mapped(_new_file(name, nbytes), nbytes, name)
-            _tracker("register", name)
         else:
             fd = os.memfd_create("taimatsu", os.MFD_CLOEXEC)
             os.ftruncate(fd, nbytes)
@@ -316,12 +315,13 @@ def _too_small(nbytes: int) -> RuntimeError:
 def _new_file(name: str, nbytes: int) -> int:
     if nbytes > _available(FOLDER):
         raise _too_small(nbytes)
+    _tracker("register", name)  # first: this process may be killed at any time
     fd = os.open(FOLDER + name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, nbytes)  # writing to a page that can't be had ends the process
     except OSError:
         os.close(fd)
-        os.unlink(FOLDER + name)
+        _unlink(name)
         raise _too_small(nbytes) from None
     return fd
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from typing import Any
 
@@ -78,6 +79,8 @@ class Parameter(Tensor, metaclass=_Marked):
 
 
 torch._core._set_parameter_type(Parameter)  # ops take its instances for plain tensors
+if "taimatsu.multiprocessing.reductions" in sys.modules:  # it learns of them, and imports nothing
+    torch.multiprocessing.init_reductions()
 
 
 class Buffer(Tensor, metaclass=_Marked):

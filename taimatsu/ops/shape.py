@@ -197,11 +197,12 @@ def stack(tensors, dim):
     """Tensors of one shape along a new dim at `dim`."""
     if not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
-    first = tensors[0].shape
-    for i, x in enumerate(tensors):
-        if x.shape != first:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got "
-                               f"{list(first)} at entry 0 and {list(x.shape)} at entry {i}")
+    shapes = [x.shape for x in tensors]
+    first = shapes[0]
+    if shapes.count(first) != len(shapes):
+        i = next(i for i, shape in enumerate(shapes) if shape != first)
+        raise RuntimeError(f"stack expects each tensor to be equal size, but got "
+                           f"{list(first)} at entry 0 and {list(shapes[i])} at entry {i}")
     dim = _wrap(dim, len(first) + 1)
     if dim == 0 and 1 <= len(first) <= 3:  # what collation does, with a view less for each tensor
         return cat(tensors).view(len(tensors), *first)

@@ -81,6 +81,8 @@ def collate(
     """
     first = batch[0]
     functions = collate_fn_map or {}
+    if (exact := functions.get(type(first))) is not None:
+        return exact(batch, collate_fn_map=collate_fn_map)
     for kind, fn in functions.items():
         if isinstance(first, kind):
             return fn(batch, collate_fn_map=collate_fn_map)
@@ -108,15 +110,20 @@ def collate(
 
 
 def _collate_tensors(batch: Sequence[Tensor], *, collate_fn_map: Any = None) -> Tensor:
-    worker = get_worker_info()
     first = batch[0]
-    if worker is not None and worker.kind == "process" and type(first) is Tensor:
+    if not _in_process() and type(first) is Tensor:
         alike = all(
             x.shape == first.shape and x.dtype == first.dtype and not x.requires_grad for x in batch
         )
         if alike and first.is_cpu and first.numel():
             return _shared_stack(batch)
-    return torch.stack(list(batch), 0)
+    return torch.stack(batch, 0)
+
+
+def _in_process() -> bool:
+    """Whether the batch stays here: this is no worker process."""
+    worker = get_worker_info()
+    return worker is None or worker.kind == "thread"
 
 
 def _shared_stack(batch: Sequence[Tensor]) -> Tensor:
@@ -165,8 +172,13 @@ def default_collate(batch: Sequence) -> Any:
     first = batch[0]
     if _is_numpy(first) and hasattr(first, "dtype"):
         _check_numpy(first)
-        if getattr(first, "shape", ()) == ():
+        shape = getattr(first, "shape", ())
+        if shape == ():
             return torch.as_tensor(batch)
+        if _in_process() and all(x.shape == shape and x.dtype == first.dtype for x in batch):
+            import numpy
+
+            return torch.as_tensor(numpy.stack(batch))
         return default_collate([torch.as_tensor(sample) for sample in batch])
     return collate(batch, collate_fn_map=_with_numpy())
 

@@ -284,8 +284,10 @@ class MNIST(_Images):
 class FashionMNIST(MNIST):
     """Clothes in MNIST's format; a folder ``FashionMNIST`` under ``root`` is preferred."""
 
-    classes: ClassVar = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
-               "Bag", "Ankle boot"]  # fmt: skip
+    classes: ClassVar = [
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+        "Ankle boot",
+    ]  # fmt: skip
     folder = "FashionMNIST"
 
 
