@@ -222,6 +222,15 @@ def _gamma_density(a, x):
     return exp(power - x - lang.lgamma(a))
 
 
+@_gamma_density.gradient
+def _(g, self, other, result):
+    by_shape = log(other) - lang.digamma(self)
+    return tuple(
+        where(result == 0, 0, g * result * slope)  # far out, where the slope may be infinite
+        for slope in (by_shape, (self - 1) / other - 1)
+    )
+
+
 @pointwise("igamma(Tensor self, Tensor other) -> Tensor", dtypes=FLOATING)
 def igamma(a, x):
     """The regularized lower incomplete gamma function, which `special.gammainc` is too.

@@ -62,6 +62,7 @@ ORACLES = {
     "polygamma.method": lambda x, n: sp.polygamma(n, np.asarray(x, float)),
     "mvlgamma": lambda x, p: sum(sp.gammaln(x - k / 2) for k in range(p))
     + p * (p - 1) / 4 * np.log(np.pi),
+    "special.airy_ai": lambda x: sp.airy(x)[0],
     "igamma": sp.gammainc,
     "igammac": sp.gammaincc,
 }
