@@ -100,7 +100,8 @@ PyObject* numpy_array(const Tensor& t) {
   if (!element) element = checked(PyObject_CallFunction(dtype, "s", info(t.dtype).name));
   Object storage = Object::steal(storage_object(t.storage));
   Object sizes = Object::steal(ints_tuple(t.sizes()));
-  Object offset = Object::steal(checked(PyLong_FromLongLong(t.layout->offset * itemsize(t.dtype))));
+  const int64_t first = t.numel() ? t.layout->offset : 0;  // of no element may be outside
+  Object offset = Object::steal(checked(PyLong_FromLongLong(first * itemsize(t.dtype))));
   return checked(PyObject_CallFunctionObjArgs(ndarray, sizes.get(), element, storage.get(),
                                               offset.get(), byte_strides(t).get(), nullptr));
 }

@@ -31,6 +31,11 @@ def test_numpy_round_trip_shares_memory(dtype):
     assert a[0, 0] == b[0, 0] == 1
 
 
+def test_views_of_no_element_past_the_end():
+    z = torch.zeros(0, 3, dtype=torch.complex64)
+    assert z.imag.numpy().shape == z.imag[:, 1:].numpy().shape[:1] + (3,) == (0, 3)
+
+
 def test_sharing_keeps_the_memory_alive():
     a = np.arange(1000.0)
     x = torch.from_numpy(a)
