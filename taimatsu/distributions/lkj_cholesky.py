@@ -11,7 +11,7 @@ from taimatsu import Size, Tensor
 from . import constraints
 from .beta import Beta
 from .distribution import Distribution
-from .utils import broadcast_all, multivariate_lgamma, standard_normal
+from .utils import broadcast_all, standard_normal
 
 __all__ = ["LKJCholesky"]
 
@@ -66,7 +66,7 @@ class LKJCholesky(Distribution):
         alpha = self.concentration + 0.5 * n
         normalizer = (
             0.5 * n * math.log(math.pi)
-            + multivariate_lgamma(alpha - 0.5, n)
+            + torch.mvlgamma(alpha - 0.5, n)
             - torch.lgamma(alpha) * n
         )
         return unnormalized - normalizer

@@ -79,19 +79,10 @@ def probs_to_logits(probs: Tensor, is_binary: bool = False) -> Tensor:
     return torch.log(clamped) - torch.log1p(-clamped) if is_binary else torch.log(clamped)
 
 
-def _halves_below(x: Tensor, p: int) -> Tensor:
-    """x, x - 1/2, ..., x - (p - 1)/2 along a new last dim."""
-    return x.unsqueeze(-1) - torch.arange(p, dtype=x.dtype, device=x.device) / 2
-
-
-def multivariate_lgamma(x: Tensor, p: int) -> Tensor:
-    """The logarithm of the multivariate gamma function, of p x p matrices."""
-    return p * (p - 1) / 4 * math.log(math.pi) + torch.lgamma(_halves_below(x, p)).sum(-1)
-
-
 def multivariate_digamma(x: Tensor, p: int) -> Tensor:
-    """The derivative of `multivariate_lgamma`."""
-    return torch.digamma(_halves_below(x, p)).sum(-1)
+    """The derivative of `mvlgamma`."""
+    halves_below = x.unsqueeze(-1) - torch.arange(p, dtype=x.dtype, device=x.device) / 2
+    return torch.digamma(halves_below).sum(-1)
 
 
 class lazy_property:

@@ -13,7 +13,7 @@ from . import constraints
 from .chi2 import Chi2
 from .exp_family import ExponentialFamily
 from .multivariate_normal import half_log_det, precision_to_scale_tril
-from .utils import lazy_property, multivariate_digamma, multivariate_lgamma, standard_normal
+from .utils import lazy_property, multivariate_digamma, standard_normal
 
 __all__ = ["Wishart"]
 
@@ -162,7 +162,7 @@ class Wishart(ExponentialFamily):
         trace = torch.cholesky_solve(value, self._tril).diagonal(dim1=-2, dim2=-1).sum(-1)
         return (
             -nu * (p * math.log(2) / 2 + half_log_det(self._tril))
-            - multivariate_lgamma(nu / 2, p)
+            - torch.mvlgamma(nu / 2, p)
             + (nu - p - 1) / 2 * torch.linalg.slogdet(value).logabsdet
             - trace / 2
         )
@@ -171,7 +171,7 @@ class Wishart(ExponentialFamily):
         nu, p = self.df, self.event_shape[-1]
         return (
             (p + 1) * (p * math.log(2) / 2 + half_log_det(self._tril))
-            + multivariate_lgamma(nu / 2, p)
+            + torch.mvlgamma(nu / 2, p)
             - (nu - p - 1) / 2 * multivariate_digamma(nu / 2, p)
             + nu * p / 2
         )
@@ -184,4 +184,4 @@ class Wishart(ExponentialFamily):
         p = self.event_shape[-1]
         a = y + (p + 1) / 2
         log_det = torch.linalg.slogdet(-2 * x).logabsdet
-        return a * (-log_det + math.log(2) * p) + multivariate_lgamma(a, p)
+        return a * (-log_det + math.log(2) * p) + torch.mvlgamma(a, p)
