@@ -622,7 +622,10 @@ def polygamma(n: int, x: Value) -> Value:
     """The n-th derivative of digamma."""
     if n < 2:
         return trigamma(x) if n else digamma(x)
-    return (-1.0) ** (n + 1) * math.gamma(n + 1) * zeta(float(n + 1), x)
+    sign, y = (-1.0) ** (n + 1), zeta(float(n + 1), x)
+    if n > 170:  # n! is past the range, if not the product
+        return sign * exp(math.lgamma(n + 1) + log(y))
+    return sign * math.gamma(n + 1) * y
 
 
 def sigmoid(x: Value) -> Value:

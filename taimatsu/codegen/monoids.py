@@ -95,11 +95,24 @@ def _welford_merge(a, b):
 def _logaddexp_merge(a, b):
     """log(exp(x) + exp(y)): the larger, plus the log1p of the rest; equal infinities stay."""
     (x,), (y,) = a, b
+    if x.dtype.kind == "c":
+        return (_logaddexp_complex(x, y),)
     high = where(logical("or", less(y, x), isnan(x)), x, y)
     low = where(logical("or", less(y, x), isnan(x)), y, x)
     gap = node("log1p", node("exp", node("sub", low, high)))
     infinite = logical("and", same(low, high), same(node("abs", high), const(math.inf, x.dtype)))
     return (where(infinite, high, node("add", high, gap)),)
+
+
+def _logaddexp_complex(x: Expr, y: Expr) -> Expr:
+    """The same with the larger real part taken out; an infinite one has no phase."""
+    p, q = (node("re", z, dtype=z.dtype.real) for z in (x, y))
+    first = logical("or", less(q, p), isnan(p))
+    high, low, size = where(first, x, y), where(first, y, x), where(first, p, q)
+    gap = node("log1p", node("exp", node("sub", low, high)))
+    known = negate(logical("or", isnan(x), isnan(y)))
+    infinite = logical("and", known, same(node("abs", size), const(math.inf, size.dtype)))
+    return where(infinite, node("cast", size, dtype=x.dtype), node("add", high, gap))
 
 
 SUM = _binary("sum", "add", 0)

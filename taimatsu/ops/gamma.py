@@ -61,6 +61,8 @@ pointwise(
 
 # ---- of several dims ---------------------------------------------------------------------------
 
+_MOST_DIMS = 1 << 20
+
 
 @pointwise("mvlgamma(Tensor self, int p) -> Tensor", static=("p",), promote="float",
            dtypes=FLOATING, refusal=RuntimeError)
@@ -72,8 +74,11 @@ def mvlgamma(x, p):
 
         >>> torch.mvlgamma(torch.tensor([3.0, 4.5]), 2)
     """
-    if p < 1:
-        raise RuntimeError(f"mvlgamma: p has to be at least 1; got {p}; give the number of dims")
+    if not 1 <= p <= _MOST_DIMS:
+        raise RuntimeError(
+            f"mvlgamma: p has to be at least 1 and at most {_MOST_DIMS}; got {p}; "
+            "give the number of dims"
+        )
     wide = cast(x, F64)
     total = cast(p * (p - 1) / 4 * math.log(math.pi), F64)
 

@@ -2,7 +2,7 @@
 
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import constant, exp, isfinite, log, where
-from taimatsu.codegen.promote import BYTES, FLOATING, INEXACT, NUMERIC, REAL
+from taimatsu.codegen.promote import BYTES, INEXACT, NUMERIC, REAL
 
 from .arithmetic import maximum, minimum
 from .table import composite, core_composite, pointwise, row
@@ -239,10 +239,10 @@ _unbiased("std_mean", std_mean, "(Tensor, Tensor)", False)
 
 
 @row("logsumexp(Row self, int[1] dim, bool keepdim=False) -> Cell", promote="float",
-     dtypes=FLOATING)
+     dtypes=INEXACT)
 def logsumexp(x):
-    """log(sum(exp(x))), without overflow."""
-    m = constant(x.max())
+    """log(sum(exp(x))), without overflow. Of complex numbers the largest real part is taken out."""
+    m = constant(lang.real(x).max())
     m = where(isfinite(m), m, 0)
     return m + log(exp(x - m).sum())
 
@@ -250,7 +250,7 @@ def logsumexp(x):
 @logsumexp.gradient
 def _(g, self, result):
     # Of a row of -inf every share is 0, which exp(-inf + inf) wouldn't give.
-    return g * where(result == -lang.inf, 0, exp(self - result))
+    return g * where(lang.real(result) == -lang.inf, 0, lang.conj(exp(self - result)))
 
 
 # ---- scans -------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ cummax.gradient(self=_scatter_gradient)
 cummin.gradient(self=_scatter_gradient)
 
 
-@row("logcumsumexp(Row self, int dim) -> Row", dtypes=FLOATING)
+@row("logcumsumexp(Row self, int dim) -> Row", dtypes=INEXACT)
 def logcumsumexp(x):
     """log(cumsum(exp(x))), without overflow."""
     return x.logcumsumexp()
@@ -320,6 +320,8 @@ def _logcumsumexp_gradient(g, self, result, dim):
     # sum over j >= i of g[j] exp(x[i] - y[j]), in logarithms, g's two signs apart.
     if self.dim() == 0:
         return g
+    if self.is_complex():
+        return (self + (g.conj().log() - result).flip(dim).logcumsumexp(dim).flip(dim)).exp().conj()
 
     def part(h):
         return (self + (h.log() - result).flip(dim).logcumsumexp(dim).flip(dim)).exp()

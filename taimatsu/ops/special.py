@@ -7,9 +7,9 @@ computed in f64: that is what makes f32 exact, and costs less than care would.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from functools import partial, wraps
 
 from taimatsu.codegen import lang
 from taimatsu.codegen.floats import two_product
@@ -30,7 +30,7 @@ _LEAST = 5e-324  # the smallest number above 0
 def widened(formula: Callable) -> Callable:
     """The formula computed in f64."""
 
-    @wraps(formula)
+    @functools.wraps(formula)
     def computed(*args):
         return cast(formula(*(cast(x, F64) for x in args)), args[0].dtype)
 
@@ -149,7 +149,7 @@ for _order in (0, 1):
             f"{'scaled_' if _scaled else ''}modified_bessel_k{_order}(Tensor x) -> Tensor",
             doc=f"The modified Bessel function of the second kind of order {_order}"
                 f"{', times exp(x)' if _scaled else ''}; NaN of negative numbers.", **_S,
-        )(widened(partial(_k, order=_order, scaled=_scaled)))  # fmt: skip
+        )(widened(functools.partial(_k, order=_order, scaled=_scaled)))  # fmt: skip
 
 
 # ---- Bessel functions ----------------------------------------------------------------------------

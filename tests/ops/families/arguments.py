@@ -310,7 +310,7 @@ HINTS = {
 # that are determined up to a factor (tests/linalg), and those rounded to fewer digits.
 NO_GRADIENT = dict.fromkeys((
     "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "histc",
-    "histogram", "nextafter", "heaviside", "bincount", "unique", "unique_consecutive",
+    "histogram", "heaviside", "bincount", "unique", "unique_consecutive",
     "to.other",
     "half", "bfloat16", "float", "cfloat", "to.dtype", "view.dtype", "view_copy.dtype",
     "special.zeta",  # by its first argument there is none, as in PyTorch

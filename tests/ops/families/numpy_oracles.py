@@ -563,7 +563,6 @@ _REDUCTIONS = {
     "cumsum": lambda x, dim, dtype=None: np.cumsum(_whole(x), dim),
     "cumprod": lambda x, dim, dtype=None: np.cumprod(_whole(x), dim),
     "cummax": _where_scan(np.maximum), "cummin": _where_scan(np.minimum),
-    "logcumsumexp": lambda x, dim: np.logaddexp.accumulate(x, axis=dim),
     "softmax": _softmax, "log_softmax": lambda x, dim, dtype=None: np.log(_softmax(x, dim)),
     "nn.functional.layer_norm": _layer_norm, "nn.functional.rms_norm": _rms_norm,
     "nn.functional.batch_norm": _batch_norm, "trace": lambda x: _whole(x).trace(),

@@ -1,4 +1,4 @@
-"""Orthogonal polynomials and the gamma function's kin: SciPy's."""
+"""Orthogonal polynomials, the gamma function's kin, logcumsumexp: SciPy's."""
 
 import numpy as np
 import scipy.special as sp
@@ -39,6 +39,17 @@ def _oracle(name):
 _NAMES = [*_POLYNOMIALS, *(f"shifted_{n}" for n in _POLYNOMIALS if n.startswith("cheb"))]
 
 
+def _logaddexp(x, y):
+    """With the larger real part taken out, and its phase."""
+    high, low = (x, y) if np.real(x) >= np.real(y) else (y, x)
+    return high + np.log1p(np.exp(low - high))
+
+
+def _logcumsumexp(x, dim):
+    merged = np.frompyfunc(_logaddexp, 2, 1).accumulate(x, axis=dim, dtype=object)
+    return np.array(merged).astype(complex if np.iscomplexobj(x) else float)
+
+
 def _degrees(t):
     n = torch.arange(-1, 9)
     return [(t(4, 1, low=-1.2, high=1.2), n), (t(3, 4, low=-1, high=3), 5),
@@ -62,6 +73,7 @@ ORACLES = {
     "polygamma.method": lambda x, n: sp.polygamma(n, np.asarray(x, float)),
     "mvlgamma": lambda x, p: sum(sp.gammaln(x - k / 2) for k in range(p))
     + p * (p - 1) / 4 * np.log(np.pi),
+    "logcumsumexp": _logcumsumexp,
     "special.airy_ai": lambda x: sp.airy(x)[0],
     "igamma": sp.gammainc,
     "igammac": sp.gammaincc,
