@@ -10,7 +10,8 @@ so they nest in any order.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self
+import typing
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 
@@ -45,7 +46,7 @@ def elements(x: Any) -> Any:
 class Interpreter:
     """Sees the calls of ops inside its ``with`` block. A subclass defines `call`."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> typing.Self:
         _stack.frames.append(self)
         _core.interpose(_INTERPRETERS, True)
         return self

@@ -20,9 +20,10 @@ import functools
 import inspect
 import threading
 import types as _types
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Self
+from typing import Any
 
 import taimatsu as torch
 
@@ -72,7 +73,7 @@ class TorchFunctionMode:
     ) -> Any:
         raise NotImplementedError(f"{type(self).__name__}: must define __torch_function__")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> typing.Self:
         _modes.stack.append(self)
         _core.interpose(_FUNCTION_MODES, True)
         return self
@@ -82,7 +83,7 @@ class TorchFunctionMode:
         _core.interpose(_FUNCTION_MODES, bool(_modes.stack))
 
     @classmethod
-    def push(cls, *args: Any, **kwargs: Any) -> Self:
+    def push(cls, *args: Any, **kwargs: Any) -> typing.Self:
         """The old spelling of ``cls(...)``."""
         return cls(*args, **kwargs)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import threading
+import typing
 import warnings
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor
@@ -126,7 +127,7 @@ class autocast:
             enabled = False
         self._enabled = enabled
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> typing.Self:
         self._before = (
             _state.enabled[self.device], _state.dtype[self.device], _state.cache_enabled
         )  # fmt: skip

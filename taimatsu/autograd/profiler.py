@@ -15,8 +15,9 @@ import json
 import os
 import threading
 import time
+import typing
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 from taimatsu import Tensor
 from taimatsu._interpreter import Interpreter, frames
@@ -168,7 +169,7 @@ class profile:
         self._recorder = _Recorder(record_shapes)
         self._done = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> typing.Self:
         if self.enabled:
             self._recorder.__enter__()
         return self
@@ -219,7 +220,7 @@ class record_function:
         self.name, self.args = name, args
         self._events: list[tuple[_Recorder, FunctionEvent]] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> typing.Self:
         recorders = [f for f in frames() if isinstance(f, _Recorder)]
         self._events = [(r, r.begin(self.name)) for r in recorders]
         return self

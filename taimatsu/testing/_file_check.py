@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple, Self
+import typing
+from typing import Any
 
 __all__ = ["FileCheck"]
 
 
-class _Check(NamedTuple):
+class _Check(typing.NamedTuple):
     kind: str
     pattern: str
     times: int = 1
@@ -24,39 +25,39 @@ class FileCheck:
     def __init__(self) -> None:
         self._checks: list[_Check] = []
 
-    def _add(self, *check: Any) -> Self:
+    def _add(self, *check: Any) -> typing.Self:
         self._checks.append(_Check(*check))
         return self
 
-    def check(self, test_string: str) -> Self:
+    def check(self, test_string: str) -> typing.Self:
         """Comes after what was checked before."""
         return self._add("check", test_string)
 
-    def check_not(self, test_string: str) -> Self:
+    def check_not(self, test_string: str) -> typing.Self:
         """Does not come between the checks before and after."""
         return self._add("not", test_string)
 
-    def check_same(self, test_string: str) -> Self:
+    def check_same(self, test_string: str) -> typing.Self:
         """Comes later in the line of the check before."""
         return self._add("same", test_string)
 
-    def check_next(self, test_string: str) -> Self:
+    def check_next(self, test_string: str) -> typing.Self:
         """Comes in the line after that of the check before."""
         return self._add("next", test_string)
 
-    def check_dag(self, test_string: str) -> Self:
+    def check_dag(self, test_string: str) -> typing.Self:
         """Comes after what was checked before; neighbouring ones in any order."""
         return self._add("dag", test_string)
 
-    def check_count(self, test_string: str, count: int, exactly: bool = False) -> Self:
+    def check_count(self, test_string: str, count: int, exactly: bool = False) -> typing.Self:
         """Comes `count` times, and, if ``exactly``, no more often after that."""
         return self._add("count", test_string, count, exactly)
 
-    def check_regex(self, test_string: str) -> Self:
+    def check_regex(self, test_string: str) -> typing.Self:
         """A match of the regular expression comes after what was checked before."""
         return self._add("regex", test_string)
 
-    def check_source_highlighted(self, test_string: str) -> Self:
+    def check_source_highlighted(self, test_string: str) -> typing.Self:
         """Comes in a line under which it is marked by a line of ``~`` or ``^``."""
         return self._add("highlighted", test_string)
 

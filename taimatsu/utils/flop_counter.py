@@ -4,9 +4,10 @@ and an addition counting as two."""
 from __future__ import annotations
 
 import math
+import typing
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 from taimatsu import Tensor
 from taimatsu._interpreter import Interpreter
@@ -101,7 +102,7 @@ class FlopCounterMode(Interpreter):
         }
         self.flop_counts: dict[str, dict[str, int]] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> typing.Self:
         self.flop_counts = {"Global": defaultdict(int)}
         return super().__enter__()
 
