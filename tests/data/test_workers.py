@@ -505,3 +505,20 @@ def test_states_without_an_epoch():
         data.DataLoader(Squares(), num_workers=1, in_order=False).state_dict()
     with pytest.raises(ValueError, match="should not be set after"):
         loader.batch_size = 3
+
+
+def test_numpy_is_seeded_when_it_is_imported():
+    program = """
+import sys
+from taimatsu.utils.data._fetch import kept_random_state, seed_all
+seed_all(5 + (1 << 32))
+assert "numpy" not in sys.modules
+import numpy as np
+first = np.random.rand()
+seed_all(5 + (1 << 32))
+assert np.random.rand() == first
+np.random.seed([5, 1])
+assert np.random.rand() == first
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=LONG)

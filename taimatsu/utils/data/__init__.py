@@ -1,5 +1,7 @@
 """``utils.data``: datasets, samplers, batches; `datasets` has some real ones."""
 
+from typing import Any
+
 from ._shared import SharedDict, SharedList, shared
 from .collate import default_collate, default_convert
 from .dataloader import DataLoader, get_worker_info
@@ -23,14 +25,41 @@ from .sampler import (
     WeightedRandomSampler,
 )
 
+# Kept for older programs, and read in when they ask.
+_PIPES = (
+    "DFIterDataPipe",
+    "DataChunk",
+    "IterDataPipe",
+    "MapDataPipe",
+    "argument_validation",
+    "functional_datapipe",
+    "guaranteed_datapipes_determinism",
+    "non_deterministic",
+    "runtime_validation",
+    "runtime_validation_disabled",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PIPES:
+        from . import datapipes
+
+        return getattr(datapipes, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "BatchSampler",
     "ChainDataset",
     "ConcatDataset",
+    "DFIterDataPipe",
+    "DataChunk",
     "DataLoader",
     "Dataset",
     "DistributedSampler",
+    "IterDataPipe",
     "IterableDataset",
+    "MapDataPipe",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
@@ -41,9 +70,15 @@ __all__ = [
     "SubsetRandomSampler",
     "TensorDataset",
     "WeightedRandomSampler",
+    "argument_validation",
     "default_collate",
     "default_convert",
+    "functional_datapipe",
     "get_worker_info",
+    "guaranteed_datapipes_determinism",
+    "non_deterministic",
     "random_split",
+    "runtime_validation",
+    "runtime_validation_disabled",
     "shared",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import random
 import sys
 import threading
@@ -97,11 +98,41 @@ def fetcher(setup: Any) -> MapFetcher | IterableFetcher:
 # ---- Random numbers ------------------------------------------------------------------------------
 def seed_all(seed: int) -> None:
     """Seed Python's, NumPy's and this library's global generators."""
-    import numpy
-
     random.seed(seed)
     torch.manual_seed(seed)
-    numpy.random.seed([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF])  # noqa: NPY002
+    _numpy_seed.set([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF])
+
+
+class _NumpySeed:
+    """Seeds NumPy when it is imported: importing it takes longer than starting a worker."""
+
+    words: list[int] | None = None
+
+    def set(self, words: list[int] | None) -> None:
+        """Seed it now if it is there, else then; None: no more."""
+        self.words = words
+        if words is not None and (module := sys.modules.get("numpy.random")) is not None:
+            module.seed(words)
+        elif self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """As a finder of modules, whose only concern is numpy.random."""
+        if name != "numpy.random" or self.words is None:
+            return None
+        spec: Any = importlib.machinery.PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            run(module)
+            if self.words is not None:
+                module.seed(self.words)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+_numpy_seed = _NumpySeed()
 
 
 def seed_of_batch(base_seed: int, number: int) -> int:
@@ -112,8 +143,8 @@ def seed_of_batch(base_seed: int, number: int) -> int:
 def random_state() -> dict[str, Any]:
     """The states of the global generators, as plain values that a checkpoint can hold."""
     state: dict[str, Any] = {"default": torch.get_rng_state(), "python": random.getstate()}
-    if (numpy := sys.modules.get("numpy")) is not None:
-        name, key, *rest = numpy.random.get_state()
+    if (module := sys.modules.get("numpy.random")) is not None:
+        name, key, *rest = module.get_state()
         state["numpy"] = (name, key.tolist(), *rest)
     return state
 
@@ -136,6 +167,7 @@ def kept_random_state() -> Iterator[None]:
     try:
         yield
     finally:
+        _numpy_seed.set(None)
         set_random_state(before)
 
 
