@@ -124,20 +124,6 @@ struct Places {
   }
 };
 
-struct Bytes16 {
-  uint64_t words[2];
-};
-template <class F>
-void with_size(int64_t size, const F& body) {
-  switch (size) {
-    case 1: return body(TypeTag<uint8_t>{});
-    case 2: return body(TypeTag<uint16_t>{});
-    case 4: return body(TypeTag<uint32_t>{});
-    case 8: return body(TypeTag<uint64_t>{});
-    default: return body(TypeTag<Bytes16>{});
-  }
-}
-
 // ---- x[indices] -----------------------------------------------------------------------------
 
 void infer_index(Call& c) {

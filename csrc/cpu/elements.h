@@ -45,4 +45,20 @@ auto with_real_type(DType t, const F& body) {
   }
 }
 
+struct Bytes16 {
+  uint64_t words[2];
+};
+
+// body(TypeTag<T>{}) with a type of `size` bytes: what elements are where they are only moved.
+template <class F>
+auto with_size(int64_t size, const F& body) {
+  switch (size) {
+    case 1: return body(TypeTag<uint8_t>{});
+    case 2: return body(TypeTag<uint16_t>{});
+    case 4: return body(TypeTag<uint32_t>{});
+    case 8: return body(TypeTag<uint64_t>{});
+    default: return body(TypeTag<Bytes16>{});
+  }
+}
+
 }  // namespace taimatsu

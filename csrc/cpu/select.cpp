@@ -140,22 +140,6 @@ TM_NATIVE("_nonzero", nullptr, run_nonzero);
 
 // ---- masked_select --------------------------------------------------------------------------
 
-struct Bytes16 {
-  uint64_t words[2];
-};
-
-// body(tag) with a type of as many bytes as an element has.
-template <class F>
-void with_size(int64_t size, const F& body) {
-  switch (size) {
-    case 1: return body(TypeTag<uint8_t>{});
-    case 2: return body(TypeTag<uint16_t>{});
-    case 4: return body(TypeTag<uint32_t>{});
-    case 8: return body(TypeTag<uint64_t>{});
-    default: return body(TypeTag<Bytes16>{});
-  }
-}
-
 TensorRef broadcast(Tensor& t, Ints sizes) {
   if (t.sizes() == sizes) return contiguous(t);
   TensorRef out = empty(sizes, t.dtype, t.device());

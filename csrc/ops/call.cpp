@@ -124,7 +124,8 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
   if (c.scanned && c.shared && c.on_cpu && c.op.kind == Kind::Pointwise &&
       into[0]->layout == c.shared && c.args[0].is_tensor() && into[0] == c.args[0].tensor) {
     const Variant& v = find_variant(c);
-    if (v.outputs.size() == 1 && v.outputs[0].dtype == into[0]->dtype && !aliased(c, *into[0])) {
+    if (v.outputs.size() == 1 && v.outputs[0].dtype == into[0]->dtype && !v.fails &&
+        !aliased(c, *into[0])) {
       c.outs.push(TensorRef(into[0]));
       return emit(c);
     }
@@ -152,13 +153,15 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
     resize_tensor(*into[i], c.outs[i]->sizes());
     resized[i & 7] = true;
   }
+  // What may fail half-way is computed apart, and copied if it didn't.
+  const bool apart = c.op.kind <= Kind::Indexed && find_variant(c).fails;
   Tensors fresh;
   for (int i = 0; i < n; ++i) {
     Tensor& target = *into[i];
     // A routine that changes places of self does so in self, unless it reads that elsewhere too.
     const bool updates = c.op.kind == Kind::Native && c.op.native->updates &&
                          c.args[0].is_tensor() && c.args[0].tensor == &target;
-    direct[i & 7] = known && i < 8 && (c.op.kind <= Kind::Indexed || updates) &&
+    direct[i & 7] = known && i < 8 && (c.op.kind <= Kind::Indexed || updates) && !apart &&
                     target.dtype == c.outs[i]->dtype;
     const Overlap o = check_apart(c.op, c.args, target, !resized[i & 7], updates ? 1 : 0);
     // Other kinds than pointwise read elements after others were written.

@@ -456,6 +456,7 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
   }
   each_name(variant->python.get(), "scalars",
             [&](const std::string& s) { variant->scalars.push_back(s[0]); });
+  variant->fails = truth(variant->python.get(), "fails");
   if (op.kind == Kind::Indexed) {
     variant->over = static_cast<int>(PyLong_AsLong(attribute(variant->python.get(), "over").get()));
     variant->accumulates = PySequence_Size(attribute(variant->python.get(), "zeroed").get()) > 0;

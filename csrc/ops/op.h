@@ -88,6 +88,7 @@ struct Variant {
   };
   std::vector<Output> outputs;
   std::vector<char> scalars;  // 'i', 'f' or 'c' for each scalar of the kernel
+  bool fails = false;         // it may refuse an element after it has written others
   Object python;              // the Variant of code generation
   std::vector<std::pair<LayoutClass, Kernel>> kernels;  // most recently used first
   // Indexed ops: the sizes of the outputs by those of the operands; the operand (outputs first)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).parent.parent
 _FOLDERS = tuple(str(_PACKAGE / name) + os.sep for name in ("codegen", "ops"))
-_FIELDS = ("outputs", "compute", "scalars", "zeroed", "over", "ranks")
+_FIELDS = ("outputs", "compute", "scalars", "zeroed", "over", "ranks", "fails")
 _PLAIN = (str, bool, int, float, complex, type(None))
 
 
@@ -63,7 +63,7 @@ class Recalled:
         self._key, self._traced = key, traced
         self.compute, self.scalars, self.over = known["compute"], known["scalars"], known["over"]
         self.outputs = tuple(map(tuple, known["outputs"]))
-        self.zeroed, self.ranks = known["zeroed"], known["ranks"]
+        self.zeroed, self.ranks, self.fails = known["zeroed"], known["ranks"], known["fails"]
 
     @cached_property
     def variant(self) -> Variant:

@@ -62,6 +62,15 @@ class Variant:
     over: int = 0  # indexed: the operand whose sizes the axes run over
     ranks: tuple[int, ...] = ()  # indexed: the rank of every operand
 
+    @property
+    def fails(self) -> bool:
+        """Whether the kernel may meet elements that it refuses, after it has written others."""
+        roots = [e for s in self.nest.stores for e in (s.value, *s.index, s.guard) if e is not None]
+        return any(
+            e.op == "check" or (e.op in ("idiv", "irem") and e.src[1].op != "const")
+            for e in topological(roots)
+        )
+
     def kernel(self, classes: tuple[str, ...], blocked: bool = False, short: bool = False) -> tuple:
         """Machine code for a layout; see docs/layout.md for what the tuple holds."""
         from . import engine

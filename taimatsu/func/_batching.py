@@ -607,6 +607,19 @@ def _index_put(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     return x
 
 
+@rule("flip")
+def _flip(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    x, dims = args
+    return vm.run(op, (x.value, [_checked_dim(d, x.dim()) for d in dims] if x.dim() else []))
+
+
+@rule("tril", "triu")
+def _triangle(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    if args[0].dim() < 2 or targets is not None:
+        return each_example(vm, op, args, targets)
+    return vm.run(op, (args[0].value, *args[1:]))
+
+
 @rule("embedding")
 def _embedding(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     table, index, *options = args

@@ -43,7 +43,7 @@ gather = native(
             [4]])
     """,
 ).gradient(
-    self=lambda g, dim, index, self_like: g.new_zeros(self_like.shape).scatter_add(dim, index, g)
+    self=lambda g, dim, index, self_like: g.new_zeros(self_like.shape).scatter_add_(dim, index, g)
 )
 
 scatter = native(
@@ -100,7 +100,7 @@ index_select = native(
             [3, 4]])
     """,
 ).gradient(
-    self=lambda g, dim, index, self_like: g.new_zeros(self_like.shape).index_add(dim, index, g)
+    self=lambda g, dim, index, self_like: g.new_zeros(self_like.shape).index_add_(dim, index, g)
 )
 
 index_add = native(

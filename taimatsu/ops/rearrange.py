@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from .comparison import where
-from .creation import TENSOR_OPTIONS, arange, arange_start, empty, zeros
+from .creation import TENSOR_OPTIONS, arange, empty, zeros
 from .indexing import index_select
 from .shape import _wrap, cat
-from .table import composite
+from .table import composite, native
 
 # ---- turning ------------------------------------------------------------------------------------
 
 
-@composite("flip(Tensor self, int[] dims) -> Tensor", out=False)
-def flip(self, dims):
-    """The order along the dims reversed (a copy)."""
-    dims = [_wrap(d, self.dim()) for d in dims]
-    if len(set(dims)) < len(dims):
-        raise RuntimeError("flip: dim appears multiple times in the list of dims")
-    out = self
-    for d in dims:
-        if out.dim():
-            back = arange_start(self.size(d) - 1, -1, -1, device=self.device)
-            out = index_select(out, d, back)
-    return out.clone() if out is self else out
+flip = native(
+    "flip(Tensor self, int[] dims) -> Tensor",
+    out=False,
+    doc="""The order along the dims reversed (a copy).
+
+    >>> taimatsu.tensor([[1, 2], [3, 4]]).flip(0)
+    tensor([[3, 4],
+            [1, 2]])
+    """,
+).gradient(self=lambda g, dims: g.flip(dims))
 
 
 @composite("fliplr(Tensor self) -> Tensor", out=False)
@@ -237,13 +234,9 @@ def vander(x, N, increasing):
 
 
 def _triangle(name: str, keep, doc: str):
-    @composite(f"{name}(Tensor self, int diagonal=0) -> Tensor", doc=doc, inplace=True, out=True)
-    def triangle(self, diagonal):
-        if self.dim() < 2:
-            raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-        rows = arange(self.size(-2), device=self.device).unsqueeze(1)
-        columns = arange(self.size(-1), device=self.device)
-        return where(keep(columns - rows, diagonal), self, self.new_zeros(()))
+    triangle = native(f"{name}(Tensor self, int diagonal=0) -> Tensor", doc=doc, inplace=True,
+                      out=True)
+    triangle.gradient(self=lambda g, diagonal: triangle(g, diagonal))
 
     @composite(f"{name}_indices(int row, int col, int offset=0, *, {TENSOR_OPTIONS}) -> Tensor",
                method=False, out=False,

@@ -8,7 +8,7 @@ from .table import composite, native
 def _scatter_back(g, indices, dim, self_like):
     """The gradient of elements picked along `dim` by `indices`."""
     zeros = g.new_zeros(self_like.shape)
-    return zeros.scatter_add(dim, indices, g)
+    return zeros.scatter_add_(dim, indices, g)
 
 
 sort = native(

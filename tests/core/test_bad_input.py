@@ -268,6 +268,13 @@ VALUES = [
     case("t.x.uniform_(1, 0)", "RuntimeError", prefix=False),
     case("t.ints // 0", "RuntimeError", "ZeroDivisionError", prefix=False),
     case("t.ints % torch.zeros_like(t.ints)", "RuntimeError", "ZeroDivisionError", prefix=False),
+    # The zero comes last: in place and with out=, what was divided before must not stay.
+    case("t.ints.__ifloordiv__(0)", "RuntimeError", "ZeroDivisionError", prefix=False),
+    case("t.ints.remainder_(5 - t.ints)", "RuntimeError", "ZeroDivisionError", prefix=False),
+    case("t.ints[:, 1:].fmod_(5 - t.ints[:, 1:])", "RuntimeError", "ZeroDivisionError",
+         prefix=False),
+    case("torch.floor_divide(t.ints + 1, 5 - t.ints, out=t.ints)", "RuntimeError",
+         "ZeroDivisionError", prefix=False),
     case("torch.full((2,), 300, dtype=torch.uint8)", "RuntimeError", prefix=False),
     case("torch.tensor(2**64)", "ValueError"),
     case("torch.linalg.cholesky(-t.square)", "LinAlgError"),
