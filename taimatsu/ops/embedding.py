@@ -37,7 +37,7 @@ def _(g, indices, padding_idx, scale_grad_by_freq, weight_like):
     flat, g = indices.reshape(-1), g.reshape(-1, width)
     if scale_grad_by_freq and flat.numel():
         g = g / _frequency(flat.long()).unsqueeze(1)
-    total = g.new_zeros([rows, width]).index_add(0, flat, g)
+    total = g.new_zeros([rows, width]).index_add_(0, flat, g)
     if padding_idx >= 0:
         total[padding_idx] = 0
     return total
