@@ -29,23 +29,59 @@ def layers(torch, last):
     return names
 
 
+def gradients(name: str, call: str, operands: dict[str, str]) -> tuple[Workload, ...]:
+    """Workloads of a call whose operands stand in braces: forward, and the gradient by each."""
+    out = [Workload(name, call.format(**operands))]
+    for what, tensor in operands.items():
+        setup = f"""
+a = {tensor}.clone().requires_grad_()
+out = {call.format(**operands | {what: "a"})}
+g = torch.ones_like(out.detach())
+"""
+        statement = "torch.autograd.grad(out, a, g, retain_graph=True)"
+        out.append(Workload(f"{name}: d{what}", statement, setup))
+    return tuple(out)
+
+
 def convolutions() -> tuple[Workload, ...]:
     out = []
     for i, (name, (_, _, _, k, stride, groups)) in enumerate(LAYERS.items()):
-        conv = f"F.conv2d({{}}, {{}}, None, {stride}, {k // 2}, 1, {groups})"
-        out.append(Workload(name, conv.format(f"x{i}", f"w{i}")))
-        for what in "xw":
-            if what == "x" and "stem" in name:  # images have no gradient
-                continue
-            operands = [f"{n}{i}" if n != what else "a" for n in "xw"]
-            setup = f"""
-a = {what}{i}.clone().requires_grad_()
-out = {conv.format(*operands)}
-g = torch.ones_like(out.detach())
-"""
-            statement = "torch.autograd.grad(out, a, g, retain_graph=True)"
-            out.append(Workload(f"{name}: d{what}", statement, setup))
+        call = f"F.conv2d({{x}}, {{w}}, None, {stride}, {k // 2}, 1, {groups})"
+        found = gradients(name, call, {"x": f"x{i}", "w": f"w{i}"})
+        out += [w for w in found if not ("stem" in name and w.name.endswith("dx"))]  # of images
     return tuple(out)
+
+
+OTHERS = {  # name: (call, sizes of x, of w)
+    "3x3 with bias": ("F.conv2d({x}, {w}, b64, 1, 1)", (8, 64, 28, 28), (64, 64, 3, 3)),
+    "3x3, one image": ("F.conv2d({x}, {w}, None, 1, 1)", (1, 256, 14, 14), (256, 256, 3, 3)),
+    "3x3, 32 groups": ("F.conv2d({x}, {w}, None, 1, 1, 1, 32)", (8, 128, 28, 28), (128, 4, 3, 3)),
+    "3x3, dilated": ("F.conv2d({x}, {w}, None, 1, 2, 2)", (8, 64, 28, 28), (64, 64, 3, 3)),
+    "patches 16x16": ("F.conv2d({x}, {w}, None, 16)", (8, 3, 224, 224), (192, 3, 16, 16)),
+    "depthwise 7x7": ("F.conv2d({x}, {w}, None, 1, 3, 1, 96)", (8, 96, 28, 28), (96, 1, 7, 7)),
+    "depthwise 3x3, /2": ("F.conv2d({x}, {w}, None, 2, 1, 1, 96)", (8, 96, 56, 56), (96, 1, 3, 3)),
+    "1d, 3": ("F.conv1d({x}, {w}, b128, 1, 1)", (8, 64, 1024), (128, 64, 3)),
+    "1d, depthwise 31": ("F.conv1d({x}, {w}, None, 1, 15, 1, 64)", (8, 64, 512), (64, 1, 31)),
+    "3d, 3x3x3": ("F.conv3d({x}, {w}, None, 1, 1)", (2, 16, 16, 32, 32), (32, 16, 3, 3, 3)),
+    "transposed 4x4, /2": ("F.conv_transpose2d({x}, {w}, b64, 2, 1)", (8, 128, 16, 16),
+                           (128, 64, 4, 4)),
+    "transposed 1d 4, /2": ("F.conv_transpose1d({x}, {w}, None, 2, 1)", (8, 64, 256), (64, 32, 4)),
+    "3x3, bfloat16": ("F.conv2d({x}, {w}, None, 1, 1)", (2, 64, 28, 28), (64, 64, 3, 3)),
+}
+
+
+def other_operands(torch):
+    names = {"F": torch.nn.functional, "torch": torch}
+    names |= {f"b{n}": torch.randn(n) for n in (64, 128)}
+    for i, (name, (_, x, w)) in enumerate(OTHERS.items()):
+        dtype = torch.bfloat16 if "bfloat16" in name else torch.float32
+        names |= {f"x{i}": torch.randn(*x).to(dtype), f"w{i}": torch.randn(*w).to(dtype)}
+    return names
+
+
+def others() -> tuple[Workload, ...]:
+    return sum((gradients(name, call, {"x": f"x{i}", "w": f"w{i}"})
+                for i, (name, (call, _, _)) in enumerate(OTHERS.items())), ())
 
 
 def norms(torch):
@@ -67,6 +103,7 @@ GROUPS = (
         "convolution, channels last", lambda torch: layers(torch, True) | {"torch": torch},
         convolutions(), floor=0.95,
     ),
+    Group("convolution, other kinds", other_operands, others(), floor=0.95),
     Group(
         "batch_norm and pooling, 32 x 64 x 32 x 32",
         norms,

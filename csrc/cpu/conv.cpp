@@ -104,7 +104,9 @@ void by_columns(ConvKind kind, const ConvShape& s, DType dtype, T* x, T* w, T* y
   }
 }
 
-// A kernel of one element at every position: the input itself is the columns.
+// ---- Kernels of one element -----------------------------------------------------------------
+
+// One element at every position: the input itself is the columns.
 bool is_product(const ConvShape& s) {
   for (int d = 0; d < 3; ++d) {
     if (s.kernel[d] != 1 || s.stride[d] != 1 || s.padding[d] != 0 || s.in[d] != s.out[d])
@@ -112,15 +114,15 @@ bool is_product(const ConvShape& s) {
   }
   return s.groups == 1;
 }
-void as_product(ConvKind kind, const ConvShape& s, DType dtype, void* x, void* w,
-                const Tensor* bias, void* y) {
+
+// Images that are (channels, positions) each. `w` is (out, in).
+void as_product(ConvKind kind, const ConvShape& s, Product p, void* x, Matrix w, const Tensor* bias,
+                void* y) {
   const int64_t in = s.in_channels, out = s.out_channels, width = s.out_size();
   const Matrix images{x, width, 1}, results{y, width, 1};
-  Product p;
-  p.dtype = dtype;
   if (kind == ConvKind::Weight) {  // image after image: the sum has one order
     p.m = out, p.n = in, p.k = width;
-    p.out = {w, in, 1};
+    p.out = w;
     for (int64_t n = 0; n < s.batch; ++n) {
       p.a = results;
       p.b = {x, 1, width};
@@ -133,7 +135,7 @@ void as_product(ConvKind kind, const ConvShape& s, DType dtype, void* x, void* w
   }
   const bool forward = kind == ConvKind::Forward;
   p.m = forward ? out : in, p.n = width, p.k = forward ? in : out;
-  p.a = forward ? Matrix{w, in, 1} : Matrix{w, 1, in};
+  p.a = forward ? w : Matrix{w.data, w.col, w.row};
   p.b = forward ? images : results;
   p.out = forward ? results : images;
   if (bias) p.add = {bias->data(), bias->layout->stride(0), 0};
@@ -144,6 +146,167 @@ void as_product(ConvKind kind, const ConvShape& s, DType dtype, void* x, void* w
   }
   multiply(p);
 }
+
+// All positions of all images as rows of channels: channels last.
+void as_product_of_rows(ConvKind kind, const ConvShape& s, Product p, void* x, Matrix w,
+                        const Tensor* bias, void* y) {
+  const int64_t in = s.in_channels, out = s.out_channels, positions = s.batch * s.out_size();
+  const Matrix images{x, in, 1}, results{y, out, 1};
+  if (kind == ConvKind::Forward) {
+    p.m = positions, p.n = out, p.k = in;
+    p.a = images, p.b = {w.data, w.col, w.row}, p.out = results;
+    if (bias) p.add = {bias->data(), 0, bias->layout->stride(0)};
+  } else if (kind == ConvKind::Data) {
+    p.m = positions, p.n = in, p.k = out;
+    p.a = results, p.b = w, p.out = images;
+  } else {
+    p.m = out, p.n = in, p.k = positions;
+    p.a = {y, 1, out}, p.b = images, p.out = w;
+  }
+  multiply(p);
+}
+
+// Whether the images lie as one of these products wants them, and it has been done.
+bool by_product(ConvKind kind, const ConvShape& s, const Tensor& x, const Tensor& w,
+                const Tensor* bias, const Tensor& y) {
+  const Layout &lx = *x.layout, &ly = *y.layout;
+  const bool images = lx.contiguous && ly.contiguous, rows = lx.channels_last && ly.channels_last;
+  if (!is_product(s) || (!images && !rows)) return false;
+  Product p{};
+  p.dtype = x.dtype;
+  const Matrix weights{w.data(), w.layout->stride(0), w.layout->stride(1)};
+  WithoutGil without(s.work() > kLongWork);
+  const auto run = images ? as_product : as_product_of_rows;
+  run(kind, s, p, x.data(), weights, bias, y.data());
+  return true;
+}
+
+// Positions first, first + step, ... of an image's dims, `count` of them.
+TensorRef every(const Tensor& x, const int64_t* first, const int64_t* step, const int64_t* count) {
+  std::vector<int64_t> sizes = to_vector(x.sizes()), strides = to_vector(x.strides());
+  int64_t offset = x.layout->offset;
+  for (int d = 2; d < x.ndim(); ++d) {
+    const int i = d + 3 - x.ndim();
+    offset = wrapping_add(offset, wrapping_mul(first[i], strides[d]));
+    strides[d] = wrapping_mul(strides[d], step[i]);
+    sizes[d] = count[i];
+  }
+  LayoutRef layout = intern(sizes, strides, offset);
+  return alias(x, layout.get());
+}
+TensorRef dense_like(const Tensor& t) {
+  LayoutRef layout = dense_layout_like(*t.layout);
+  return empty(layout.get(), t.dtype, t.device());
+}
+
+// Of a kernel of one element with a stride: that of the positions that it meets, with none.
+bool skips(const ConvShape& s) {
+  bool any = false;
+  for (int d = 0; d < 3; ++d) {
+    if (s.kernel[d] != 1 || s.padding[d] != 0) return false;
+    any |= s.stride[d] != 1 || s.in[d] != s.out[d];
+  }
+  return any;
+}
+void convolve(ConvKind kind, const ConvShape& s, int dims, Tensor& x, Tensor& w, Tensor* bias,
+              Tensor& y);
+void convolve_met(ConvKind kind, ConvShape s, int dims, Tensor& x, Tensor& w, Tensor* bias,
+                  Tensor& y) {
+  const int64_t first[3] = {};
+  TensorRef met = every(x, first, s.stride, s.out), dense = dense_like(*met);
+  for (int d = 0; d < 3; ++d) s.in[d] = s.out[d], s.stride[d] = 1;
+  if (kind != ConvKind::Data) copy_into(*dense, *met);
+  convolve(kind, s, dims, *dense, w, bias, y);
+  if (kind == ConvKind::Data) {
+    fill(x, Number::integer(0));
+    copy_into(*met, *dense);
+  }
+}
+
+#if TM_USE_MKLDNN
+// ---- Gradients of images as convolutions ----------------------------------------------------
+
+// Of the positions r, r + stride, ... of a dim: the elements of the kernel that meet them are
+// first, first + stride, ..., `count` of them, and turned round they are a kernel of stride 1 that
+// makes these positions from the result's.
+struct Remainder {
+  int64_t first, count, positions, padding, padding_end;
+  Remainder(const ConvShape& s, int d, int64_t r) {
+    first = (r + s.padding[d]) % s.stride[d];
+    count = first < s.kernel[d] ? (s.kernel[d] - 1 - first) / s.stride[d] + 1 : 0;
+    positions = r < s.in[d] ? (s.in[d] - 1 - r) / s.stride[d] + 1 : 0;
+    const int64_t span = s.dilation[d] * (count - 1);
+    padding = span - (r + s.padding[d]) / s.stride[d];
+    padding_end = positions + span - s.out[d] - padding;
+  }
+};
+
+// Those elements of the weight, turned round, with inputs and outputs exchanged. One group, or
+// groups of one input: then the outputs of a group lie side by side.
+TensorRef turned_round(Tensor& w, const ConvShape& s, const Remainder* r) {
+  const int64_t firsts[3] = {r[0].first, r[1].first, r[2].first};
+  const int64_t counts[3] = {r[0].count, r[1].count, r[2].count}, one[3] = {1, 1, 1};
+  TensorRef met = every(w, firsts, s.stride, counts), turned = dense_like(*met);
+  for (int64_t i = 0; i < counts[0]; ++i) {
+    for (int64_t j = 0; j < counts[1]; ++j) {
+      for (int64_t k = 0; k < counts[2]; ++k) {
+        const int64_t at[3] = {i, j, k};
+        const int64_t from[3] = {counts[0] - 1 - i, counts[1] - 1 - j, counts[2] - 1 - k};
+        copy_into(*every(*turned, at, one, one), *every(*met, from, one, one));
+      }
+    }
+  }
+  std::vector<int64_t> sizes = to_vector(turned->sizes()), strides = to_vector(turned->strides());
+  std::swap(sizes[0], sizes[1]);
+  std::swap(strides[0], strides[1]);
+  if (s.groups > 1) {
+    sizes[0] = s.groups, sizes[1] = s.out_channels / s.groups;
+    strides[0] = strides[1] * sizes[1];
+  }
+  LayoutRef layout = intern(sizes, strides, 0);
+  return alias(*turned, layout.get());
+}
+
+// oneDNN convolves faster than it computes gradients of images: where channels are last, and with
+// strides. False where this can't be done.
+bool data_by_convolutions(const ConvShape& s, int dims, Tensor& x, Tensor& w, Tensor& y) {
+  const int64_t each = s.in_channels / s.groups;
+  if (s.groups > 1 ? each > 1 : each < 8) return false;
+  bool strided = false;
+  for (int d = 0; d < 3; ++d) {
+    strided |= s.stride[d] > 1;
+    if (s.stride[d] > 1 && (s.dilation[d] > 1 || s.stride[d] > s.kernel[d])) return false;
+  }
+  if (!strided && !y.layout->channels_last) return false;
+  for (int pass = 0; pass < 2; ++pass) {  // the first one looks whether it can be done
+    int64_t r[3];
+    for (r[0] = 0; r[0] < s.stride[0]; ++r[0]) {
+      for (r[1] = 0; r[1] < s.stride[1]; ++r[1]) {
+        for (r[2] = 0; r[2] < s.stride[2]; ++r[2]) {
+          const Remainder of[3] = {{s, 0, r[0]}, {s, 1, r[1]}, {s, 2, r[2]}};
+          ConvShape part = s;
+          std::swap(part.in_channels, part.out_channels);
+          for (int d = 0; d < 3; ++d) {
+            if (of[d].padding < 0 || of[d].padding_end < 0) return false;
+            part.in[d] = s.out[d], part.out[d] = of[d].positions, part.kernel[d] = of[d].count;
+            part.stride[d] = 1, part.padding[d] = of[d].padding;
+          }
+          if (pass == 0 || part.out_size() == 0) continue;
+          TensorRef kernel = turned_round(w, s, of);
+          TensorRef place = every(x, r, s.stride, part.out);
+          TensorRef result = strided ? dense_like(*place) : place;
+          if (!by_product(ConvKind::Forward, part, y, *kernel, nullptr, *result) &&
+              !onednn_convolution(ConvKind::Forward, part, dims, y, *kernel, nullptr, *result)) {
+            return false;
+          }
+          if (strided) copy_into(*place, *result);
+        }
+      }
+    }
+  }
+  return true;
+}
+#endif
 
 template <class F>
 void with_conv_type(DType t, const F& body) {
@@ -173,12 +336,14 @@ void convolve(ConvKind kind, const ConvShape& s, int dims, Tensor& x, Tensor& w,
     convolve(kind, s, dims, *wide[0], *wide[1], wide_bias.get(), *wide[2]);
     return copy_into(result, *wide[kind == ConvKind::Forward ? 2 : kind == ConvKind::Data ? 0 : 1]);
   }
-  if (is_product(s) && x.layout->contiguous && w.layout->contiguous && y.layout->contiguous) {
-    WithoutGil without(s.work() > kLongWork);
-    return as_product(kind, s, result.dtype, x.data(), w.data(), bias, y.data());
-  }
+  if (s.groups == 1 && skips(s)) return convolve_met(kind, s, dims, x, w, bias, y);
+  if (by_product(kind, s, x, w, bias, y)) return;
+  if (depthwise_convolution(kind, s, x, w, bias, y)) return;
 #if TM_USE_MKLDNN
-  if (result.dtype == DType::F32 && onednn_convolution(kind, s, dims, x, w, bias, y)) return;
+  if (result.dtype == DType::F32) {
+    if (kind == ConvKind::Data && data_by_convolutions(s, dims, x, w, y)) return;
+    if (onednn_convolution(kind, s, dims, x, w, bias, y)) return;
+  }
 #endif
   TensorRef plain[3] = {contiguous(x), contiguous(w), contiguous(y)};
   with_conv_type(result.dtype, [&](auto tag) {
@@ -337,7 +502,7 @@ void infer_convolution(Call& c) {
   std::vector<int64_t> sizes{x.layout->size(0),
                              s.transposed ? shape.in_channels : shape.out_channels};
   for (int d = 5 - x.ndim(); d < 3; ++d) {
-    if (spatial[d] <= 0) {
+    if (spatial[d] < (s.transposed ? 0 : 1)) {
       fail(Error::Runtime, "Given input size per channel: ", format(x.sizes()),
            ". Calculated output size is too "
            "small: ",

@@ -21,6 +21,10 @@ struct ConvShape {
 // The three linear maps of x, w, y = conv(x, w): each computes the first operand from the others.
 enum class ConvKind { Forward, Data, Weight };
 
+// Groups of one channel, f32 and f64, all operands contiguous. False of any other.
+bool depthwise_convolution(ConvKind kind, const ConvShape& shape, const Tensor& x, const Tensor& w,
+                           const Tensor* bias, const Tensor& y);
+
 // f32 by oneDNN. x, w, y have batch and channels first, then the shape's dims without those of
 // extent 1 that were added: `dims` of them. Any strides. False if oneDNN can't.
 #if TM_USE_MKLDNN

@@ -76,6 +76,98 @@ def test_gradients_are_the_transpose(dims, groups, stride, padding, dilation, dt
     assert abs(got - expected) < 10 * scale
 
 
+def derivatives(function, x, w, g):
+    """Of <function(x, w), g>, which is linear in each: by a unit at every place."""
+    x, w = x.detach().clone().requires_grad_(), w.detach().clone().requires_grad_()
+    function(x, w).backward(g)
+    return array(x.grad), array(w.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("sizes", "kernel", "stride", "padding", "dilation", "outputs"),
+    [
+        ((9, 7), (3, 3), 1, 1, 1, 1),
+        ((5, 40), (3, 5), 1, (1, 2), 1, 2),
+        ((12, 19), (3, 3), 2, 1, 1, 1),
+        ((8, 33), (2, 4), (1, 3), (0, 2), (2, 1), 2),
+        ((20,), (31,), 1, 15, 1, 1),
+        ((70,), (4,), 1, 3, 1, 1),
+        ((3, 3), (7, 7), 2, 3, 1, 1),
+    ],
+)
+def test_depthwise(dtype, sizes, kernel, stride, padding, dilation, outputs):
+    """Groups of one channel have kernels of their own; as other groups they are the same."""
+    rng = np.random.default_rng(7)
+    channels, dims = 5, len(sizes)
+    x = random_tensor(rng, (3, channels, *sizes), dtype)
+    w = random_tensor(rng, (channels * outputs, 1, *kernel), dtype)
+    bias = random_tensor(rng, (channels * outputs,), dtype)
+    run = getattr(torch, f"conv{dims}d")
+    spread = [[v] * dims if isinstance(v, int) else list(v) for v in (stride, padding, dilation)]
+    y = run(x, w, bias, *spread, channels)
+    same(y, conv(array(x), array(w), array(bias), *spread, channels), dtype)
+    g = random_tensor(rng, tuple(y.shape), dtype)
+    by_x, by_w = derivatives(lambda x, w: run(x, w, None, *spread, channels), x, w, g)
+    for c in range(channels):  # a channel alone is no depthwise convolution
+        some = slice(c * outputs, (c + 1) * outputs)
+        one = derivatives(lambda x, w: run(x, w, None, *spread), x[:, c : c + 1], w[some],
+                          g[:, some])
+        np.testing.assert_allclose(by_x[:, c : c + 1], one[0], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(by_w[some], one[1], rtol=1e-4, atol=1e-4)
+
+
+def test_what_lies_beside_a_plane_is_not_read():
+    """Not even multiplied by zero, as that would not be zero."""
+    x = torch.full((2, 3, 5, 9), torch.inf)
+    x[:, 1] = 1.0
+    w = torch.ones(3, 1, 3, 3, requires_grad=True)
+    y = torch.conv2d(x, w, None, 1, 1, 1, 3)
+    assert y[1, 1].isfinite().all() and not y[1, 0].isfinite().any()
+    y[1, 1].sum().backward()
+    assert w.grad[1].tolist() == [[[32, 36, 32], [40, 45, 40], [32, 36, 32]]]
+
+
+@pytest.mark.parametrize("groups", [1, 16])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((3, 3), 1, 1), ((3, 3), 2, 1), ((2, 5), (1, 2), (0, 2)), ((1, 1), 1, 0), ((1, 1), 2, 0),
+     ((4, 4), 3, 0)],
+)
+@pytest.mark.parametrize("last", [False, True])
+def test_images_of_any_layout(kernel, stride, padding, groups, last):
+    rng = np.random.default_rng(8)
+    x = random_tensor(rng, (2, 16, 10, 11), torch.float64)
+    w = random_tensor(rng, (32, 16 // groups, *kernel), torch.float64)
+    y = torch.conv2d(x, w, None, stride, padding, 1, groups)
+    g = random_tensor(rng, tuple(y.shape), torch.float64)
+    layout = torch.channels_last if last else torch.contiguous_format
+
+    def run(x, w):
+        return torch.conv2d(x, w, None, stride, padding, 1, groups)
+
+    narrow = [t.float().contiguous(memory_format=layout) for t in (x, w, g)]
+    expected, got = derivatives(run, x, w, g), derivatives(run, *narrow)
+    np.testing.assert_allclose(array(run(*narrow[:2])), array(y), rtol=1e-4, atol=1e-4)
+    for e, a in zip(expected, got, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_of_a_depthwise_weight_is_the_same_for_any_number_of_threads():
+    rng = np.random.default_rng(9)
+    x, w = (random_tensor(rng, s, torch.float32) for s in ((4, 32, 24, 24), (32, 1, 3, 3)))
+    g = random_tensor(rng, tuple(x.shape), torch.float32)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 4):
+            torch.set_num_threads(n)
+            found.append(derivatives(lambda x, w: torch.conv2d(x, w, None, 1, 1, 1, 32), x, w, g))
+    finally:
+        torch.set_num_threads(before)
+    for by_x, by_w in found[1:]:
+        assert (by_x == found[0][0]).all() and (by_w == found[0][1]).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_transposed(dtype):
     """The transpose as a linear map: <conv(x), y> = <x, conv_transpose(y)>."""
@@ -95,6 +187,19 @@ def test_output_padding_and_bias_of_a_transposed_one():
     x, w = torch.ones(1, 1, 2), torch.ones(1, 1, 3)
     y = torch.conv_transpose1d(x, w, torch.tensor([10.0]), stride=2, padding=1, output_padding=1)
     assert y.tolist() == [[[11, 12, 11, 11]]]
+
+
+def test_output_padding_of_the_stride_or_more():
+    """A longer output, of whose end the input has no part."""
+    rng = np.random.default_rng(10)
+    x = random_tensor(rng, (1, 2, 4), torch.float64).requires_grad_()
+    w = random_tensor(rng, (2, 3, 3), torch.float64)
+    short = torch.conv_transpose1d(x, w, None, 1, 2, 0, 1, 2)
+    y = torch.conv_transpose1d(x, w, None, 1, 2, 1, 1, 2)
+    same(y[..., :-1], array(short), torch.float64)
+    g = random_tensor(rng, tuple(y.shape), torch.float64)
+    (by_x,) = torch.autograd.grad(y, x, g)
+    same(by_x, array(torch.conv1d(g, w, None, 1, 2, 2)[..., :4]), torch.float64)
 
 
 def test_second_derivatives():
