@@ -115,17 +115,15 @@ bool is_product(const ConvShape& s) {
   return s.groups == 1;
 }
 
-// Images that are (channels, positions) each. `w` is (out, in).
-void as_product(ConvKind kind, const ConvShape& s, Product p, void* x, Matrix w, const Tensor* bias,
-                void* y) {
+// Image after image. `w` is (out, in), an image of x or y (channels, positions).
+void as_product(ConvKind kind, const ConvShape& s, Product p, Matrix x, Matrix w,
+                const Tensor* bias, Matrix y) {
   const int64_t in = s.in_channels, out = s.out_channels, width = s.out_size();
-  const Matrix images{x, width, 1}, results{y, width, 1};
-  if (kind == ConvKind::Weight) {  // image after image: the sum has one order
+  auto transposed = [](Matrix m) { return Matrix{m.data, m.col, m.row}; };
+  if (kind == ConvKind::Weight) {  // the sum has one order
     p.m = out, p.n = in, p.k = width;
-    p.out = w;
+    p.a = y, p.b = transposed(x), p.out = w;
     for (int64_t n = 0; n < s.batch; ++n) {
-      p.a = results;
-      p.b = {x, 1, width};
       p.a_at = {n * out * width};
       p.b_at = {n * in * width};
       if (n > 0) p.add = p.out;
@@ -135,9 +133,9 @@ void as_product(ConvKind kind, const ConvShape& s, Product p, void* x, Matrix w,
   }
   const bool forward = kind == ConvKind::Forward;
   p.m = forward ? out : in, p.n = width, p.k = forward ? in : out;
-  p.a = forward ? w : Matrix{w.data, w.col, w.row};
-  p.b = forward ? images : results;
-  p.out = forward ? results : images;
+  p.a = forward ? w : transposed(w);
+  p.b = forward ? x : y;
+  p.out = forward ? y : x;
   if (bias) p.add = {bias->data(), bias->layout->stride(0), 0};
   p.batch = s.batch;
   for (int64_t n = 0; n < s.batch; ++n) {
@@ -147,37 +145,108 @@ void as_product(ConvKind kind, const ConvShape& s, Product p, void* x, Matrix w,
   multiply(p);
 }
 
-// All positions of all images as rows of channels: channels last.
-void as_product_of_rows(ConvKind kind, const ConvShape& s, Product p, void* x, Matrix w,
-                        const Tensor* bias, void* y) {
+// Channels last: all positions of all images are rows.
+void as_product_of_rows(ConvKind kind, const ConvShape& s, Product p, Matrix x, Matrix w,
+                        const Tensor* bias, Matrix y) {
   const int64_t in = s.in_channels, out = s.out_channels, positions = s.batch * s.out_size();
-  const Matrix images{x, in, 1}, results{y, out, 1};
+  std::swap(x.row, x.col);
+  std::swap(y.row, y.col);
   if (kind == ConvKind::Forward) {
     p.m = positions, p.n = out, p.k = in;
-    p.a = images, p.b = {w.data, w.col, w.row}, p.out = results;
+    p.a = x, p.b = {w.data, w.col, w.row}, p.out = y;
     if (bias) p.add = {bias->data(), 0, bias->layout->stride(0)};
   } else if (kind == ConvKind::Data) {
     p.m = positions, p.n = in, p.k = out;
-    p.a = results, p.b = w, p.out = images;
+    p.a = y, p.b = w, p.out = x;
   } else {
     p.m = out, p.n = in, p.k = positions;
-    p.a = {y, 1, out}, p.b = images, p.out = w;
+    p.a = {y.data, y.col, y.row}, p.b = x, p.out = w;
   }
   multiply(p);
 }
 
-// Whether the images lie as one of these products wants them, and it has been done.
+bool has_dense_images(const Tensor& t) { return t.layout->contiguous || t.layout->channels_last; }
+
+// `rows`: an image of x lies as (positions, channels), and not as (channels, positions).
+void multiply_images(ConvKind kind, const ConvShape& s, DType dtype, void* x, bool rows, Matrix w,
+                     const Tensor* bias, const Tensor& y) {
+  auto image = [&](void* data, bool rows, int64_t channels) {
+    return rows ? Matrix{data, 1, channels} : Matrix{data, s.out_size(), 1};
+  };
+  Product p{};
+  p.dtype = dtype;
+  const auto run = rows && y.layout->channels_last ? as_product_of_rows : as_product;
+  WithoutGil without(s.work() > kLongWork);
+  run(kind, s, p, image(x, rows, s.in_channels), w, bias,
+      image(y.data(), !y.layout->contiguous, s.out_channels));
+}
+
+// Whether it is a product of dense images, and has been done.
 bool by_product(ConvKind kind, const ConvShape& s, const Tensor& x, const Tensor& w,
                 const Tensor* bias, const Tensor& y) {
-  const Layout &lx = *x.layout, &ly = *y.layout;
-  const bool images = lx.contiguous && ly.contiguous, rows = lx.channels_last && ly.channels_last;
-  if (!is_product(s) || (!images && !rows)) return false;
-  Product p{};
-  p.dtype = x.dtype;
-  const Matrix weights{w.data(), w.layout->stride(0), w.layout->stride(1)};
-  WithoutGil without(s.work() > kLongWork);
-  const auto run = images ? as_product : as_product_of_rows;
-  run(kind, s, p, x.data(), weights, bias, y.data());
+  if (!is_product(s) || !has_dense_images(x) || !has_dense_images(y)) return false;
+  multiply_images(kind, s, x.dtype, x.data(), x.layout->channels_last,
+                  {w.data(), w.layout->stride(0), w.layout->stride(1)}, bias, y);
+  return true;
+}
+
+// ---- Kernels that don't overlap -------------------------------------------------------------
+
+#if TM_USE_MKLDNN
+// ---- Gradients of images as convolutions ----------------------------------------------------
+
+// Where no position of an image is met twice, what an output sees can be its channels, and then the
+// kernel has one element. False of others.
+bool by_product_of_patches(ConvKind kind, ConvShape s, int dims, Tensor& x, Tensor& w,
+                           const Tensor* bias, const Tensor& y) {
+  if (s.groups > 1 || !has_dense_images(y)) return false;
+  bool covers = true;
+  for (int d = 0; d < 3; ++d) {
+    if (s.padding[d] != 0 || (s.kernel[d] - 1) * s.dilation[d] >= s.stride[d]) return false;
+    covers &= s.kernel[d] == s.stride[d] && s.in[d] == s.out[d] * s.stride[d];
+  }
+  // Patches are (batch, channels, *kernel, *positions). What is innermost in x remains so, or
+  // whichever runs are longer, the kernel's or the positions'.
+  const bool last = x.layout->channels_last, rows = last || s.kernel[2] >= s.out[2];
+  std::vector<int64_t> sizes{s.batch, s.in_channels};
+  std::vector<int64_t> strides{x.layout->stride(0), x.layout->stride(1)};
+  auto add = [&](const int64_t* extents, const int64_t* steps) {
+    for (int d = 3 - dims; d < 3; ++d) {
+      sizes.push_back(extents[d]);
+      strides.push_back(wrapping_mul(x.layout->stride(d - 1 + dims), steps[d]));
+    }
+  };
+  add(s.kernel, s.dilation);
+  add(s.out, s.stride);
+  LayoutRef seen = intern(sizes, strides, x.layout->offset);
+  std::vector<int> order;
+  auto then = [&](int first, int count) {
+    for (int d = first + count - 1; d >= first; --d) order.push_back(d);
+  };
+  if (!rows) then(2 + dims, dims);
+  if (last) then(1, 1);
+  then(2, dims);
+  if (!last) then(1, 1);
+  if (rows) then(2 + dims, dims);
+  then(0, 1);
+  LayoutRef dense = packed_layout(sizes, {order.data(), static_cast<int64_t>(order.size())});
+  TensorRef met = alias(x, seen.get()), patches = empty(dense.get(), x.dtype, x.device());
+  TensorRef weight = &w;  // its elements in the order of a patch's
+  if (!(last ? w.layout->channels_last : w.layout->contiguous)) {
+    LayoutRef same = last ? channels_last_layout(w.sizes()) : contiguous_layout(w.sizes());
+    weight = empty(same.get(), w.dtype, w.device());
+    if (kind != ConvKind::Weight) copy_into(*weight, w);
+  }
+  s.in_channels *= s.kernel_size();
+  for (int d = 0; d < 3; ++d) s.in[d] = s.out[d], s.kernel[d] = s.stride[d] = s.dilation[d] = 1;
+  if (kind != ConvKind::Data) copy_into(*patches, *met);
+  multiply_images(kind, s, x.dtype, patches->data(), rows, {weight->data(), s.in_channels, 1}, bias,
+                  y);
+  if (kind == ConvKind::Weight && weight.get() != &w) copy_into(w, *weight);
+  if (kind == ConvKind::Data) {
+    if (!covers) fill(x, Number::integer(0));
+    copy_into(*met, *patches);
+  }
   return true;
 }
 
@@ -198,33 +267,6 @@ TensorRef dense_like(const Tensor& t) {
   LayoutRef layout = dense_layout_like(*t.layout);
   return empty(layout.get(), t.dtype, t.device());
 }
-
-// Of a kernel of one element with a stride: that of the positions that it meets, with none.
-bool skips(const ConvShape& s) {
-  bool any = false;
-  for (int d = 0; d < 3; ++d) {
-    if (s.kernel[d] != 1 || s.padding[d] != 0) return false;
-    any |= s.stride[d] != 1 || s.in[d] != s.out[d];
-  }
-  return any;
-}
-void convolve(ConvKind kind, const ConvShape& s, int dims, Tensor& x, Tensor& w, Tensor* bias,
-              Tensor& y);
-void convolve_met(ConvKind kind, ConvShape s, int dims, Tensor& x, Tensor& w, Tensor* bias,
-                  Tensor& y) {
-  const int64_t first[3] = {};
-  TensorRef met = every(x, first, s.stride, s.out), dense = dense_like(*met);
-  for (int d = 0; d < 3; ++d) s.in[d] = s.out[d], s.stride[d] = 1;
-  if (kind != ConvKind::Data) copy_into(*dense, *met);
-  convolve(kind, s, dims, *dense, w, bias, y);
-  if (kind == ConvKind::Data) {
-    fill(x, Number::integer(0));
-    copy_into(*met, *dense);
-  }
-}
-
-#if TM_USE_MKLDNN
-// ---- Gradients of images as convolutions ----------------------------------------------------
 
 // Of the positions r, r + stride, ... of a dim: the elements of the kernel that meet them are
 // first, first + stride, ..., `count` of them, and turned round they are a kernel of stride 1 that
@@ -267,18 +309,26 @@ TensorRef turned_round(Tensor& w, const ConvShape& s, const Remainder* r) {
   return alias(*turned, layout.get());
 }
 
-// oneDNN convolves faster than it computes gradients of images: where channels are last, and with
-// strides. False where this can't be done.
+// oneDNN convolves faster than it computes gradients of images: where channels are last, and with a
+// stride that doesn't divide the kernel. False where this can't be done.
 bool data_by_convolutions(const ConvShape& s, int dims, Tensor& x, Tensor& w, Tensor& y) {
   const int64_t each = s.in_channels / s.groups;
   if (s.groups > 1 ? each > 1 : each < 8) return false;
-  bool strided = false;
+  bool strided = false, divides = true;
   for (int d = 0; d < 3; ++d) {
     strided |= s.stride[d] > 1;
+    divides &= s.kernel[d] % s.stride[d] == 0;
     if (s.stride[d] > 1 && (s.dilation[d] > 1 || s.stride[d] > s.kernel[d])) return false;
   }
-  if (!strided && !y.layout->channels_last) return false;
+  const bool last = y.layout->channels_last;
+  if (strided ? dims == 1 || divides : !last) return false;
+  TensorRef g = &y;                       // of several convolutions each would reorder it
   for (int pass = 0; pass < 2; ++pass) {  // the first one looks whether it can be done
+    if (pass == 1 && !last) {
+      LayoutRef layout = channels_last_layout(y.sizes());
+      g = empty(layout.get(), y.dtype, y.device());
+      copy_into(*g, y);
+    }
     int64_t r[3];
     for (r[0] = 0; r[0] < s.stride[0]; ++r[0]) {
       for (r[1] = 0; r[1] < s.stride[1]; ++r[1]) {
@@ -294,9 +344,13 @@ bool data_by_convolutions(const ConvShape& s, int dims, Tensor& x, Tensor& w, Te
           if (pass == 0 || part.out_size() == 0) continue;
           TensorRef kernel = turned_round(w, s, of);
           TensorRef place = every(x, r, s.stride, part.out);
-          TensorRef result = strided ? dense_like(*place) : place;
-          if (!by_product(ConvKind::Forward, part, y, *kernel, nullptr, *result) &&
-              !onednn_convolution(ConvKind::Forward, part, dims, y, *kernel, nullptr, *result)) {
+          TensorRef result = place;
+          if (strided) {
+            LayoutRef layout = channels_last_layout(place->sizes());
+            result = empty(layout.get(), x.dtype, x.device());
+          }
+          if (!by_product(ConvKind::Forward, part, *g, *kernel, nullptr, *result) &&
+              !onednn_convolution(ConvKind::Forward, part, dims, *g, *kernel, nullptr, *result)) {
             return false;
           }
           if (strided) copy_into(*place, *result);
@@ -336,8 +390,8 @@ void convolve(ConvKind kind, const ConvShape& s, int dims, Tensor& x, Tensor& w,
     convolve(kind, s, dims, *wide[0], *wide[1], wide_bias.get(), *wide[2]);
     return copy_into(result, *wide[kind == ConvKind::Forward ? 2 : kind == ConvKind::Data ? 0 : 1]);
   }
-  if (s.groups == 1 && skips(s)) return convolve_met(kind, s, dims, x, w, bias, y);
   if (by_product(kind, s, x, w, bias, y)) return;
+  if (by_product_of_patches(kind, s, dims, x, w, bias, y)) return;
   if (depthwise_convolution(kind, s, x, w, bias, y)) return;
 #if TM_USE_MKLDNN
   if (result.dtype == DType::F32) {
