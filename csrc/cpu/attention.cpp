@@ -17,44 +17,43 @@
 namespace taimatsu {
 namespace {
 
-constexpr int64_t kQueries = 96, kKeys = 512;  // scores of a block: 192 KiB in f32
+constexpr int64_t kQueries = 128, kKeys = 256;  // scores of a block: 136 KiB in f32
 constexpr int64_t kLine = kKeys + 16;          // lines of scores fall into different cache sets
 
 // ---- Steps on a block of scores: kernels of row ops ---------------------------------------------
 
 // The kernel of a formula whose rows are lines of scores. `shape`: a letter for each operand,
-// outputs first: r a row, c one number for each row.
+// outputs first: r a row, m one of a mask, c one number for each row.
 class BlockStep {
  public:
   BlockStep(const char* name, const char* shape, DType dtype) : shape_(shape) {
     Op& op = core_op(name);
     const int64_t sizes[2] = {kQueries, kLine};
-    TensorRef like[2] = {empty({sizes, 2}, dtype), empty({sizes, 1}, dtype)};
+    TensorRef row = empty({sizes, 2}, dtype), cell = empty({sizes, 1}, dtype);
+    TensorRef mask = empty({sizes, 2}, DType::Bool);
     std::vector<Value> args;
-    for (size_t i = 0; i < op.operands.size(); ++i) {
-      const Role role = op.schema.params[op.operands[i]].role;
-      args.emplace_back(like[role == Role::Row ? 0 : 1]);
+    for (const char* s = shape + std::strlen(shape) - op.operands.size(); *s; ++s) {
+      args.emplace_back(*s == 'r' ? row : *s == 'm' ? mask : cell);
     }
     Tensors outs;
     Call call{op, args.data(), outs};
     LayoutClass key;
     int n = 0;
     for (const char* s = shape_; *s; ++s) {
-      *s == 'r' ? key.add(n++, stride_class(kLine), 1) : key.add(n++, 1, 0);
+      *s == 'c' ? key.add(n++, 1, 0) : key.add(n++, stride_class(kLine), 1);
     }
     kernel_ = find_variant(call).kernel(key, n, 2, false, false);
   }
   int64_t scratch_bytes() const { return kernel_.scratch_bytes * kLine; }
 
   void operator()(std::initializer_list<void*> operands, int64_t rows, int64_t length,
-                  void* scratch) const {
+                  void* scratch, int64_t mask_row = 0) const {
     int64_t geometry[8 + 4 * kMaxOperands] = {0, 1, 0, rows, 0, 1, 0, length};
     int64_t* strides = geometry + 8;
     for (const char* s = shape_; *s; ++s, strides += 4) {
-      const bool row = *s == 'r';
       strides[0] = strides[2] = 0;
-      strides[1] = row ? kLine : 1;
-      strides[3] = row ? 1 : 0;
+      strides[1] = *s == 'r' ? kLine : *s == 'm' ? mask_row : 1;
+      strides[3] = *s == 'c' ? 0 : 1;
     }
     kernel_.fn(operands.begin(), geometry, nullptr, scratch);
   }
@@ -65,9 +64,18 @@ class BlockStep {
 };
 
 struct Steps {
-  BlockStep forward, backward;
+  BlockStep forward, masked_forward, backward, masked_backward;
   explicit Steps(DType t)
-      : forward("_attention_scores", "rcccrcc", t), backward("_attention_gradient", "rrrrcc", t) {}
+      : forward("_attention_scores", "rcccrcc", t),
+        masked_forward("_attention_masked_scores", "rcccrmcc", t),
+        backward("_attention_gradient", "rrrrcc", t),
+        masked_backward("_attention_masked_gradient", "rrrrmcc", t) {}
+  int64_t forward_scratch() const {
+    return std::max(forward.scratch_bytes(), masked_forward.scratch_bytes());
+  }
+  int64_t backward_scratch() const {
+    return std::max(backward.scratch_bytes(), masked_backward.scratch_bytes());
+  }
   static const Steps& of(DType t) {  // holds the GIL
     static std::unique_ptr<Steps> f32, f64;
     std::unique_ptr<Steps>& steps = t == DType::F64 ? f64 : f32;
@@ -109,6 +117,7 @@ struct Attention {
   int64_t batch, queries, keys, width, value_width;
   Batch<T> query, key, value, add;
   Batch<bool> allowed, keep;  // of keys by the mask, of weights by dropout
+  TensorRef lines;            // the copy that `allowed` is of, if it is one
   T scale, keep_scale;
   bool causal;
   DType dtype;
@@ -127,6 +136,10 @@ struct Attention {
     if (!args[3].none()) {
       if (args[3].t().dtype == DType::Bool) {
         allowed = {args[3].t(), sizes};
+        if (allowed.col != 1) {  // the steps read lines of it
+          lines = contiguous(args[3].t());
+          allowed = {*lines, sizes};
+        }
       } else {
         add = {args[3].t(), sizes};
       }
@@ -165,7 +178,7 @@ struct Attention {
       for (int64_t e = 0; e < width; ++e) *to++ = scale * line[e * query.col];
     }
   }
-  // The masked scores of queries from i0 on and keys [j0, j1).
+  // The scores of queries from i0 on and keys [j0, j1), but for a mask of what is allowed.
   void scores(int64_t b, int64_t i0, int64_t j0, int64_t j1, T* scaled, T* s) const {
     const T never = -std::numeric_limits<T>::infinity();
     Product p = product(rows(i0), j1 - j0, width, {scaled, width, 1}, key.transposed(b, j0),
@@ -173,15 +186,12 @@ struct Attention {
     if (add.data) p.add = {add.line(b, i0) + j0 * add.col, add.row, add.col};
     multiply(p);
     for (int64_t i = 0; i < rows(i0); ++i, s += kLine) {
-      if (allowed.data) {
-        const bool* line = allowed.line(b, i0 + i) + j0 * allowed.col;
-        for (int64_t j = 0; j < j1 - j0; ++j) s[j] = line[j * allowed.col] ? s[j] : never;
-      }
       if (causal && i0 + i + 1 < j1) {
         std::fill(s + std::max<int64_t>(0, i0 + i + 1 - j0), s + j1 - j0, never);
       }
     }
   }
+  bool* mask(int64_t b, int64_t i0, int64_t j0) const { return allowed.line(b, i0) + j0; }
   // Weights, or their gradients, that dropout leaves.
   void drop(int64_t b, int64_t i0, int64_t j0, int64_t j1, T* s) const {
     if (!keep.data) return;
@@ -194,7 +204,7 @@ struct Attention {
   void forward(int64_t b, int64_t i0, const Batch<T>& output, T* logsumexp) const {
     const int64_t n = rows(i0);
     T* scaled = workspace<T>(n * width + kQueries * (kLine + 5) +
-                             steps.forward.scratch_bytes() / sizeof(T));
+                             steps.forward_scratch() / sizeof(T));
     T *s = scaled + n * width, *factor = s + kQueries * kLine;
     T *largest = factor + kQueries, *sum = largest + kQueries;
     T *new_largest = sum + kQueries, *new_sum = new_largest + kQueries;
@@ -205,7 +215,12 @@ struct Attention {
     for (int64_t j0 = 0; j0 < end(i0, j0); j0 += kKeys) {
       const int64_t j1 = end(i0, j0);
       scores(b, i0, j0, j1, scaled, s);
-      steps.forward({s, new_largest, new_sum, factor, s, largest, sum}, n, j1 - j0, scratch);
+      if (allowed.data) {
+        steps.masked_forward({s, new_largest, new_sum, factor, s, mask(b, i0, j0), largest, sum}, n,
+                             j1 - j0, scratch, allowed.row);
+      } else {
+        steps.forward({s, new_largest, new_sum, factor, s, largest, sum}, n, j1 - j0, scratch);
+      }
       std::swap(largest, new_largest);
       std::swap(sum, new_sum);
       drop(b, i0, j0, j1, s);
@@ -238,7 +253,7 @@ struct Attention {
     const int64_t n = rows(i0), j1 = end(i0, j0), count = j1 - j0;
     if (count <= 0) return;
     T* scaled =
-        workspace<T>(n * width + 2 * kQueries * kLine + steps.backward.scratch_bytes() / sizeof(T));
+        workspace<T>(n * width + 2 * kQueries * kLine + steps.backward_scratch() / sizeof(T));
     T *s = scaled + n * width, *ds = s + kQueries * kLine, *scratch = ds + kQueries * kLine;
     scaled_queries(b, i0, scaled);
     scores(b, i0, j0, j1, scaled, s);
@@ -247,7 +262,12 @@ struct Attention {
     drop(b, i0, j0, j1, ds);
     T *logsumexp = const_cast<T*>(g.logsumexp) + b * queries + i0,
       *delta = const_cast<T*>(g.delta) + b * queries + i0;
-    steps.backward({s, ds, s, ds, logsumexp, delta}, n, count, scratch);
+    if (allowed.data) {
+      steps.masked_backward({s, ds, s, ds, mask(b, i0, j0), logsumexp, delta}, n, count, scratch,
+                            allowed.row);
+    } else {
+      steps.backward({s, ds, s, ds, logsumexp, delta}, n, count, scratch);
+    }
     if (of_query) {
       Product p =
           product(n, width, count, {ds, kLine, 1}, key.from(b, j0), g.query.from(b, i0), j0 > 0);

@@ -25,10 +25,13 @@ constexpr double kWorkPerThread = 1 << 19;  // multiplications that are worth wa
 
 // A few numbers: setting up tiles would take longer than the product. N columns.
 template <class T, int N>
-void few(const Product& p) {
-  const T *a = static_cast<const T*>(p.a.data), *b = static_cast<const T*>(p.b.data);
-  const T* add = static_cast<const T*>(p.add.data);
-  T* out = static_cast<T*>(p.out.data);
+void few(const Product& p, int64_t index) {
+  auto start = [&](const Matrix& m, const std::vector<int64_t>& at) {
+    T* data = static_cast<T*>(m.data);
+    return data && !at.empty() ? data + at[index] : data;
+  };
+  const T *a = start(p.a, p.a_at), *b = start(p.b, p.b_at), *add = start(p.add, p.add_at);
+  T* out = start(p.out, p.out_at);
   for (int64_t i = 0; i < p.m; ++i) {
     T sums[N] = {};
     for (int64_t q = 0; q < p.k; ++q) {
@@ -41,22 +44,21 @@ void few(const Product& p) {
     }
   }
 }
+template <class T>
+void few_of_each(const Product& p) {
+  constexpr void (*by_columns[])(const Product&, int64_t) = {few<T, 1>, few<T, 2>, few<T, 3>,
+                                                             few<T, 4>};
+  const auto run = by_columns[p.n - 1];
+  if (p.batch == 1) return run(p, 0);
+  parallel_for(p.batch, 4096, 1, [&](int64_t i, int64_t end) {
+    for (; i < end; ++i) run(p, i);
+  });
+}
 bool only_few(const Product& p) {
-  if (p.n > 4 || p.batch != 1 || p.m * p.n * p.k > 128) return false;
+  if (p.n > 4 || p.m * p.n * p.k > 128) return false;
   if (p.alpha.as_double() != 1 || (p.add.data && p.beta.as_double() != 1)) return false;
-  if (!p.a_at.empty() || !p.b_at.empty()) return false;
-  if (p.dtype == DType::F32) {
-    constexpr void (*by_columns[])(const Product&) = {few<float, 1>, few<float, 2>, few<float, 3>,
-                                                      few<float, 4>};
-    by_columns[p.n - 1](p);
-    return true;
-  }
-  if (p.dtype == DType::F64) {
-    constexpr void (*by_columns[])(const Product&) = {few<double, 1>, few<double, 2>,
-                                                      few<double, 3>, few<double, 4>};
-    by_columns[p.n - 1](p);
-    return true;
-  }
+  if (p.dtype == DType::F32) return few_of_each<float>(p), true;
+  if (p.dtype == DType::F64) return few_of_each<double>(p), true;
   return false;
 }
 

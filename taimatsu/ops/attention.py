@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from taimatsu.codegen.lang import exp, inf, maximum, where
-from taimatsu.codegen.promote import FLOATING
+from taimatsu.codegen.promote import BOOLEAN, FLOATING
 
 from .table import composite, native, row
 
@@ -36,6 +36,21 @@ def _attention_gradient(x, g, logsumexp, delta):
     """The weights again, and the gradient of the scores from that of the weights."""
     weights = exp(x - logsumexp)
     return weights, weights * (g - delta)
+
+
+@row("_attention_masked_scores(Row scores, Row allowed, Cell largest, Cell sum)"
+     " -> (Row, Cell largest, Cell sum, Cell factor)", rows=1, dtypes=FLOATING,
+     keep={"allowed": BOOLEAN})
+def _attention_masked_scores(x, allowed, largest, sum):
+    """`_attention_scores` of the keys that are allowed."""
+    return _attention_scores(where(allowed, x, -inf), largest, sum)
+
+
+@row("_attention_masked_gradient(Row scores, Row grad, Row allowed, Cell logsumexp, Cell delta)"
+     " -> (Row, Row)", rows=1, dtypes=FLOATING, keep={"allowed": BOOLEAN})
+def _attention_masked_gradient(x, g, allowed, logsumexp, delta):
+    """`_attention_gradient` of the keys that are allowed."""
+    return _attention_gradient(where(allowed, x, -inf), g, logsumexp, delta)
 
 
 # ---- attention of a batch ------------------------------------------------------------------------
