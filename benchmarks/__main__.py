@@ -29,6 +29,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--filter", default="", metavar="REGEX", help="of 'group: workload'")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=21, help="rounds of each workload")
+    parser.add_argument(
+        "--cpu-time", action="store_true",
+        help="the time that the calling thread runs, not the wall's: for one thread on a busy "
+        "machine",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all times")
     parser.add_argument("--against", default="torch", metavar="MODULE")
     options = parser.parse_args()
@@ -54,7 +59,8 @@ def run_groups(options: argparse.Namespace, groups: list[Group]) -> tuple[list[R
     results: list[Result] = []
     missed = 0
     total = sum(len(g.workloads) for g in groups)
-    with Comparison(options.against, options.threads) as both, tqdm(total=total) as bar:
+    clock = "thread_time" if options.cpu_time else "perf_counter"
+    with Comparison(options.against, options.threads, clock) as both, tqdm(total=total) as bar:
         for group in groups:
             of_group = []
             for workload in group.workloads:

@@ -55,10 +55,10 @@ class Result:
 class Side:
     """A worker process and how to ask it."""
 
-    def __init__(self, library: str, threads: int) -> None:
+    def __init__(self, library: str, threads: int, clock: str) -> None:
         self.library = library
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", library, str(threads)],
+            [sys.executable, "-m", "benchmarks.worker", library, str(threads), clock],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -93,8 +93,8 @@ class Comparison:
     ...     result = both.run(group, group.workloads[0], rounds=5)
     """
 
-    def __init__(self, peer: str, threads: int) -> None:
-        self.sides = (Side(peer, threads), Side(OURS, threads))
+    def __init__(self, peer: str, threads: int, clock: str = "perf_counter") -> None:
+        self.sides = (Side(peer, threads, clock), Side(OURS, threads, clock))
 
     def __enter__(self) -> Comparison:
         return self

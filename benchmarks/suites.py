@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    attention,
     convolution,
     data,
     dtypes,
@@ -24,6 +25,7 @@ SUITES = {
     "ordering": ordering.GROUPS,
     "matmul": matmul.GROUPS,
     "convolution": convolution.GROUPS,
+    "attention": attention.GROUPS,
     "linalg": linalg.GROUPS,
     "models": models.GROUPS,
     "optimizers": optimizers.GROUPS,

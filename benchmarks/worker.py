@@ -1,6 +1,8 @@
 """A process that times the workloads of one library on request.
 
-    python -m benchmarks.worker torch 1
+    python -m benchmarks.worker torch 1 perf_counter
+
+The last argument is the clock: a function of the module time.
 
 Requests and answers are lines of JSON on standard input and output. {"group", "workload", "loops"}
 is answered by {"seconds": what so many loops took}. With 0 loops the workload is set up and run
@@ -25,7 +27,7 @@ SAMPLE_SECONDS = 0.005  # shorter than a time slice, so that most are undisturbe
 Timed = Callable[[int], float]  # runs the statement so many times; gives seconds
 
 
-def compiled(workload: Workload, operands: dict) -> Timed:
+def compiled(workload: Workload, operands: dict, clock: Callable[[], float]) -> Timed:
     """The statement in a loop, with every operand a local name."""
     setup = workload.setup.strip().replace("\n", "\n    ")
     source = f"""
@@ -40,7 +42,7 @@ def prepare(_clock, {", ".join(operands)}):
 """
     names: dict = {}
     exec(compile(source, f"<benchmark {workload.name}>", "exec"), names)
-    return names["prepare"](time.perf_counter, **operands)
+    return names["prepare"](clock, **operands)
 
 
 def loops_for_a_sample(timed: Timed) -> int:
@@ -58,7 +60,8 @@ def loops_for_a_sample(timed: Timed) -> int:
 class Worker:
     """One library, and the workload that it is at."""
 
-    def __init__(self, library: str, threads: int) -> None:
+    def __init__(self, library: str, threads: int, clock: str) -> None:
+        self.clock = getattr(time, clock)
         self.torch = importlib.import_module(library)
         self.torch.set_num_threads(threads)
         self.groups = {g.name: g for groups in SUITES.values() for g in groups}
@@ -76,7 +79,7 @@ class Worker:
                 self.operands = self.groups[group].operands(self.torch)
                 self.group = group
             found = next(w for w in self.groups[group].workloads if w.name == workload)
-            self.timed = compiled(found, self.operands)
+            self.timed = compiled(found, self.operands, self.clock)
             gc.collect()
             return {"loops": loops_for_a_sample(self.timed)}
         except Exception as error:
@@ -84,10 +87,10 @@ class Worker:
 
 
 def main() -> None:
-    library, threads = sys.argv[1:]
+    library, threads, clock = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
-    worker = Worker(library, int(threads))
+    worker = Worker(library, int(threads), clock)
     gc.disable()
     for line in sys.stdin:
         print(json.dumps(worker.answer(**json.loads(line))), file=answers)

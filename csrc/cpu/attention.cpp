@@ -18,7 +18,7 @@ namespace taimatsu {
 namespace {
 
 constexpr int64_t kQueries = 128, kKeys = 256;  // scores of a block: 136 KiB in f32
-constexpr int64_t kLine = kKeys + 16;          // lines of scores fall into different cache sets
+constexpr int64_t kLine = kKeys + 16;           // lines of scores fall into different cache sets
 
 // ---- Steps on a block of scores: kernels of row ops ---------------------------------------------
 
@@ -203,8 +203,8 @@ struct Attention {
 
   void forward(int64_t b, int64_t i0, const Batch<T>& output, T* logsumexp) const {
     const int64_t n = rows(i0);
-    T* scaled = workspace<T>(n * width + kQueries * (kLine + 5) +
-                             steps.forward_scratch() / sizeof(T));
+    T* scaled =
+        workspace<T>(n * width + kQueries * (kLine + 5) + steps.forward_scratch() / sizeof(T));
     T *s = scaled + n * width, *factor = s + kQueries * kLine;
     T *largest = factor + kQueries, *sum = largest + kQueries;
     T *new_largest = sum + kQueries, *new_sum = new_largest + kQueries;
