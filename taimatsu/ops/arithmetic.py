@@ -453,8 +453,13 @@ def logit(x, eps):
 @pointwise("sinc(Tensor self) -> Tensor", promote="float", dtypes=INEXACT)
 def sinc(x):
     """sin(pi x) / (pi x), 1 at 0."""
-    px = pi * x
-    return where(x == 0, 1.0, lang.sin(px) / px)
+    if x.dtype.kind == "c":
+        return where(x == 0, 1.0, lang.sin(pi * x) / (pi * x))
+    nearest = lang.rint(x)  # where the sine is 0: the distance from there is exact
+    half = 0.5 * nearest
+    sine = lang.sin(pi * (x - nearest))
+    sine = where(lang.trunc(half) == half, sine, -sine)
+    return where(x == 0, 1.0, sine / (pi * x))
 
 
 @sinc.gradient

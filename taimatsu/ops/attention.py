@@ -168,7 +168,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_cau
 
     >>> x = taimatsu.ones(1, 2, 3, 4)
     >>> taimatsu.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True).shape
-    taimatsu.Size([1, 2, 3, 4])
+    torch.Size([1, 2, 3, 4])
     """
     import taimatsu as torch
 

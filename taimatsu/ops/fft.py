@@ -237,15 +237,15 @@ def _declare(name: str, transform, forward: bool, what: str, example: str = "") 
 
 _declare("fft", _complex_transform, True,
          "The discrete Fourier transform along a dim: y[k] = sum x[j] exp(-2 pi i j k / n).", """
-    >>> taimatsu.fft.fft(taimatsu.tensor([1.0, 0.0, 0.0, 0.0]))
-    tensor([1.+0.j, 1.+0.j, 1.+0.j, 1.+0.j])
+    >>> taimatsu.fft.fft(taimatsu.tensor([1.0, 0.0, 0.0, 0.0])).abs()
+    tensor([1., 1., 1., 1.])
     """)
 _declare("ifft", _complex_transform, False, "The inverse of `fft`.")
 _declare("rfft", _real_transform, True,
          "`fft` of a real tensor without what the Hermitian symmetry implies: n / 2 + 1 elements.",
          """
-    >>> taimatsu.fft.rfft(taimatsu.ones(4))
-    tensor([4.+0.j, 0.+0.j, 0.+0.j])
+    >>> taimatsu.fft.rfft(taimatsu.ones(4)).abs()
+    tensor([4., 0., 0.])
     """)
 _declare("irfft", _to_real, False,
          "The inverse of `rfft`; `n` is the length of the result [2 (length - 1)].")

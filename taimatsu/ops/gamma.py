@@ -27,7 +27,8 @@ def zeta(s, q):
     is less than 1, and where `other` is negative and `self` isn't whole. The derivative by `self`
     isn't implemented.
 
-        >>> torch.special.zeta(torch.tensor([2.0, 4.0]), 1)
+    >>> taimatsu.special.zeta(taimatsu.tensor([2.0, 4.0]), 1)
+    tensor([1.6449, 1.0823])
     """
     return lang.zeta(s, q)
 
@@ -46,7 +47,8 @@ zeta.gradient(
 def polygamma(x, n):
     """The n-th derivative of `digamma`, for n = 0, 1 ...
 
-        >>> torch.polygamma(1, torch.tensor([1.0, 0.5]))
+    >>> taimatsu.polygamma(1, taimatsu.tensor([1.0, 0.5]))
+    tensor([1.6449, 4.9348])
     """
     if n < 0:
         raise RuntimeError(f"polygamma: n has to be at least 0; got {n}; give a derivative's order")
@@ -72,7 +74,8 @@ def mvlgamma(x, p):
     p (p - 1) / 4 log(pi) and the sum of lgamma(self - k / 2) for k < p. The argument should be
     more than (p - 1) / 2.
 
-        >>> torch.mvlgamma(torch.tensor([3.0, 4.5]), 2)
+    >>> taimatsu.mvlgamma(taimatsu.tensor([3.0, 4.5]), 2)
+    tensor([1.5502, 4.8179])
     """
     if not 1 <= p <= _MOST_DIMS:
         raise RuntimeError(
@@ -244,7 +247,8 @@ def igamma(a, x):
     number of the gamma law is less. NaN where an argument is negative. The derivative by `self`
     isn't implemented.
 
-        >>> torch.igamma(torch.tensor([4.0]), torch.tensor([3.0, 4.0, 5.0]))
+    >>> taimatsu.igamma(taimatsu.tensor([4.0]), taimatsu.tensor([3.0, 4.0, 5.0]))
+    tensor([0.3528, 0.5665, 0.7350])
     """
     return _incomplete(a, x)[0]
 
@@ -253,7 +257,8 @@ def igamma(a, x):
 def igammac(a, x):
     """1 - igamma(self, other), exact where that is small; `special.gammaincc` is the same.
 
-        >>> torch.igammac(torch.tensor([4.0]), torch.tensor([3.0, 40.0]))
+    >>> taimatsu.igammac(taimatsu.tensor([4.0]), taimatsu.tensor([3.0, 40.0]))
+    tensor([6.4723e-01, 4.8889e-14])
     """
     return _incomplete(a, x)[1]
 

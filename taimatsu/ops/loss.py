@@ -345,8 +345,8 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank, reduction
     losses, and gradients, of targets longer than their input 0. RuntimeError for lengths that are
     more than there is, or shapes that don't match. (Graves et al., 2006)
 
-    >>> uniform = torch.zeros(4, 1, 3).log_softmax(2)
-    >>> nn.functional.ctc_loss(uniform, torch.tensor([[1, 2]]), [4], [2])
+    >>> uniform = taimatsu.zeros(4, 1, 3).log_softmax(2)
+    >>> taimatsu.nn.functional.ctc_loss(uniform, taimatsu.tensor([[1, 2]]), [4], [2])
     tensor(0.8432)
     """
     from taimatsu import inf, where

@@ -45,7 +45,8 @@ def polynomial(name: str, doc: str, formula: Callable[[Value, Value], Value]) ->
         f"{doc} at x, of the degree n; what n has behind the point doesn't count.\n\n"
         "0 where n is negative, NaN where a step overflows. Integers become floating. The\n"
         "derivative by x is the polynomial's; by n there is none (it is 0).\n\n"
-        f"    >>> torch.special.{name}(torch.tensor([0.5, 2.0]), 3)"
+        f">>> taimatsu.special.{name}(taimatsu.tensor([0.5, 2.0]), 3).shape\n"
+        "torch.Size([2])"
     )
     return pointwise(
         f"{name}(Tensor|Number x, Tensor|Number n) -> Tensor", module="special", promote="float",

@@ -237,7 +237,8 @@ def spherical_bessel_j0(x):
 def airy_ai(x):
     """Airy's function Ai, which solves y'' = x y: waves for negative x, falling for positive.
 
-        >>> torch.special.airy_ai(torch.tensor([-2.0, 0.0, 2.0]))
+    >>> taimatsu.special.airy_ai(taimatsu.tensor([-2.0, 0.0, 2.0]))
+    tensor([0.2274, 0.3550, 0.0349])
     """
     near = chebyshev(lang.clamp(x, -4.0, 2.0) / 3 + 1 / 3, tables.AIRY_NEAR)
     a = lang.clamp(magnitude(x), 2.0, 1e200)

@@ -41,6 +41,7 @@ FUNCTIONS = {
     "log_ndtr": (lambda x: mp.log(mp.ncdf(x)), [(-100, -1), (-3, 8)], 8),
     "ndtri": (lambda p: mp.sqrt(2) * mp.erfinv(2 * p - 1), [(0, 1), (0, 1e-3)], 8),
     "entr": (lambda x: -x * mp.log(x), [(0, 0.9), (1.1, 1e3)], 4),
+    "sinc": (lambda x: mp.sinpi(x) / (mp.pi * x), [(-4, 4), (0.999, 1.001), (100, 300)], 6),
     "psi": (mp.digamma, [(2, 100), (0, 1)], 8),
 }
 
