@@ -98,6 +98,7 @@ struct Error {
     Overflow,
     Buffer,
     Attribute,
+    Assertion,
     Python
   };
   Kind kind;

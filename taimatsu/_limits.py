@@ -14,7 +14,13 @@ _FORMATS = {
     "bfloat16": (8, -126, 127),
     "float32": (24, -126, 127),
     "float64": (53, -1022, 1023),
+    "float8_e4m3fn": (4, -6, 8),
+    "float8_e5m2": (3, -14, 15),
+    "float8_e4m3fnuz": (4, -7, 7),
+    "float8_e5m2fnuz": (3, -15, 15),
+    "float8_e8m0fnu": (1, -127, 127),
 }
+_NAN_ON_TOP = ("float8_e4m3fn",)  # whose largest pattern is no number
 
 
 class _Limits:
@@ -65,10 +71,13 @@ class finfo(_Limits):
         if not (dtype.is_floating_point or dtype.is_complex):
             raise TypeError(f"finfo: needs a floating dtype; got {dtype}; use torch.iinfo")
         self.dtype = str(dtype.to_real()).removeprefix("torch.")
+        if self.dtype not in _FORMATS:
+            raise TypeError(f"finfo: the limits of torch.{self.dtype} are not known")
         precision, lowest, highest = _FORMATS[self.dtype]
         self.bits = 8 * dtype.to_real().itemsize
         self.eps = 2.0 ** (1 - precision)
-        self.max = (2.0 - self.eps) * 2.0**highest
+        top = 2.0 - self.eps * (1 + (self.dtype in _NAN_ON_TOP))
+        self.max = top * 2.0**highest
         self.min = -self.max
         self.tiny = self.smallest_normal = 2.0**lowest
         digits = int((precision - 1) * 0.30102999566398)  # of decimals that survive a round trip

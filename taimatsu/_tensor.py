@@ -118,7 +118,7 @@ def lu(self: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tenso
 def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """The old name of the type ("torch.FloatTensor"), or the tensor converted to `dtype`.
 
-    ``dtype`` is a torch.dtype or such a name. ValueError if it is an unknown name.
+    ``dtype`` is a torch.dtype, such a name or such a type. ValueError if it is an unknown name.
     """
     if dtype is None:
         place = "" if self.is_cpu else f"{self.device.type}."
@@ -128,10 +128,24 @@ def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
             if dtype == f"torch.{known._legacy_name}Tensor":
                 return self.to(known, non_blocking=non_blocking)
         raise ValueError(f"invalid type: {dtype!r}")
+    dtype = getattr(dtype, "dtype", dtype)  # of torch.FloatTensor and its kin
     return self.to(dtype, non_blocking=non_blocking)
 
 
-_DTYPES = {d for d in vars(_core).values() if isinstance(d, _core.dtype)}
+# Those that tensors have: others are known by name only, and code generation has none for them.
+_DTYPES = {
+    d
+    for d in vars(_core).values()
+    if isinstance(d, _core.dtype) and d._code  # type: ignore[attr-defined]
+}
+
+
+@_method
+def storage(self: Tensor) -> Any:
+    """The memory as a `storage.TypedStorage`; `untyped_storage` is what replaced it."""
+    from .storage import TypedStorage
+
+    return TypedStorage(wrap_storage=self.untyped_storage(), dtype=self.dtype)
 
 
 @_method

@@ -345,7 +345,16 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
         }
         break;
       }
-      case Type::Layout:
+      case Type::Layout: {
+        const char* name;
+        if (!layout_of(o, name)) break;
+        if (std::string_view(name) != "strided") {
+          fail(Error::NotImplemented, "layout: all tensors are strided; got torch.", name,
+               "; leave it out");
+        }
+        v = Value::of_object(o);
+        return true;
+      }
       case Type::Generator:
       case Type::Any: v = Value::of_object(o); return true;
     }

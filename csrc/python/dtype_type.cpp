@@ -46,7 +46,7 @@ constexpr unsigned kSingleton = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANT
 // ---- dtype
 // ----------------------------------------------------------------------------------------
 PyTypeObject* dtype_type;
-PyObject* dtypes[kDTypes];
+PyObject* dtypes[kNamedDTypes];
 
 DType value_of(PyObject* self) { return static_cast<DType>(as_named(self)->value); }
 
@@ -213,6 +213,7 @@ PyTypeObject* new_singleton_type(PyObject* module, const char* name, const char*
   return type;
 }
 
+PyTypeObject* layout_type;
 PyTypeObject* memory_format_type;
 PyObject* memory_formats[4];
 
@@ -223,6 +224,10 @@ PyObject* dtype_object(DType t) { return dtypes[static_cast<int>(t)]; }
 bool dtype_of(PyObject* o, DType& out) {
   if (Py_TYPE(o) == dtype_type) {
     out = value_of(o);
+    if (static_cast<int>(out) >= kDTypes) {
+      fail(Error::NotImplemented, "torch.", info(out).name,
+           " is known by name only, there are no tensors of it; use another dtype");
+    }
   } else if (o == reinterpret_cast<PyObject*>(&PyFloat_Type)) {
     out = DType::F64;
   } else if (o == reinterpret_cast<PyObject*>(&PyLong_Type)) {
@@ -234,6 +239,12 @@ bool dtype_of(PyObject* o, DType& out) {
   } else {
     return false;
   }
+  return true;
+}
+
+bool layout_of(PyObject* o, const char*& name) {
+  if (Py_TYPE(o) != layout_type) return false;
+  name = as_named(o)->name;
   return true;
 }
 
@@ -290,7 +301,7 @@ int init_dtypes(PyObject* module) {
   return guard(-1, [&] {
     dtype_type = new_singleton_type(module, "taimatsu.dtype", "The type of a tensor's elements.",
                                     dtype_methods, dtype_getters);
-    for (int i = 0; i < kDTypes; ++i) {
+    for (int i = 0; i < kNamedDTypes; ++i) {
       dtypes[i] = new_named(module, dtype_type, info(static_cast<DType>(i)).name, i);
     }
     const std::pair<const char*, DType> others[] = {
@@ -300,10 +311,13 @@ int init_dtypes(PyObject* module) {
     };
     for (auto& [name, t] : others) checked(PyModule_AddObjectRef(module, name, dtype_object(t)));
 
-    auto* layout =
+    layout_type =
         new_singleton_type(module, "taimatsu.layout",
                            "How elements are stored; here always strided.", nullptr, nullptr);
-    Object strided = Object::steal(new_named(module, layout, "strided", 0));
+    // The others are names for programs to compare with: no tensor has them.
+    const char* layouts[] = {"strided",    "sparse_coo", "sparse_csr", "sparse_csc",
+                             "sparse_bsr", "sparse_bsc", "_mkldnn",    "jagged"};
+    for (int i = 0; i < 8; ++i) Object::steal(new_named(module, layout_type, layouts[i], i));
 
     memory_format_type =
         new_singleton_type(module, "taimatsu.memory_format",

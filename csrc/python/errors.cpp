@@ -16,6 +16,7 @@ static PyObject* exception_of(Error::Kind kind) {
     case Error::Overflow: return PyExc_OverflowError;
     case Error::Buffer: return PyExc_BufferError;
     case Error::Attribute: return PyExc_AttributeError;
+    case Error::Assertion: return PyExc_AssertionError;
     case Error::Python: break;
   }
   return PyExc_SystemError;

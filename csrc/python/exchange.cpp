@@ -71,6 +71,9 @@ DType dtype_of_format(PyObject* o, const char* format, Py_ssize_t itemsize) {
 
 // ---- To NumPy
 // -------------------------------------------------------------------------------------
+// NumPy's changes would go unrecorded; where nothing is recorded anyway that is no harm.
+bool needs_detach(const Tensor& t) { return modes.grad && requires_grad(t); }
+
 void refuse_numpy(const Tensor& t, bool requires_grad) {
   if (requires_grad) {
     fail(Error::Runtime,
@@ -117,7 +120,7 @@ PyObject* numpy(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObjec
       refuse_numpy(*as_tensor(here.get()), false);
       return numpy_array(*as_tensor(here.get()));
     }
-    refuse_numpy(t, requires_grad(t) && !(force && to_bool(force)));
+    refuse_numpy(t, needs_detach(t) && !(force && to_bool(force)));
     return numpy_array(t);
   });
 }
@@ -129,7 +132,7 @@ PyObject* array(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObjec
     PyObject* v[2];
     signature.unpack(args, nargs, kwnames, v);
     Tensor& t = *as_tensor(self);
-    refuse_numpy(t, requires_grad(t));
+    refuse_numpy(t, needs_detach(t));
     Object a = Object::steal(numpy_array(t));
     if (given(v[0])) {
       Object converted = Object::steal(PyObject_GetAttrString(a.get(), "astype"));
@@ -146,7 +149,7 @@ PyObject* array(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObjec
 PyObject* array_interface(PyObject* self, void*) {
   return guard([&] {
     Tensor& t = *as_tensor(self);
-    refuse_numpy(t, requires_grad(t));
+    refuse_numpy(t, needs_detach(t));
     const char* kinds = "buifc";
     char kind = t.dtype == DType::Bool ? 'b'
                 : is_complex(t.dtype)  ? 'c'

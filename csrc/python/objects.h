@@ -9,6 +9,7 @@ namespace taimatsu {
 bool dtype_of(PyObject* o, DType& out);    // torch.dtype; also float, int, bool, complex types
 bool device_of(PyObject* o, Device& out);  // torch.device, str, int (a CUDA index)
 bool memory_format_of(PyObject* o, MemoryFormat& out);
+bool layout_of(PyObject* o, const char*& name);  // "strided" and others
 
 PyObject* dtype_object(DType t);    // borrowed: singletons
 PyObject* device_object(Device d);  // new references from here on

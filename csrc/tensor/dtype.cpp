@@ -9,7 +9,7 @@ namespace taimatsu {
 
 namespace {
 
-constexpr DTypeInfo kInfo[kDTypes] = {
+constexpr DTypeInfo kInfo[kNamedDTypes] = {
     {"bool", "bool", "Bool", 1, Category::Bool, false},
     {"uint8", "u8", "Byte", 1, Category::Integral, false},
     {"uint16", "u16", "UInt16", 2, Category::Integral, false},
@@ -25,6 +25,32 @@ constexpr DTypeInfo kInfo[kDTypes] = {
     {"float64", "f64", "Double", 8, Category::Floating, true},
     {"complex64", "c64", "ComplexFloat", 8, Category::Complex, true},
     {"complex128", "c128", "ComplexDouble", 16, Category::Complex, true},
+    // By name only.
+    {"float8_e4m3fn", "", "Float8_e4m3fn", 1, Category::Floating, true},
+    {"float8_e5m2", "", "Float8_e5m2", 1, Category::Floating, true},
+    {"float8_e4m3fnuz", "", "Float8_e4m3fnuz", 1, Category::Floating, true},
+    {"float8_e5m2fnuz", "", "Float8_e5m2fnuz", 1, Category::Floating, true},
+    {"float8_e8m0fnu", "", "Float8_e8m0fnu", 1, Category::Floating, true},
+    {"float4_e2m1fn_x2", "", "Float4_e2m1fn_x2", 1, Category::Floating, true},
+    {"complex32", "", "ComplexHalf", 4, Category::Complex, true},
+    {"quint8", "", "QUInt8", 1, Category::Integral, false},
+    {"qint8", "", "QInt8", 1, Category::Integral, true},
+    {"qint32", "", "QInt32", 4, Category::Integral, true},
+    {"quint4x2", "", "QUInt4x2", 1, Category::Integral, false},
+    {"uint1", "", "UInt1", 1, Category::Integral, false},
+    {"uint2", "", "UInt2", 1, Category::Integral, false},
+    {"uint3", "", "UInt3", 1, Category::Integral, false},
+    {"uint4", "", "UInt4", 1, Category::Integral, false},
+    {"uint5", "", "UInt5", 1, Category::Integral, false},
+    {"uint6", "", "UInt6", 1, Category::Integral, false},
+    {"uint7", "", "UInt7", 1, Category::Integral, false},
+    {"int1", "", "Int1", 1, Category::Integral, true},
+    {"int2", "", "Int2", 1, Category::Integral, true},
+    {"int3", "", "Int3", 1, Category::Integral, true},
+    {"int4", "", "Int4", 1, Category::Integral, true},
+    {"int5", "", "Int5", 1, Category::Integral, true},
+    {"int6", "", "Int6", 1, Category::Integral, true},
+    {"int7", "", "Int7", 1, Category::Integral, true},
 };
 
 DType default_dtype_ = DType::F32;

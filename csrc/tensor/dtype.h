@@ -25,6 +25,9 @@ enum class DType : uint8_t {
   C128
 };
 constexpr int kDTypes = 15;
+// Behind these come dtypes that are known by name only: programs compare with them and keep them in
+// tables; no tensor has one.
+constexpr int kNamedDTypes = 40;
 
 enum class Category : uint8_t { Bool, Integral, Floating, Complex };
 

@@ -1,6 +1,7 @@
 #include "tensor/storage.h"
 
 #include <algorithm>
+#include <cctype>
 #include <new>
 
 namespace taimatsu {
@@ -65,8 +66,10 @@ Device Device::parse(const char* text) {
 const Backend& backend(DeviceType t) {
   const Backend* b = backends[static_cast<int>(t)];
   if (!b) {
-    fail(Error::Runtime, "device type ", kDeviceNames[static_cast<int>(t)],
-         " is not available in this process; use device='cpu'");
+    std::string name = kDeviceNames[static_cast<int>(t)], upper = name;
+    for (char& c : upper) c = static_cast<char>(std::toupper(c));
+    fail(Error::Assertion, "Torch not compiled with ", upper, " enabled: there is no driver for ",
+         name, " in this build; use device='cpu'");
   }
   return *b;
 }

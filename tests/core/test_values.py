@@ -8,7 +8,8 @@ import pytest
 
 import taimatsu as torch
 
-ALL = [d for d in vars(torch._core).values() if isinstance(d, torch.dtype)]
+NAMED = {d for d in vars(torch._core).values() if isinstance(d, torch.dtype)}
+ALL = [d for d in NAMED if d._code]  # the others are known by name only
 
 
 # ---- dtype -------------------------------------------------------------------------------------
@@ -26,6 +27,23 @@ def test_dtypes_print_as_pytorch_s():
 )  # fmt: skip
 def test_aliases_are_the_same_objects(alias, name):
     assert getattr(torch, alias) is getattr(torch, name)
+
+
+def test_dtypes_known_by_name_only_make_no_tensors():
+    assert torch.float8_e4m3fn.itemsize == 1 and torch.complex32.is_complex
+    assert torch.finfo(torch.float8_e4m3fn).max == 448
+    for dtype in NAMED.difference(ALL):
+        with pytest.raises(NotImplementedError, match=str(dtype)):
+            torch.zeros(2, dtype=dtype)
+
+
+def test_layouts_other_than_strided_are_names_to_compare_with():
+    x = torch.zeros(2, layout=torch.strided)
+    assert x.layout is torch.strided and x.layout != torch.sparse_csr
+    with pytest.raises(NotImplementedError, match="sparse_coo"):
+        torch.zeros(2, layout=torch.sparse_coo)
+    with pytest.raises(TypeError, match="layout"):
+        torch.zeros(2, layout="strided")
 
 
 @pytest.mark.parametrize("dtype", sorted(set(ALL), key=str), ids=str)
