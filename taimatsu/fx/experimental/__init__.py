@@ -1,0 +1,1 @@
+"""Parts of PyTorch's compiler that programs ask; see `taimatsu.fx`."""
