@@ -96,4 +96,16 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
 
 register(table.ENTRIES)
 
+
+def __getattr__(name: str):
+    """PyTorch's ``torch.ops.<namespace>`` and ``torch.ops.load_library``."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from taimatsu import _op_namespaces
+
+    if name == "load_library":
+        return _op_namespaces.load_library
+    return _op_namespaces.namespace(name)
+
+
 __all__ = ["namespaces", "register", "table"]

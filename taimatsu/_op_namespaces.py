@@ -1,0 +1,175 @@
+"""``torch.ops.<namespace>.<op>``: ops by the names of PyTorch's dispatcher.
+
+``torch.ops.aten`` gives this package's functions by the names that ATen has for them; other
+namespaces hold what programs define by `taimatsu.library`.
+
+>>> torch.ops.aten.add.Tensor(torch.ones(1), torch.ones(1))
+tensor([2.])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import taimatsu
+
+__all__ = ["Namespace", "OpOverload", "OpOverloadPacket", "load_library", "namespace"]
+
+defined: dict[str, dict[str, Any]] = {}  # by namespace and name: what `library` defined
+_namespaces: dict[str, Namespace] = {}
+
+# Where ATen's name has a prefix instead of a module.
+_PREFIXES = {"linalg_": "linalg", "special_": "special", "fft_": "fft"}
+
+
+def _slice(self: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    key = [slice(None)] * self.dim()
+    key[dim] = slice(start, end, step)
+    return self[tuple(key)]
+
+
+def _index(self: Any, indices: Any) -> Any:
+    return self[tuple(slice(None) if i is None else i for i in indices)]
+
+
+def _to_copy(self: Any, **options: Any) -> Any:
+    others = ("layout", "pin_memory")
+    given = {k: v for k, v in options.items() if v is not None and k not in others}
+    return self.to(**given, copy=True)
+
+
+# What ATen has and PyTorch's Python interface calls otherwise.
+_ATEN: dict[str, Callable] = {
+    "_local_scalar_dense": lambda self: self.item(),
+    "_log_softmax": lambda self, dim, half_to_float=False: self.log_softmax(dim),
+    "_pin_memory": lambda self, device=None: self.pin_memory(device),
+    "_softmax": lambda self, dim, half_to_float=False: self.softmax(dim),
+    "_to_copy": _to_copy,
+    "_unsafe_view": lambda self, size: self.reshape(size),
+    "alias": lambda self: self.view(self.shape),
+    "index": _index,
+    "lift_fresh": lambda self: self,
+    "scalar_tensor": lambda s, **options: taimatsu.tensor(s, **options),
+    "slice": _slice,
+}
+
+
+class OpOverload:
+    """One form of an op, ``torch.ops.aten.add.Tensor``. Calling it is calling the op."""
+
+    def __init__(self, packet: OpOverloadPacket, overload: str):
+        self.overloadpacket, self._overloadname = packet, overload
+        self.namespace = packet.namespace
+        self.__name__ = f"{packet.__name__}.{overload}"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.overloadpacket(*args, **kwargs)
+
+    def name(self) -> str:
+        """ "aten::add.Tensor"."""
+        base = f"{self.namespace}::{self.overloadpacket.__name__}"
+        return base if self._overloadname == "default" else f"{base}.{self._overloadname}"
+
+    @property
+    def _opname(self) -> str:
+        return self.overloadpacket.__name__
+
+    def __repr__(self) -> str:
+        op = f"{self.namespace}.{self._opname}"
+        return f"<OpOverload(op='{op}', overload='{self._overloadname}')>"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.__name__}"
+
+
+class OpOverloadPacket:
+    """An op with all its forms. Calling it calls the one that fits the arguments."""
+
+    def __init__(self, namespace: str, name: str, function: Callable):
+        self.namespace, self.__name__, self._function = namespace, name, function
+        self._overloads: dict[str, OpOverload] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __getattr__(self, overload: str) -> OpOverload:
+        if overload.startswith("_"):
+            raise AttributeError(overload)
+        return self._overloads.setdefault(overload, OpOverload(self, overload))
+
+    def overloads(self) -> list[str]:
+        """The names of the forms that were asked for; "default" is always one."""
+        return ["default", *(n for n in self._overloads if n != "default")]
+
+    def __repr__(self) -> str:
+        return f"<OpOverloadPacket(op='{self.namespace}.{self.__name__}')>"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.__name__}"
+
+
+def _aten(name: str) -> Callable | None:
+    """The function that ATen calls ``name``."""
+    if name in _ATEN:
+        return _ATEN[name]
+    for prefix, module in _PREFIXES.items():
+        if name.startswith(prefix):
+            found = getattr(getattr(taimatsu, module), name.removeprefix(prefix), None)
+            return found if callable(found) else None
+    for place in (taimatsu, taimatsu.nn.functional, taimatsu.Tensor):
+        found = getattr(place, name, None)
+        if callable(found) and not isinstance(found, type):
+            return found
+    return _private(name) if name.startswith("_") else None
+
+
+def _private(name: str) -> Callable:
+    """For programs that name an op of PyTorch's inside, to compare with, not to call."""
+
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(f"aten::{name} is private to PyTorch, and isn't here")
+
+    return refuse
+
+
+class Namespace:
+    """The ops of a namespace, as attributes."""
+
+    def __init__(self, name: str):
+        self.__name__ = name
+        self._packets: dict[str, OpOverloadPacket] = {}
+
+    def __getattr__(self, name: str) -> OpOverloadPacket:
+        if name in self._packets:
+            return self._packets[name]
+        space = self.__name__
+        function = defined.get(space, {}).get(name)
+        if function is None and space == "aten" and not name.startswith("__"):
+            function = _aten(name)
+        if function is None:
+            raise AttributeError(f"'_OpNamespace' '{space}' object has no attribute '{name}'")
+        return self._packets.setdefault(name, OpOverloadPacket(space, name, function))
+
+    def forget(self, name: str) -> None:
+        """An op that isn't defined any more."""
+        self._packets.pop(name, None)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self._packets, *defined.get(self.__name__, ())})
+
+    def __repr__(self) -> str:
+        return f"<torch.ops.{self.__name__}>"
+
+
+def namespace(name: str) -> Namespace:
+    """The namespace of this name; it may be empty."""
+    return _namespaces.setdefault(name, Namespace(name))
+
+
+def load_library(path: str) -> NoReturn:
+    """Loads a library of ops in C++. OSError: they are linked against PyTorch, which isn't here."""
+    raise OSError(
+        f"load_library: {path} is compiled against PyTorch's C++ interface, which isn't offered; "
+        "ops of one's own are Python formulas (taimatsu.pointwise) or torch.library.custom_op"
+    )
