@@ -65,6 +65,35 @@ _LAZY_NAMES = {
     "set_autocast_gpu_dtype": "amp.autocast_mode",
     "autocast": "amp.autocast_mode",
 }
+for _module, _names in {
+    "cpu": "Event Stream",
+    "jit": "fork wait",
+    "_assertions": (
+        "_assert _assert_async _check _check_index _check_is_size _check_not_implemented "
+        "_check_tensor_all _check_type _check_value _check_with"
+    ),
+    "compiler": "compile",
+    "serialization": "PyTorchFileReader",
+    "storage": "TypedStorage",
+    "_tensor_types": (
+        "set_default_tensor_type BFloat16Storage BoolStorage ByteStorage CharStorage "
+        "DoubleStorage FloatStorage HalfStorage IntStorage LongStorage ShortStorage "
+        "BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor HalfTensor "
+        "IntTensor LongTensor ShortTensor ComplexDoubleStorage ComplexFloatStorage"
+    ),
+    "_symbols": (
+        "SymBool SymFloat SymInt sym_float sym_int sym_ite sym_max sym_min sym_not sym_sqrt "
+        "sym_sum"
+    ),
+    "_process": (
+        "compiled_with_cxx11_abi get_deterministic_debug_mode get_device_module "
+        "get_float32_matmul_precision get_num_interop_threads has_lapack has_mkl has_openmp "
+        "has_spectral is_deterministic_algorithms_warn_only_enabled is_vulkan_available "
+        "is_warn_always_enabled set_deterministic_debug_mode set_float32_matmul_precision "
+        "set_flush_denormal set_num_interop_threads set_warn_always"
+    ),
+}.items():
+    _LAZY_NAMES.update(dict.fromkeys(_names.split(), _module))
 
 
 def __getattr__(name: str) -> Any:
@@ -72,7 +101,13 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
         globals()[name] = value
         return value
-    if not name.startswith("_") or name in ("__config__", "__future__"):
+    if name.startswith("_foreach_"):
+        from ._foreach import foreach
+
+        if (value := foreach(name.removeprefix("_foreach_"))) is not None:
+            globals()[name] = value
+            return value
+    if not name.startswith("__") or name in ("__config__", "__future__"):
         try:
             return importlib.import_module(f"{__name__}.{name}")
         except ModuleNotFoundError as missing:

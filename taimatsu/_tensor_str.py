@@ -23,7 +23,7 @@ class Options:
     sci_mode: bool | None = None  # None: as the values ask for
 
 
-OPTIONS = Options()
+OPTIONS = PRINT_OPTS = Options()
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {"precision": 4, "threshold": 1000, "edgeitems": 3, "linewidth": 80},
     "short": {"precision": 2, "threshold": 1000, "edgeitems": 2, "linewidth": 80},
@@ -261,3 +261,8 @@ def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
             text += ", " + fact
             column += len(fact) + 2
     return text + ")"
+
+
+def _tensor_str(self: Any, indent: int) -> str:
+    """The elements alone, continued lines indented: PyTorch's name for it."""
+    return _elements(self.detach(), indent)

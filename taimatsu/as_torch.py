@@ -9,8 +9,12 @@ or, first of all imports in a program of one's own:
     import torch                    # taimatsu
     import torch.nn.functional as F # taimatsu.nn.functional, the same module object
 
-A PyTorch that is installed beside it isn't touched, and isn't seen. Subprocesses don't inherit it
-unless they import this module too.
+A PyTorch that is installed beside it isn't touched, and isn't seen. Subprocesses of a program that
+is run in the first way find Taimatsu as their torch too, by the environment's PYTHONPATH; those of
+one that imports this module only if they import it themselves.
+
+Programs look at PyTorch's version to know what they may use, so `torch.__version__`, and
+`importlib.metadata` for the name torch, then give the version whose behaviour is followed here.
 """
 
 from __future__ import annotations
@@ -18,13 +22,19 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import importlib.util
+import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import taimatsu
+from taimatsu.torch_version import TorchVersion
+from taimatsu.version import __version__, torch_api
 
 __all__ = ["install"]
 
@@ -66,6 +76,25 @@ class _Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
+    def find_distributions(
+        self, context: importlib.metadata.DistributionFinder.Context | None = None
+    ) -> Iterator[importlib.metadata.Distribution]:
+        if context is not None and context.name == "torch":
+            yield _Distribution()
+
+
+class _Distribution(importlib.metadata.Distribution):
+    """What `importlib.metadata` tells of torch."""
+
+    def read_text(self, filename: str) -> str | None:
+        if filename == "METADATA":
+            return f"Metadata-Version: 2.1\nName: torch\nVersion: {torch_api}\n"
+        return None
+
+    def locate_file(self, path: Any) -> Any:
+        raise FileNotFoundError(f"torch is Taimatsu here, and has no file {path}")
+
+
 def install() -> None:
     """Makes `import torch` give this package from now on.
 
@@ -80,20 +109,34 @@ def install() -> None:
     if not any(isinstance(f, _Finder) for f in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     sys.modules["torch"] = taimatsu
+    taimatsu.__version__ = TorchVersion(f"{torch_api}+taimatsu.{__version__}")
+    taimatsu.torch = taimatsu  # type: ignore[attr-defined]  # PyTorch imports itself
+    # By these names programs tell whose namespace or array something is.
+    taimatsu.__name__ = taimatsu.Tensor.__module__ = "torch"
 
 
 install()
 
 
+def _let_subprocesses_inherit() -> None:
+    """Puts a folder with a module torch, and this package's own, in front of the search path."""
+    package = Path(taimatsu.__path__[0])
+    ours = (str(package / "_inherit"), str(package.parent))
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    others = [folder for folder in others if folder and folder not in ours]
+    os.environ["PYTHONPATH"] = os.pathsep.join((*ours, *others))
+
+
 def _main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         sys.exit(__doc__)
+    _let_subprocesses_inherit()
     if sys.argv[1] == "-m":
         del sys.argv[:2]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     else:
         del sys.argv[0]
-        sys.path[0] = str(importlib.import_module("pathlib").Path(sys.argv[0]).resolve().parent)
+        sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
         runpy.run_path(sys.argv[0], run_name="__main__")
 
 

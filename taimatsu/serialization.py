@@ -22,6 +22,7 @@ import pickle
 import pickletools
 import struct
 import sys
+import typing
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ __all__ = [
     "save",
 ]
 
+MAP_LOCATION: typing.TypeAlias = typing.Any  # what `load` takes as map_location, for annotations
 ALIGNMENT = 64
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -385,6 +387,36 @@ def _unpickle(
     unpickler = FullUnpickler(file, **options)
     unpickler.persistent_load = persistent_load
     return unpickler.load()
+
+
+class PyTorchFileReader:
+    """The records of a checkpoint by name, for programs that read parts of one.
+
+    >>> "data.pkl" in PyTorchFileReader("model.pt").get_all_records()
+    True
+    """
+
+    def __init__(self, name_or_buffer: Any):
+        self._archive = zipfile.ZipFile(name_or_buffer)
+        self._folder = self._archive.namelist()[0].partition("/")[0]
+
+    def get_all_records(self) -> list[str]:
+        """Their names."""
+        return [name.partition("/")[2] for name in self._archive.namelist()]
+
+    def has_record(self, name: str) -> bool:
+        """Whether there is one of this name."""
+        return f"{self._folder}/{name}" in self._archive.namelist()
+
+    def get_record(self, name: str) -> bytes:
+        """Its bytes. RuntimeError if there is none."""
+        if not self.has_record(name):
+            raise RuntimeError(f"PyTorchFileReader: there is no record {name}")
+        return self._archive.read(f"{self._folder}/{name}")
+
+    def get_storage_from_record(self, name: str, numel: int, dtype: Any) -> Any:
+        """A tensor of its first ``numel`` elements."""
+        return torch.frombuffer(bytearray(self.get_record(name)), dtype=dtype, count=numel)
 
 
 class _ZipSource:

@@ -1,7 +1,26 @@
-"""``backends``: what the libraries and devices behind the ops can do, and switches for them."""
+"""``backends``: what the libraries and devices behind the ops can do, and switches for them.
+
+Switches of devices that are not there are kept for the programs that set them.
+"""
 
 from __future__ import annotations
 
-from . import opt_einsum
+from . import (
+    cpu,
+    cuda,
+    cudnn,
+    cusparselt,
+    mha,
+    mkl,
+    mkldnn,
+    mps,
+    nnpack,
+    openmp,
+    opt_einsum,
+    quantized,
+)  # fmt: skip
 
-__all__ = ["opt_einsum"]
+__all__ = [
+    "cpu", "cuda", "cudnn", "cusparselt", "mha", "mkl", "mkldnn", "mps", "nnpack", "openmp",
+    "opt_einsum", "quantized",
+]  # fmt: skip

@@ -132,3 +132,7 @@ def vec_to_tril_matrix(vec: Tensor, diag: int = 0) -> Tensor:
     rows, columns = torch.tril_indices(size, size, diag, device=vec.device)
     mat[..., rows, columns] = vec
     return mat
+
+
+# PyTorch's names, which libraries of distributions import.
+_standard_normal, _sum_rightmost = standard_normal, sum_rightmost

@@ -15,7 +15,7 @@ from .module import Module
 from .multihead import *
 from .norm import *
 from .padding import *
-from .parallel import *
+from .parallel import DataParallel
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from .pooling import *
 from .rnn import *
@@ -24,4 +24,8 @@ from .sparse import *
 from .transformer import *
 
 # isort: split
+from taimatsu._lazy import submodules
+
 from . import modules  # the same under PyTorch's paths
+
+__getattr__ = submodules(__name__)

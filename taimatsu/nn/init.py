@@ -275,3 +275,17 @@ _OLD_NAMES = (
     "sparse", "uniform", "xavier_normal", "xavier_uniform",
 )  # fmt: skip
 globals().update({name: _deprecated(name) for name in _OLD_NAMES})
+
+
+# ---- PyTorch's helpers, which libraries of layers import --------------------------------------
+
+
+def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
+    return _fans("_calculate_fan_in_and_fan_out", tensor)
+
+
+def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
+    return _fan("_calculate_correct_fan", tensor, mode)
+
+
+_no_grad_uniform_, _no_grad_normal_, _no_grad_trunc_normal_ = uniform_, normal_, trunc_normal_

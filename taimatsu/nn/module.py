@@ -368,6 +368,10 @@ class Module(StateDict):
         """The same as `add_module`."""
         self.add_module(name, module)
 
+    def __getattr__(self, name: str) -> Any:
+        # Reached for what isn't there; subclasses that define it call this one.
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
     def __setattr__(self, name: str, value: Any) -> None:
         fields = self.__dict__
         if isinstance(value, Tensor) and isinstance(value, Parameter):
@@ -607,12 +611,20 @@ class Module(StateDict):
         if recurse:
             for module in self.children():
                 module._apply(fn)
+        from taimatsu import __future__ as conversion
+
         with torch.no_grad():
-            for param in self._parameters.values():
+            for name, param in list(self._parameters.items()):
                 if param is None:
                     continue
                 grad = param.grad
-                param.data = fn(param.data)
+                if conversion.get_overwrite_module_params_on_conversion():
+                    param = Parameter(fn(param), param.requires_grad)
+                    setattr(self, name, param)
+                elif conversion.get_swap_module_params_on_conversion():
+                    torch.utils.swap_tensors(param, Parameter(fn(param), param.requires_grad))
+                else:
+                    param.data = fn(param.data)
                 if grad is not None:  # assigned anew: its dtype and device must match
                     param.grad = fn(grad).requires_grad_(grad.requires_grad)
             for name, buffer in self._buffers.items():

@@ -9,21 +9,28 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 __all__ = [
+    "GetAttrKey",
+    "MappingKey",
+    "SequenceKey",
     "TreeSpec",
+    "keystr",
     "register_pytree_node",
     "tree_all",
     "tree_any",
     "tree_flatten",
+    "tree_flatten_with_path",
     "tree_iter",
     "tree_leaves",
+    "tree_leaves_with_path",
     "tree_map",
     "tree_map_",
     "tree_map_only",
+    "tree_map_with_path",
     "tree_structure",
     "tree_unflatten",
 ]
@@ -34,6 +41,75 @@ class _Node(NamedTuple):
 
     flatten: Callable[[Any], tuple[list, Any]]
     unflatten: Callable[[Iterable, Any], Any]
+    flatten_with_keys: Callable[[Any], tuple[list, Any]] | None = None  # by default by position
+
+
+class SequenceKey(NamedTuple):
+    """The way to a child by its position."""
+
+    idx: int
+
+    def __str__(self) -> str:
+        return f"[{self.idx!r}]"
+
+    def get(self, parent: Any) -> Any:
+        """The child."""
+        return parent[self.idx]
+
+
+class MappingKey(NamedTuple):
+    """The way to a child by its key."""
+
+    key: Any
+
+    def __str__(self) -> str:
+        return f"[{self.key!r}]"
+
+    def get(self, parent: Any) -> Any:
+        """The child."""
+        return parent[self.key]
+
+
+class GetAttrKey(NamedTuple):
+    """The way to a child by its attribute."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f".{self.name}"
+
+    def get(self, parent: Any) -> Any:
+        """The child."""
+        return getattr(parent, self.name)
+
+
+def keystr(kp: Iterable[Any]) -> str:
+    """A path as it would be written: ``['a'][0].weight``."""
+    return "".join(map(str, kp))
+
+
+def _dict_flatten(d: dict) -> tuple[list, list]:
+    return list(d.values()), list(d)
+
+
+def _dict_flatten_with_keys(d: dict) -> tuple[list, list]:
+    return [(MappingKey(k), v) for k, v in d.items()], list(d)
+
+
+def _dict_unflatten(values: Iterable, keys: list) -> dict:
+    return dict(zip(keys, values, strict=True))
+
+
+def _keyed(node: _Node, tree: Any) -> list[tuple[Any, Any]]:
+    """The children, each with its key."""
+    if node.flatten_with_keys is not None:
+        return node.flatten_with_keys(tree)[0]
+    children = node.flatten(tree)[0]
+    if isinstance(tree, dict):
+        return [(MappingKey(k), child) for k, child in zip(tree, children, strict=True)]
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return [(GetAttrKey(n), child) for n, child in zip(tree._fields, children, strict=True)]
+    return [(SequenceKey(i), child) for i, child in enumerate(children)]
 
 
 def _mapping(make: Callable[[Any, dict], Any], context: Callable[[Any], Any]) -> _Node:
@@ -57,13 +133,19 @@ def register_pytree_node(
     cls: type,
     flatten_fn: Callable[[Any], tuple[list, Any]],
     unflatten_fn: Callable[[Iterable, Any], Any],
+    *,
+    flatten_with_keys_fn: Callable[[Any], tuple[list, Any]] | None = None,
     **serialization: Any,
 ) -> None:
     """Make instances of `cls` containers: ``flatten_fn(x)`` gives children and a context,
-    ``unflatten_fn(children, context)`` makes one of them. ValueError if it is one already."""
+    ``unflatten_fn(children, context)`` makes one of them; ``flatten_with_keys_fn(x)`` gives the
+    children with their keys. ValueError if it is one already."""
     if cls in _nodes:
         raise ValueError(f"{cls} is already registered as pytree node")
-    _nodes[cls] = _Node(flatten_fn, unflatten_fn)
+    _nodes[cls] = _Node(flatten_fn, unflatten_fn, flatten_with_keys_fn)
+
+
+_register_pytree_node = register_pytree_node
 
 
 def _node_of(tree: Any) -> _Node | None:
@@ -109,6 +191,21 @@ class TreeSpec(NamedTuple):
 
 
 _LEAF = TreeSpec(None, None, ())
+
+
+def LeafSpec() -> TreeSpec:
+    """The structure of a single leaf."""
+    return _LEAF
+
+
+def _get_node_type(tree: Any) -> Any:
+    """The class under which a tree's root was registered."""
+    is_named = isinstance(tree, tuple) and hasattr(type(tree), "_fields")
+    return namedtuple if is_named else type(tree)
+
+
+SUPPORTED_NODES = _nodes
+PyTree = Context = Any
 
 
 def tree_flatten(
@@ -192,6 +289,44 @@ def tree_map(
     leaves, spec = tree_flatten(tree, is_leaf)
     others = [_prefix(rest, spec) for rest in rests]
     return tree_unflatten([func(*each) for each in zip(leaves, *others, strict=True)], spec)
+
+
+def tree_leaves_with_path(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> list[tuple[tuple, Any]]:
+    """The leaves, each with the keys that lead to it.
+
+    >>> [(keystr(path), leaf) for path, leaf in tree_leaves_with_path({"a": [1, 2]})]
+    [("['a'][0]", 1), ("['a'][1]", 2)]
+    """
+    node = None if is_leaf is not None and is_leaf(tree) else _node_of(tree)
+    if node is None:
+        return [((), tree)]
+    return [
+        ((key, *path), leaf)
+        for key, child in _keyed(node, tree)
+        for path, leaf in tree_leaves_with_path(child, is_leaf)
+    ]
+
+
+def tree_flatten_with_path(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> tuple[list[tuple[tuple, Any]], TreeSpec]:
+    """`tree_leaves_with_path` and the structure."""
+    return tree_leaves_with_path(tree, is_leaf), tree_structure(tree, is_leaf)
+
+
+def tree_map_with_path(
+    func: Callable[..., Any],
+    tree: Any,
+    *rests: Any,
+    is_leaf: Callable[[Any], bool] | None = None,
+) -> Any:
+    """`tree_map` of a function that is given the leaf's path first."""
+    leaves, spec = tree_flatten_with_path(tree, is_leaf)
+    others = [_prefix(rest, spec) for rest in rests]
+    each = zip(leaves, *others, strict=True)
+    return tree_unflatten([func(path, leaf, *rest) for (path, leaf), *rest in each], spec)
 
 
 def tree_map_(func: Callable[..., Any], tree: Any, *rests: Any) -> Any:

@@ -1,30 +1,115 @@
-"""The modules by the paths that PyTorch has them at: ``nn.modules.conv``, ``nn.modules.batchnorm``.
+"""``nn.modules``: the layers again, by the names of the files in which PyTorch has them.
 
-Where each is defined is the matter of ``nn``; here the same module objects have other names.
+Programs import base classes and helpers from there (``nn.modules.batchnorm._BatchNorm``), so each
+of these names is a module here too. It holds what the files of `taimatsu.nn` hold that it stands
+for, and PyTorch's names for helpers that are called otherwise here.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
-from taimatsu import nn as _nn
+from taimatsu import nn
+from taimatsu.nn import (
+    activation,
+    adaptive,
+    containers,
+    conv,
+    dropout,
+    hooks,
+    lazy,
+    linear,
+    linear_loss,
+    loss,
+    module,
+    multihead,
+    norm,
+    padding,
+    parameter,
+    pooling,
+    rnn,
+    shape,
+    sparse,
+    state_dict,
+    transformer,
+)  # fmt: skip
 
-_HOMES = {
-    "activation": "activation", "adaptive": "adaptive", "batchnorm": "norm",
-    "channelshuffle": "shape", "container": "containers", "conv": "conv", "distance": "shape",
-    "dropout": "dropout", "flatten": "shape", "fold": "shape", "instancenorm": "norm",
-    "lazy": "lazy", "linear": "linear", "loss": "loss", "module": "module",
-    "normalization": "norm", "padding": "padding", "pixelshuffle": "shape", "pooling": "pooling",
-    "sparse": "sparse", "transformer": "transformer", "upsampling": "shape",
+from . import utils
+
+# PyTorch's file: the files here, and what it calls otherwise.
+_FILES: dict[str, tuple[tuple[ModuleType, ...], dict[str, Any]]] = {
+    "activation": ((activation, multihead), {}),
+    "adaptive": ((adaptive,), {}),
+    "batchnorm": ((norm,), {}),
+    "channelshuffle": ((shape,), {}),
+    "container": ((containers,), {"_addindent": module._indent}),
+    "conv": ((conv,), {"_ConvTransposeNd": conv._ConvTranspose}),
+    "distance": ((shape,), {}),
+    "dropout": ((dropout,), {"_DropoutNd": dropout._Dropout}),
+    "flatten": ((shape,), {}),
+    "fold": ((shape,), {}),
+    "instancenorm": ((norm,), {}),
+    "lazy": ((lazy,), {}),
+    "linear": ((linear,), {}),
+    "linear_cross_entropy": ((linear_loss,), {}),
+    "loss": ((loss, linear_loss), {}),
+    "module": (
+        (module, hooks),
+        {"_IncompatibleKeys": state_dict.IncompatibleKeys, "_addindent": module._indent},
+    ),
+    "normalization": ((norm,), {}),
+    "padding": (
+        (padding,), {"_ConstantPadNd": padding._ConstantPad, "_CircularPadNd": padding._CircularPad}
+    ),
+    "pixelshuffle": ((shape,), {}),
+    "pooling": (
+        (pooling,),
+        {
+            "_MaxPoolNd": pooling._MaxPool, "_AvgPoolNd": pooling._AvgPool,
+            "_LPPoolNd": pooling._LPPool, "_AdaptiveMaxPoolNd": pooling._AdaptiveMax,
+            "_AdaptiveAvgPoolNd": pooling._Adaptive,
+        },
+    ),
+    "rnn": ((rnn,), {}),
+    "sparse": ((sparse,), {}),
+    "transformer": ((transformer,), {}),
+    "upsampling": ((shape,), {}),
 }  # fmt: skip
 
-for _name, _home in _HOMES.items():
-    _module = importlib.import_module(f"taimatsu.nn.{_home}")
-    sys.modules[f"{__name__}.{_name}"] = globals()[_name] = _module
 
-__all__ = sorted(
-    name for name, value in vars(_nn).items()
-    if isinstance(value, type) and issubclass(value, _nn.Module)
-)  # fmt: skip
-globals().update({name: getattr(_nn, name) for name in __all__})
+def _add(name: str, files: tuple[ModuleType, ...], others: dict[str, Any]) -> None:
+    full = f"{__name__}.{name}"
+    made = ModuleType(full, f"See `taimatsu.nn`: {', '.join(f.__name__ for f in files)}.")
+    made.__spec__ = ModuleSpec(full, None)
+    for file in files:
+        vars(made).update({k: v for k, v in vars(file).items() if not k.startswith("__")})
+    vars(made).update(others)
+    # Layers are in `nn` wherever they are defined.
+    made.__getattr__ = lambda key: _layer(name, key)  # type: ignore[method-assign]
+    sys.modules[full] = globals()[name] = made
+
+
+def _layer(module: str, key: str) -> Any:
+    if key.startswith("_") or not hasattr(nn, key):
+        raise AttributeError(f"module 'torch.nn.modules.{module}' has no attribute {key!r}")
+    return getattr(nn, key)
+
+
+for _name, (_files, _others) in _FILES.items():
+    _add(_name, _files, _others)
+
+
+def __getattr__(key: str) -> Any:
+    if key.startswith("_") or not hasattr(nn, key):
+        raise AttributeError(f"module 'torch.nn.modules' has no attribute {key!r}")
+    return getattr(nn, key)
+
+
+def _layers() -> list[str]:
+    return [k for k, v in vars(nn).items() if isinstance(v, type) and issubclass(v, nn.Module)]
+
+
+__all__ = [*_FILES, *_layers(), "parameter", "utils"]

@@ -1,0 +1,178 @@
+"""Names of PyTorch's native module that programs use, such as ``torch._C._get_tracing_state``.
+
+What there is lives elsewhere: in `taimatsu._core`, `nn.functional`, `overrides`. Types of graphs
+are here for annotations only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import sys
+import types as _types
+from typing import Any
+
+from taimatsu import Generator, Size, Tensor, device, dtype, layout, memory_format
+from taimatsu._core import (  # noqa: F401
+    DisableTorchFunction,
+    DisableTorchFunctionSubclass,
+    OutOfMemoryError,
+    _disabled_torch_function_impl,
+    _has_torch_function,
+    default_generator,
+    get_default_device,
+    get_num_threads,
+    is_grad_enabled,
+    set_num_threads,
+)
+from taimatsu._linalg_error import LinAlgError as _LinAlgError  # noqa: F401
+from taimatsu.futures import Future  # noqa: F401
+
+__all__ = ["Generator", "Size", "Tensor", "device", "dtype", "layout", "memory_format"]
+
+TensorBase = _TensorBase = Tensor
+_TensorMeta = type(Tensor)
+_get_default_device = lambda: get_default_device().type
+
+
+def _get_tracing_state() -> None:
+    """The graph that is being traced: None."""
+
+
+def _is_tracing() -> bool:
+    return False
+
+
+def _are_functorch_transforms_active() -> bool:
+    """Whether the caller runs under `vmap`."""
+    from taimatsu._interpreter import frames
+
+    # The batches' interpreter; derivatives are taken on the tape, where nothing is wrapped.
+    return any(type(frame).__name__ == "VMap" for frame in frames())
+
+
+def _log_api_usage_once(name: str) -> None:
+    """Nothing: no use is recorded."""
+
+
+def _get_privateuse1_backend_name() -> str:
+    return "privateuseone"
+
+
+def _get_accelerator(check: bool = False) -> Any:
+    return device("cpu")
+
+
+def _cuda_isInBadFork() -> bool:
+    return False
+
+
+def _jit_setting(*value: Any) -> bool:
+    """A switch of PyTorch's graph executor; what was set before: False."""
+    return False
+
+
+_jit_set_texpr_fuser_enabled = _jit_set_profiling_mode = _jit_set_profiling_executor = _jit_setting
+_jit_override_can_fuse_on_gpu = _jit_override_can_fuse_on_cpu = _jit_setting
+_jit_set_nvfuser_enabled = _jit_set_nvfuser_guard_mode = _jit_can_fuse_on_cpu = _jit_setting
+_jit_can_fuse_on_gpu = _jit_setting
+
+
+class Graph:
+    """A graph of TorchScript, for annotations."""
+
+
+class Node:
+    """A node of a graph, for annotations."""
+
+
+class Value:
+    """A value in a graph, for annotations."""
+
+
+class Block:
+    """A block of a graph, for annotations."""
+
+
+class ScriptModule:
+    """A compiled module, for `isinstance`."""
+
+
+class ScriptFunction:
+    """A compiled function, for `isinstance`."""
+
+
+class Type:
+    """A type of TorchScript, for annotations."""
+
+
+DispatchKey = enum.Enum(
+    "DispatchKey",
+    "Undefined CPU CUDA XPU MPS Meta PrivateUse1 BackendSelect Python PythonDispatcher "
+    "Functionalize ADInplaceOrView Autograd AutogradCPU AutogradCUDA AutogradXPU AutogradMPS "
+    "AutogradMeta AutogradFunctionality AutocastCPU AutocastCUDA AutocastXPU AutocastMPS "
+    "FuncTorchBatched CompositeImplicitAutograd CompositeExplicitAutograd",
+)
+
+
+class DispatchKeySet:
+    """Some of the keys by which PyTorch chooses kernels."""
+
+    def __init__(self, key: Any):
+        self._keys = key if isinstance(key, frozenset) else frozenset((key,))
+
+    def __or__(self, other: DispatchKeySet) -> DispatchKeySet:
+        return DispatchKeySet(self._keys | other._keys)
+
+    def __sub__(self, other: DispatchKeySet) -> DispatchKeySet:
+        return DispatchKeySet(self._keys - other._keys)
+
+    def has(self, key: Any) -> bool:
+        """Whether a key is one of them."""
+        return key in self._keys
+
+
+class _ExcludeDispatchKeyGuard(contextlib.ExitStack):
+    """A context without some keys: those of autocast turn it off. RuntimeError for others."""
+
+    def __init__(self, keys: DispatchKeySet):
+        super().__init__()
+        names = [key.name for key in keys._keys]
+        if not all(name.startswith("Autocast") for name in names):
+            raise RuntimeError(f"_ExcludeDispatchKeyGuard: only autocast's keys; got {names}")
+        self._devices = [name.removeprefix("Autocast").lower() for name in names]
+
+    def __enter__(self) -> _ExcludeDispatchKeyGuard:
+        from taimatsu.amp import autocast
+
+        for kind in self._devices:
+            if kind in ("cpu", "cuda"):
+                self.enter_context(autocast(kind, enabled=False))
+        return super().__enter__()
+
+
+def _functional(name: str) -> Any:
+    import taimatsu.nn.functional as F
+
+    if name == "_parse_to":
+        from taimatsu.nn.module import _parse_to
+
+        return _parse_to
+    return getattr(F, name)
+
+
+_nn = _types.ModuleType(f"{__name__}._nn", "Functions of `nn.functional`.")
+_nn.__getattr__ = _functional  # type: ignore[method-assign]
+sys.modules[_nn.__name__] = _nn
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("_VariableFunctions", "_VariableFunctionsClass"):
+        import taimatsu
+
+        return taimatsu
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise AttributeError(
+        f"module 'torch._C' has no attribute {name!r}: it is private to PyTorch's native code"
+    )

@@ -1,0 +1,66 @@
+"""``backends.cudnn``: NVIDIA's library of convolutions, which needs a GPU.
+
+Its switches are kept: programs set ``torch.backends.cudnn.benchmark = True`` on any machine.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = [
+    "allow_tf32", "benchmark", "benchmark_limit", "deterministic", "enabled", "flags",
+    "is_acceptable", "is_available", "set_flags", "version",
+]  # fmt: skip
+
+enabled = True
+benchmark = False
+benchmark_limit = 10
+deterministic = False
+allow_tf32 = True
+fp32_precision = "none"
+
+
+def is_available() -> bool:
+    """False."""
+    return False
+
+
+def version() -> int | None:
+    """None: there is none."""
+    return None
+
+
+def is_acceptable(tensor: Any) -> bool:
+    """Whether cuDNN computes with a tensor: False."""
+    return False
+
+
+def set_flags(
+    _enabled: bool | None = None, _benchmark: bool | None = None,
+    _benchmark_limit: int | None = None, _deterministic: bool | None = None,
+    _allow_tf32: bool | None = None, _fp32_precision: str | None = None,
+) -> tuple:  # fmt: skip
+    """Sets those that are given; what was set before."""
+    global enabled, benchmark, benchmark_limit, deterministic, allow_tf32, fp32_precision
+    before: Any = enabled, benchmark, benchmark_limit, deterministic, allow_tf32, fp32_precision
+    new: Any = _enabled, _benchmark, _benchmark_limit, _deterministic, _allow_tf32, _fp32_precision
+    enabled, benchmark, benchmark_limit, deterministic, allow_tf32, fp32_precision = (
+        b if n is None else n for b, n in zip(before, new, strict=True)
+    )
+    return before
+
+
+@contextmanager
+def flags(
+    enabled: bool = False, benchmark: bool = False, benchmark_limit: int = 10,
+    deterministic: bool = False, allow_tf32: bool = True, fp32_precision: str = "none",
+):  # fmt: skip
+    """Settings that hold inside the block."""
+    before = set_flags(
+        enabled, benchmark, benchmark_limit, deterministic, allow_tf32, fp32_precision
+    )
+    try:
+        yield
+    finally:
+        set_flags(*before)

@@ -1,0 +1,143 @@
+"""``compile`` and ``compiler``. For now a compiled function is the function itself.
+
+Programs that ask for compilation run, with PyTorch's results and without its fusion: `compile`
+checks its arguments and gives back what it was given. Everything that steers compilation is
+accepted for the same reason, and has no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import config
+
+__all__ = [
+    "allow_in_graph", "assume_constant_result", "compile", "config", "cudagraph_mark_step_begin",
+    "disable", "get_default_backend", "is_compiling", "is_dynamo_compiling", "is_exporting",
+    "list_backends", "nested_compile_region", "reset", "set_default_backend",
+    "set_enable_guard_collectives", "set_stance", "substitute_in_graph",
+]  # fmt: skip
+
+_BACKENDS = ("inductor", "eager", "aot_eager", "cudagraphs")
+_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+_default = "inductor"
+
+
+def compile(
+    model: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
+    backend: Any = None, mode: str | None = None, options: dict | None = None,
+    disable: bool = False, **others: Any,
+) -> Any:  # fmt: skip
+    """A function or module for repeated calls; also a decorator. It is run as it is, eagerly.
+
+    NotImplementedError for a ``backend`` of one's own, a function, since there is no graph for it
+    yet; RuntimeError for unknown names, or for both ``mode`` and ``options``.
+
+    >>> @torch.compile
+    ... def f(x):
+    ...     return x.sin() + 1
+    """
+    if mode is not None and options is not None:
+        raise RuntimeError(
+            "Either mode or options can be specified, but both can't be specified at the same time."
+        )
+    backend = _default if backend is None else backend
+    if callable(backend) and not disable:
+        raise NotImplementedError(
+            "compile: a backend of one's own needs the graph of the function, which is not made "
+            f"yet; got {backend!r}; leave backend out to run eagerly"
+        )
+    if not callable(backend) and backend not in _BACKENDS:
+        known = ", ".join(_BACKENDS)
+        raise RuntimeError(f"compile: unknown backend {backend!r}; there are {known}")
+    if mode is not None and mode not in _MODES:
+        raise RuntimeError(f"compile: unrecognized mode={mode!r}; there are {', '.join(_MODES)}")
+
+    def checked(function: Callable) -> Callable:
+        if not callable(function):
+            raise RuntimeError(f"compile: expected a callable; got {type(function).__name__}")
+        return function
+
+    return checked if model is None else checked(model)
+
+
+def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+    """A decorator of functions that are not to be compiled; also a context manager."""
+    return _Nothing() if fn is None else fn
+
+
+class _Nothing:
+    """A decorator and a context manager that change nothing."""
+
+    def __call__(self, fn: Callable) -> Callable:
+        return fn
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def set_stance(stance: str = "default", **options: Any) -> _Nothing:
+    """How compiled functions are called: a function, context manager or decorator."""
+    return _Nothing()
+
+
+def nested_compile_region(fn: Callable | None = None, **options: Any) -> Any:
+    """A decorator of a function that is compiled once and called often."""
+    return _Nothing() if fn is None else fn
+
+
+def allow_in_graph(fn: Any) -> Any:
+    """Functions that a graph calls without looking inside: ``fn`` itself."""
+    return fn
+
+
+def assume_constant_result(fn: Callable) -> Callable:
+    """A function whose result is a constant of the graph: ``fn`` itself."""
+    return fn
+
+
+def substitute_in_graph(original_fn: Callable, **options: Any) -> Callable:
+    """A decorator of a function to be used for another one in graphs."""
+    return lambda fn: fn
+
+
+def is_compiling() -> bool:
+    """Whether a graph is being made of the caller: False."""
+    return False
+
+
+is_dynamo_compiling = is_exporting = is_compiling
+
+
+def reset() -> None:
+    """Forgets what was compiled: nothing."""
+
+
+def cudagraph_mark_step_begin() -> None:
+    """The beginning of a step whose graph may be replayed: nothing."""
+
+
+def set_enable_guard_collectives(enabled: bool) -> bool:
+    """Whether processes agree on recompiling; what was set before."""
+    return False
+
+
+def list_backends(exclude_tags: Any = ("debug", "experimental")) -> list[str]:
+    """The names that `compile` takes."""
+    return ["inductor"] if exclude_tags else list(_BACKENDS)
+
+
+def get_default_backend() -> Any:
+    """The backend where none is given."""
+    return _default
+
+
+def set_default_backend(backend: str | None) -> None:
+    """Sets the backend where none is given; None: "inductor"."""
+    global _default
+    compile(disable, backend=backend or "inductor")  # its checks
+    _default = backend or "inductor"

@@ -1,0 +1,3 @@
+"""See `taimatsu.cuda.amp`."""
+
+from . import *  # noqa: F403

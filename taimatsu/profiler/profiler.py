@@ -1,0 +1,3 @@
+"""See `taimatsu.profiler`."""
+
+from taimatsu.profiler import *  # noqa: F403
