@@ -99,6 +99,45 @@ TM_NATIVE("_cholesky", infer_cholesky, run_cholesky);
 
 // ---- LU -------------------------------------------------------------------------------------
 
+// What LAPACK's getrf does, for matrices that are smaller than its calls are worth. Columns of `a`
+// are `m` apart.
+#pragma GCC push_options
+#pragma GCC optimize("O3")  // loops in vectors
+template <class T>
+int small_lu(int m, int n, T* a, int* pivots) {
+  auto size = [](const T& x) { return std::abs(std::real(x)) + std::abs(std::imag(x)); };
+  int info = 0;
+  for (int k = 0; k < std::min(m, n); ++k) {
+    T* column = a + k * m;
+    int pivot = k;
+    for (int i = k + 1; i < m; ++i) {
+      if (size(column[i]) > size(column[pivot])) pivot = i;
+    }
+    pivots[k] = pivot + 1;
+    if (column[pivot] == T(0)) {
+      if (info == 0) info = k + 1;
+      continue;
+    }
+    if (pivot != k) {
+      for (int j = 0; j < n; ++j) std::swap(a[j * m + k], a[j * m + pivot]);
+    }
+    const T divisor = column[k];
+    for (int i = k + 1; i < m; ++i) column[i] /= divisor;
+    for (int j = k + 1; j < n; ++j) {
+      T* __restrict other = a + j * m;
+      const T x = other[k];
+      for (int i = k + 1; i < m; ++i) other[i] -= column[i] * x;
+    }
+  }
+  return info;
+}
+#pragma GCC pop_options
+
+template <class T>
+int factor(int m, int n, T* a, int* pivots) {
+  return m <= 24 && n <= 24 ? small_lu(m, n, a, pivots) : getrf(m, n, a, pivots);
+}
+
 // _lu_factor(Tensor A) -> (Tensor LU, Tensor pivots, Tensor info)
 void infer_lu_factor(Call& c) {
   const Tensor& a = c.args[0].t();
@@ -117,7 +156,7 @@ void run_lu_factor(Call& c) {
     each_matrix_chunk(out.size(), cube(a), [&](int64_t b, int64_t end) {
       for (; b < end; ++b) {
         in.read(b, out[b], m);
-        infos[b] = k ? getrf(m, n, out[b], pivots + b * k) : 0;
+        infos[b] = k ? factor(m, n, out[b], pivots + b * k) : 0;
       }
     });
   });
@@ -211,7 +250,7 @@ void run_solve(Call& c) {
       for (; i < end; ++i) {
         left.read(i, lu[i], n);
         right.read(i, x[i], n);
-        infos[i] = n ? getrf(n, n, lu[i], pivots + i * n) : 0;
+        infos[i] = n ? factor(n, n, lu[i], pivots + i * n) : 0;
         if (n && k && infos[i] == 0) getrs('T', n, k, lu[i], n, pivots + i * n, x[i]);
       }
     });

@@ -158,3 +158,17 @@ def test_gradients(left, right, dtype):
     by_b = summed(x.conj().swapaxes(-1, -2) @ g, y).reshape(right)
     same(a.grad, by_a)
     same(b.grad, by_b)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_few_numbers_and_one_step(dtype):
+    """Products that need no tiles: a column times a row, a row times a column, small matrices."""
+    rng = np.random.default_rng(11)
+    column, row, add = (random_tensor(rng, s, dtype) for s in ((70, 1), (1, 45), (70, 45)))
+    same(column @ row, array(column) * array(row), dtype)
+    same(torch.addmm(add, column, row), array(add) + array(column) * array(row), dtype)
+    left, right = (random_tensor(rng, s, dtype) for s in ((9000, 3, 3), (3, 2)))
+    same(left @ right, array(left) @ array(right), dtype)
+    same(left @ left.mT, array(left) @ array(left).transpose(0, 2, 1), dtype)
+    x, y = (torch.arange(n, n + 1000).to(dtype) for n in (0, 3))
+    assert abs(torch.dot(x, y).item() / sum(i * (i + 3) for i in range(1000)) - 1) < 1e-5
