@@ -7,7 +7,7 @@ from types import ModuleType
 
 from .table import Group, Workload, workloads
 
-IMAGES = 512
+IMAGES = 2048
 
 
 class Images:
