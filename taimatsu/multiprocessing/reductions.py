@@ -113,6 +113,8 @@ def reduce_storage(storage: UntypedStorage) -> tuple:
             "be shared; use .cpu()"
         )
     found = segment_of(share_storage(storage))
+    if found is None and storage.filename is not None:
+        return UntypedStorage.from_file, (storage.filename, True, storage.nbytes())
     if found is None:  # no bytes, or memory that was shared by other means
         return _storage_of_bytes, (bytes(storage),)
     segment, start = found

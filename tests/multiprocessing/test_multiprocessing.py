@@ -98,6 +98,10 @@ def test_files(tmp_path):
     x = torch.from_file(path, shared=True, size=3, dtype=torch.int32)
     x[:] = torch.tensor([1, 2, 3])
     assert x.is_shared() and x.untyped_storage().filename == path
+    there = through(x)  # as the file's name
+    there[2] = 4
+    assert x[2] == 4 and there.untyped_storage().filename == path
+    x[2] = 3
     y = torch.from_file(path, size=2, dtype=torch.int32)
     y[0] = 7
     assert y.tolist() == [7, 2] and x.tolist() == [1, 2, 3] and not y.is_shared()

@@ -60,6 +60,7 @@ class DataLoader:
     Worker i is seeded with a number drawn from ``generator``, plus i: Python's, NumPy's and this
     library's random numbers. With ``seed_per="batch"`` every batch gets a seed of its own instead,
     so that random transforms are the same for any number of workers and after `load_state_dict`.
+    Threads are not seeded, as they have the generators in common: ``get_worker_info().seed``.
 
     Raises what a dataset raises in a worker, with its traceback; RuntimeError if a worker dies,
     or for a timeout; ValueError for options that exclude each other.
@@ -165,7 +166,7 @@ class DataLoader:
             collate_fn = default_convert if batch_sampler is None else default_collate
         self.collate_fn = collate_fn
         self._resume: dict | None = None  # the state to begin the next epoch from
-        self._current: Any = lambda: None  # a weak reference to the epoch under way
+        self._current: Any = None  # a weak reference to the epoch under way
         self._persistent: _Workers | None = None
         self.check_worker_number_rationality()
 
@@ -273,7 +274,7 @@ class DataLoader:
                 "DataLoader.state_dict: with in_order=False the batches that were given are not "
                 "the first ones; use in_order=True"
             )
-        epoch = self._current()
+        epoch = self._current and self._current()
         if epoch is not None and not epoch.finished:
             return epoch.state_dict()
         if self._resume is not None:
