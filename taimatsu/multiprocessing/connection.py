@@ -24,7 +24,8 @@ __all__ = ["Connection", "Pipe"]
 
 INLINE = 1 << 14  # longer messages are a file in memory
 DESCRIPTORS = 250  # the most that a packet carries
-MAPPINGS_BYTES = 1 << 28  # what a connection keeps mapped for segments that come again
+MAPPINGS_BYTES = 1 << 28  # what a connection keeps mapped for segments that come again,
+MAPPINGS = 64  # and how many of them
 _CREDIT = socket.CMSG_SPACE((DESCRIPTORS + 2) * 4)
 
 
@@ -66,7 +67,8 @@ class Connection(connection.Connection):
 
     def _forget(self) -> None:
         while len(self._seen) > 1 and (
-            len(self._seen) > 256 or sum(len(s) for s in self._seen.values() if s) > MAPPINGS_BYTES
+            len(self._seen) > MAPPINGS
+            or sum(len(s) for s in self._seen.values() if s) > MAPPINGS_BYTES
         ):
             self._seen.popitem(last=False)
 

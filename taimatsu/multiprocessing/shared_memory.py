@@ -37,7 +37,8 @@ __all__ = [
 HEADER = 64  # bytes before the first part; an int64 at 0 counts the users
 SMALL = 1 << 16  # parts below this many bytes share a segment of about a megabyte
 ARENA = (1 << 20) - HEADER
-POOL_BYTES = 1 << 28  # what a process keeps of segments that nobody uses
+POOL_BYTES = 1 << 28  # what a process keeps of segments that nobody uses,
+POOL_SEGMENTS = 32  # and how many: each is an open file
 FOLDER = "/dev/shm"
 
 _STRATEGIES = ("file_descriptor", "file_system") if sys.platform == "linux" else ("file_system",)
@@ -223,9 +224,8 @@ class _Pool:
             self.dropped[size] = self.dropped.get(size, 0) + 1
             return
         self.free.append(segment)
-        excess = sum(map(len, self.free)) - POOL_BYTES
-        while excess > 0:
-            excess -= len(self.free.pop(0))
+        while len(self.free) > POOL_SEGMENTS or sum(map(len, self.free)) > POOL_BYTES:
+            self.free.pop(0)
 
 
 class _Arena:
