@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 
 namespace taimatsu {
 namespace {
@@ -57,12 +58,19 @@ void parallel_chunks(int chunks, void (*body)(void* context, int chunk), void* c
   }
   pool_used = true;
   omp_set_dynamic(0);  // a thread for every chunk: OpenBLAS's jobs wait for each other
+  std::exception_ptr thrown;  // the first; nothing may leave the region by itself
 #pragma omp parallel num_threads(chunks)
   {
     in_region = true;
-    for (int i = omp_get_thread_num(); i < chunks; i += omp_get_num_threads()) body(context, i);
+    try {
+      for (int i = omp_get_thread_num(); i < chunks; i += omp_get_num_threads()) body(context, i);
+    } catch (...) {
+#pragma omp critical(taimatsu_thrown)
+      if (!thrown) thrown = std::current_exception();
+    }
     in_region = false;
   }
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 }  // namespace taimatsu
