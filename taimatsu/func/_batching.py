@@ -613,6 +613,14 @@ def _flip(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     return vm.run(op, (x.value, [_checked_dim(d, x.dim()) for d in dims] if x.dim() else []))
 
 
+@rule("_recurrence")
+def _recurrence(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    a, b, dim, reverse = args
+    if a.dim() == 0:
+        return each_example(vm, op, args, targets)
+    return vm.run(op, (vm.batched(a), vm.batched(b), _checked_dim(dim, a.dim()), reverse))
+
+
 @rule("tril", "triu")
 def _triangle(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     if args[0].dim() < 2 or targets is not None:

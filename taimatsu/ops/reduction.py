@@ -5,7 +5,7 @@ from taimatsu.codegen.lang import constant, exp, isfinite, log, where
 from taimatsu.codegen.promote import BYTES, INEXACT, NUMERIC, REAL
 
 from .arithmetic import maximum, minimum
-from .table import composite, core_composite, pointwise, row
+from .table import composite, core_composite, native, pointwise, row
 
 _DIMS = "int[1]? dim=None, bool keepdim=False"
 
@@ -268,21 +268,45 @@ def cumprod(x):
     return x.cumprod()
 
 
+recurrence = native(
+    "_recurrence(Tensor a, Tensor b, int dim, bool reverse) -> Tensor",
+    method=False, module=None, out=False,
+    doc="h[i] = b[i] + a[i] h[i - 1] along `dim`; reversed, b[i] + a[i] h[i + 1].",
+)
+
+
+def _moved(x, dim: int, by: int):
+    """x[i + by] at i, for by = 1 or -1; the end that nothing reaches is zero."""
+    from taimatsu import cat, zeros_like
+
+    n = x.size(dim)
+    end = zeros_like(x.narrow(dim, 0, 1))
+    if by > 0:
+        return cat([x.narrow(dim, 1, n - 1), end], dim)
+    return cat([end, x.narrow(dim, 0, n - 1)], dim)
+
+
+@recurrence.gradient
+def _(g, a, dim, reverse, result):
+    if not a.dim():
+        return None, g
+    forth = -1 if reverse else 1
+    s = recurrence(_moved(a, dim, forth).conj_physical(), g, dim, not reverse)
+    return s * _moved(result, dim, -forth).conj_physical(), s
+
+
 def _cumprod_gradient(g, self, dim):
     # sum over j >= i of g[j] * (product of all up to j but i): the product before i times a
     # recurrence from the end, h[i] = g[i] + self[i + 1] * h[i + 1], which zeros don't disturb.
-    from taimatsu import cat, ones_like, stack
+    from taimatsu import cat, ones_like
 
     n = self.size(dim) if self.dim() else 1
     if self.dim() == 0 or n <= 1:
         return g
     one = ones_like(self.narrow(dim, 0, 1))
     before = cat([one, self.narrow(dim, 0, n - 1)], dim).cumprod(dim)
-    x, gs = self.conj_physical().unbind(dim), g.unbind(dim)
-    h = [gs[-1]]
-    for i in range(n - 2, -1, -1):
-        h.append(gs[i] + x[i + 1] * h[-1])
-    return before.conj_physical() * stack(h[::-1], dim)
+    h = recurrence(_moved(self, dim, 1).conj_physical(), g, dim, True)
+    return before.conj_physical() * h
 
 
 cumprod.gradient(self=_cumprod_gradient)
@@ -303,7 +327,7 @@ def cummin(x):
 def _scatter_gradient(g_values, self, indices, dim):
     from taimatsu import zeros_like
 
-    return zeros_like(self).scatter_add(dim, indices, g_values)
+    return zeros_like(self).scatter_add_(dim, indices, g_values)
 
 
 cummax.gradient(self=_scatter_gradient)
