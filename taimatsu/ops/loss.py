@@ -110,8 +110,11 @@ def binary_cross_entropy(self, target, weight, size_average, reduce, reduction):
         raise ValueError(f"Using a target size ({target.shape}) that is different to the input "
                          f"size ({self.shape}) is deprecated. Please ensure they have the same "
                          "size.")
-    if self.numel() and not self.is_meta and not bool(((self >= 0) & (self <= 1)).all()):
-        raise RuntimeError("all elements of input should be between 0 and 1")
+    if self.numel() and not self.is_meta:
+        least, largest = self.detach().aminmax()
+        if not (least >= 0 and largest <= 1):  # nor NaN
+            raise RuntimeError("all elements of input should be between 0 and 1; got "
+                               f"{least.item()} to {largest.item()}")
     loss = _bce(self, target)
     return reduced(loss if weight is None else loss * weight, reduction, size_average, reduce)
 
