@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <numeric>
 
 #include "autograd/autograd.h"
 #include "cpu/threads.h"
@@ -151,6 +150,39 @@ bool can_cast(DType from, DType to) {
   return a == Category::Bool || b != Category::Bool;
 }
 
+// How far elements are apart that differ in the dims from `d` on.
+static int64_t span_from(const Tensor& a, const Tensor& b, int d) {
+  int64_t span = 0;
+  for (; d < a.ndim(); ++d) {
+    span += (std::max(a.layout->size(d), b.layout->size(d)) - 1) * a.layout->stride(d);
+  }
+  return span;
+}
+
+// Whether one step along a dim is more than all steps along those after it.
+static bool nested(const Tensor& a, const Tensor& b) {
+  for (int d = 0; d < a.ndim(); ++d) {
+    const bool one = a.layout->size(d) == 1 && b.layout->size(d) == 1;
+    if (!one && a.layout->stride(d) <= span_from(a, b, d + 1)) return false;
+  }
+  return true;
+}
+
+// Whether two views of nested strides, of which the second begins `shift` later, have a common
+// element: whether steps in each dim, within the sizes, add up to `shift`. (Parts of a matrix
+// interleave in memory without meeting.)
+static bool meet(const Tensor& a, const Tensor& b, int d, int64_t shift) {
+  if (d == a.ndim()) return shift == 0;
+  const int64_t most = a.layout->size(d) - 1, least = 1 - b.layout->size(d);
+  if (most == least) return meet(a, b, d + 1, shift);  // one place each
+  const int64_t stride = a.layout->stride(d);
+  for (int64_t steps = shift / stride - 1; steps <= shift / stride + 1; ++steps) {
+    if (steps < least || steps > most) continue;
+    if (meet(a, b, d + 1, shift - steps * stride)) return true;
+  }
+  return false;
+}
+
 Overlap overlap(const Tensor& a, const Tensor& b) {
   if (&a.storage->root() != &b.storage->root()) return Overlap::None;
   if (a.layout == b.layout && a.dtype == b.dtype) return Overlap::Same;
@@ -163,17 +195,9 @@ Overlap overlap(const Tensor& a, const Tensor& b) {
   if (a.sizes() == b.sizes() && a.strides() == b.strides() && ra.first == rb.first) {
     return Overlap::Same;
   }
-  // Two views of one buffer that interleave (columns of a matrix): same strides, offsets that
-  // differ by no multiple of these never meet.
-  if (sa == sb && a.sizes() == b.sizes() && a.strides() == b.strides() &&
-      a.layout->dense == false) {
-    int64_t shift = a.layout->offset - b.layout->offset;
-    if (shift < 0) shift = -shift;
-    int64_t step = 0;  // every element is a multiple of it away from the first
-    for (int d = 0; d < a.ndim(); ++d) {
-      if (a.layout->size(d) > 1) step = std::gcd(step, a.layout->stride(d));
-    }
-    if (step > 1 && shift % step != 0) return Overlap::None;
+  if (sa == sb && a.strides() == b.strides() && nested(a, b) &&
+      !meet(a, b, 0, b.layout->offset - a.layout->offset)) {
+    return Overlap::None;
   }
   return Overlap::Partial;
 }

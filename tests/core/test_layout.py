@@ -221,3 +221,15 @@ def test_bytes_have_no_gradient():
     bits = x.view(torch.int32)
     assert not bits.requires_grad and not x.view(torch.float32).requires_grad
     assert bits[0, 0] == 0x3F800000
+
+
+def test_parts_of_a_matrix_interleave_without_meeting():
+    x = torch.arange(24.0).reshape(3, 8)
+    expected = x[:, :2] + x[:, 3:5]
+    x[:, :2].add_(x[:, 3:5])
+    assert torch.equal(x[:, :2], expected)
+    x = torch.arange(60.0).reshape(3, 4, 5)
+    x[:, 1:3, :2].mul_(x[:, 1:3, 2:4])
+    assert x[0, 1, 0] == 5 * 7
+    with pytest.raises(RuntimeError, match="single memory location"):
+        x[:, :, 1:].add_(x[:, :, :-1])
