@@ -70,10 +70,8 @@ def _bag_sum(out, weight, scale, index, bag, k, j):
 
 def _bag_of(offsets, n: int):
     """For each of `n` positions the bag that it is in, by where bags begin."""
-    from taimatsu import arange, searchsorted
-
-    at = arange(n, dtype=offsets.dtype, device=offsets.device)
-    return searchsorted(offsets, at, right=True) - 1
+    begun = offsets.new_zeros([n + 1]).index_add_(0, offsets, offsets.new_ones(offsets.shape))
+    return begun[:n].cumsum(0) - 1
 
 
 def _bag_max(weight, indices, offsets, keep):

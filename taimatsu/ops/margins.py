@@ -2,33 +2,70 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from taimatsu import _core
-from taimatsu.codegen import lang
-from taimatsu.codegen.lang import where
 
-from .table import composite, indexed
-
-_WRAP = {
-    "reflect": lambda i, n: n - 1 - abs(n - 1 - abs(i)),
-    "replicate": lambda i, n: lang.maximum(lang.minimum(i, n - 1), 0),
-    "circular": lambda i, n: where(i < 0, i + n, where(i < n, i, i - n)),
-}
-_ENDS = ("d0", "d1", "h0", "h1", "w0", "w1")
+from .table import composite
 
 
-@indexed(f"_pad(Tensor self, int {', int '.join(_ENDS)}, int dims, str mode) -> Tensor",
-         module=None, static=("dims",),
-         out=lambda x, d0, d1, h0, h1, w0, w1:
-         [x[0], x[1] + d0 + d1, x[2] + h0 + h1, x[3] + w0 + w1])
-def wrapped(x, n, d, h, w, *, d0, h0, w0, dims, mode):
-    """The last `dims` dims with margins, negative ones cut off; an element outside is `mode`'s."""
-    at = [d, h, w]
-    for k, begin in list(enumerate((d0, h0, w0)))[3 - dims :]:
-        at[k] = _WRAP[mode](at[k] - begin, x.sizes[k + 1])
-    return x[n, *at]
+def _copied_from(mode: str, n: int, before: int, after: int):
+    """Of a dim of `n` between its margins: where each margin is, and where its elements are from.
+
+    (begin, length) each, mirrored or not. All elements are from between the margins.
+    """
+    end = before + n
+    parts = {
+        "reflect": ((before + 1, before), (end - 1 - after, after)),
+        "replicate": ((before, 1), (end - 1, 1)),
+        "circular": ((end - before, before), (before, after)),
+    }[mode]
+    for margin, source in zip(((0, before), (end, after)), parts, strict=True):
+        if margin[1]:
+            yield margin, source, mode == "reflect"
+
+
+def _dims(self, margins):
+    return zip(range(self.dim() - len(margins), self.dim()), margins, strict=True)
+
+
+def _pairs(ends: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(ends[::2], ends[1::2], strict=True))
+
+
+@composite("_wrap_margins(Tensor self, int[] ends, str mode) -> Tensor", module=None, method=False)
+def wrap_margins(self, ends, mode):
+    """The tensor with margins of the last dims that `mode` copies from it."""
+    margins, sizes = _pairs(ends), list(self.shape)
+    for d, (before, after) in _dims(self, margins):
+        sizes[d] += before + after
+    out = self.new_empty(sizes)
+    _inside(out, margins).copy_(self)
+    # A dim's margins run through those of the other dims: the last dim has the last word.
+    for d, (before, after) in _dims(self, margins):
+        for margin, source, mirrored in _copied_from(mode, self.size(d), before, after):
+            elements = out.narrow(d, *source)
+            out.narrow(d, *margin).copy_(elements.flip(d) if mirrored else elements)
+    return out
+
+
+@composite("_add_margins(Tensor self, int[] ends, str mode) -> Tensor", module=None, method=False)
+def add_margins(self, ends, mode):
+    """What is inside the margins, and added to it what these hold: the adjoint of wrapping."""
+    margins, out = _pairs(ends), self.clone()
+    for d, (before, after) in reversed(list(_dims(self, margins))):
+        n = self.size(d) - before - after
+        for margin, source, mirrored in _copied_from(mode, n, before, after):
+            elements = out.narrow(d, *margin)
+            if source[1] < margin[1]:
+                elements = elements.sum(d, keepdim=True)
+            out.narrow(d, *source).add_(elements.flip(d) if mirrored else elements)
+    return _inside(out, margins)
+
+
+wrap_margins.gradient(lambda g, ends, mode: add_margins(g, ends, mode))
+add_margins.gradient(lambda g, ends, mode: wrap_margins(g, ends, mode))
+_MODES = ("reflect", "replicate", "circular")
 
 
 def _margins(name: str, self, pad: Sequence[int]) -> list[tuple[int, int]]:
@@ -108,21 +145,17 @@ def pad(self, pad, mode, value):
     """
     if mode == "constant":
         return constant_pad_nd(self, pad, 0.0 if value is None else value)
-    if mode not in _WRAP:
+    if mode not in _MODES:
         raise NotImplementedError(f"pad: Unrecognised padding mode {mode!r}; use 'constant', "
-                                  f"{', '.join(map(repr, _WRAP))}")
+                                  f"{', '.join(map(repr, _MODES))}")
     if value:
         raise RuntimeError(f'pad: Padding mode "{mode}" doesn\'t take in value argument')
     margins = _margins("pad", self, pad)
     _check_wrapped(mode, self, pad, margins)
     if self.dtype == _core.bool and mode != "circular":
         raise NotImplementedError(f"pad: mode {mode!r} is not defined for bool")
-    if mode == "circular":
+    if mode == "circular":  # what is cut off doesn't come round
         self = _inside(self, margins, -1)
-        margins = [(max(a, 0), max(b, 0)) for a, b in margins]
-    dims = len(margins)
-    lead, inner = list(self.shape[:-dims]), list(self.shape[-dims:])
-    ends = [0] * (6 - 2 * dims) + [m for pair in margins for m in pair]
-    volume = self.reshape([math.prod(lead), *[1] * (3 - dims), *inner])
-    out = wrapped(volume, *ends, dims, mode)
-    return out.reshape(lead + list(out.shape[4 - dims :]))
+    ends = [max(m, 0) for pair in margins for m in pair]
+    out = wrap_margins(self, ends, mode)
+    return out if mode == "circular" else _inside(out, margins, -1)

@@ -1,8 +1,8 @@
 """Resampling: a tensor's values on another regular grid.
 
-Every dim is resampled by itself: an element of the output is a weighted sum of
-few of the input, at places and with weights that depend on its position along that dim alone. All
-modes are tables of these, so that there is one formula, and its derivative.
+Every dim is resampled by itself: an element of the output is a weighted sum of few of the input, at
+places and with weights that depend on its position along that dim alone. All modes are tables of
+these, so that there is one formula; the gradient is the same formula with the transposed table.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import typing
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +19,6 @@ from taimatsu import _core
 from taimatsu.codegen.lang import window
 from taimatsu.codegen.promote import FLOATING
 
-from .indexing import index_select
 from .table import composite, indexed
 
 _F = {"module": "nn.functional", "method": False}
@@ -67,6 +67,40 @@ def _step(n: int, count: int, align: bool, scale: float | None) -> float:
     return 1 / scale if scale else n / count
 
 
+class Taps(typing.NamedTuple):
+    """Positions in one dim and their weights, (taps, count) each, and the transposed table."""
+
+    index: Any
+    weight: Any
+    back: Any
+    back_weight: Any
+
+
+def _filled(taps: int) -> int:
+    """The number of taps in a table: few numbers occur, as each is a kernel of its own."""
+    power = 1 << (taps - 1).bit_length()
+    return 3 * power // 4 if 4 * taps <= 3 * power and power > 2 else power
+
+
+def _table(places, weights, n: int, dtype: Any) -> Taps:
+    """The tensors of a table (taps, count) of positions in range(n), and of its transpose."""
+    import numpy as np
+
+    taps, count = places.shape
+    at = np.broadcast_to(np.arange(count), places.shape)
+    some = weights != 0
+    order = np.argsort(places[some], kind="stable")
+    row, column, value = (x[some][order] for x in (places, at, weights))
+    rank = np.arange(row.size) - np.searchsorted(row, row)  # how many of its place come before
+    back = np.zeros((_filled(int(rank.max(initial=0)) + 1), n), np.int64)
+    back_weights = np.zeros(back.shape)
+    back[rank, row], back_weights[rank, row] = column, value
+    more = [(0, _filled(taps) - taps), (0, 0)]
+    tables = np.pad(places, more), np.pad(weights, more), back, back_weights
+    return Taps(*(_core.tensor(x) if x.dtype == np.int64 else _core.tensor(x).to(dtype)
+                  for x in tables))
+
+
 @functools.lru_cache(256)
 def _nearest(n: int, count: int, scale: float | None, exact: bool, double: bool, small: bool):
     """The element of `n` that each of `count` is.
@@ -87,14 +121,50 @@ def _nearest(n: int, count: int, scale: float | None, exact: bool, double: bool,
         at = np.floor((np.float64(step) * (i + 0.5) - 0.5).astype(real) + half)
     else:
         at = np.floor(i.astype(real) * step)
-    return _core.tensor(np.clip(at, 0, n - 1).astype(np.int64))
+    return np.clip(at, 0, n - 1).astype(np.int64)
+
+
+@functools.lru_cache(256)
+def _nearest_taps(dtype: Any, n: int, *how: Any) -> Taps:
+    at = _nearest(n, *how)[None]
+    return _table(at, (at >= 0) * 1.0, n, dtype)
+
+
+@functools.lru_cache(256)
+def _repeat_taps(n: int, times: int, dtype: Any) -> Taps:
+    import numpy as np
+
+    at = np.arange(n * times)[None] // times
+    return _table(at, (at >= 0) * 1.0, n, dtype)
+
+
+@functools.lru_cache(256)
+def _times(n: int, count: int, *how: Any) -> int:
+    """How often each of `n` occurs, if that is the same for all, or else 0."""
+    import numpy as np
+
+    times = count // n
+    same = n * times == count and np.array_equal(_nearest(n, count, *how),
+                                                 np.arange(count) // max(times, 1))
+    return times if same else 0
+
+
+@functools.lru_cache(256)
+def part_taps(n: int, count: int, dtype: Any) -> Taps:
+    """The means of `count` parts of `n`: of i n / count to (i + 1) n / count, rounded up."""
+    import numpy as np
+
+    i = np.arange(count)
+    first, end = i * n // count, -(-(i + 1) * n // count)
+    places = first + np.arange(int((end - first).max()))[:, None]
+    weights = (places < end) / (end - first)
+    return _table(np.minimum(places, n - 1), weights, n, dtype)
 
 
 @functools.lru_cache(256)
 def _taps(
     n: int, count: int, kind: str, align: bool, scale: float | None, antialias: bool, dtype: Any
 ):
-    """Positions in `n` elements and their weights, (taps, count) each."""
     import numpy as np
 
     kernel, reach, smooth = _KERNELS[kind]
@@ -119,7 +189,7 @@ def _taps(
     if dtype == _core.uint8:
         places, weights = _distinct(places, weights)
         weights, dtype = _quantized(weights), _core.float64
-    return _core.tensor(places), _core.tensor(weights).to(dtype)
+    return _table(places, weights, n, dtype)
 
 
 def _distinct(places, weights):
@@ -141,12 +211,46 @@ def _quantized(weights):
     return np.copysign(np.floor(np.abs(weights) * unit + 0.5), weights) / unit
 
 
-@indexed("_resample(Tensor self, Index index, Tensor weight, int taps) -> Tensor", module=None,
-         static=("taps",), dtypes=FLOATING, out=lambda x, i, w: [x[0], i[1], x[2]])
-def resample(x, index, weight, o, j, i, *, taps):
+_SAMPLES = "Index index, Tensor weight, Index back, Tensor back_weight, int taps"
+_PART = {"module": None, "static": ("taps",), "dtypes": FLOATING,
+         "follows": ("weight", "back_weight"), "ranks": {"back": 2, "back_weight": 2}}
+
+
+@indexed(f"_resample(Tensor self, {_SAMPLES}) -> Tensor",
+         out=lambda x, i, *_: [x[0], i[1], x[2]], **_PART)
+def _resample(x, index, weight, back, back_weight, o, j, i, *, taps):
     """Sums of elements along the middle dim, at index[:, j] with weight[:, j]."""
     u = window(taps)
     return (weight[u, j] * x[o, index[u, j], i]).sum(u)
+
+
+@indexed(f"_resample_last(Tensor self, {_SAMPLES}) -> Tensor",
+         out=lambda x, i, *_: [x[0], i[1]], **_PART)
+def _resample_last(x, index, weight, back, back_weight, o, j, *, taps):
+    """Likewise along the last dim."""
+    u = window(taps)
+    return (weight[u, j] * x[o, index[u, j]]).sum(u)
+
+
+def _transposed(op):
+    return lambda g, index, weight, back, back_weight: op(
+        g, back, back_weight, index, weight, back.size(0))
+
+
+for _op in (_resample, _resample_last):
+    _op.gradient(self=_transposed(_op))
+
+
+def resample(x, dim: int, table: Taps):
+    """`x` resampled along `dim` by a table."""
+    table = Taps(*(t.to(x.device) for t in table))
+    shape, taps = x.shape, table.index.size(0)
+    lines = x.reshape(math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1 :]))
+    if lines.size(2) == 1:
+        out = _resample_last(lines.select(2, 0), *table, taps)
+    else:
+        out = _resample(lines, *table, taps)
+    return out.reshape([*shape[:dim], table.index.size(1), *shape[dim + 1 :]])
 
 
 def _passes(self, sizes: Sequence[int]) -> list[int]:
@@ -156,41 +260,56 @@ def _passes(self, sizes: Sequence[int]) -> list[int]:
     return sorted(changes, key=lambda d: (changes[d], -d))
 
 
-def _along(self, d: int, compute: Callable):
-    """`compute` on (outer, dim, inner)."""
-    shape = self.shape
-    out = compute(self.reshape(math.prod(shape[:d]), shape[d], math.prod(shape[d + 1 :])))
-    return out.reshape([*self.shape[:d], out.size(1), *self.shape[d + 1 :]])
-
-
 _SMALL_PLANE = 128  # the most that height and width add up to
+
+
+@composite("_repeated(Tensor self, int[] times) -> Tensor", module=None, method=False)
+def _repeated(self, times):
+    """Every element of the last dims as often as `times` says."""
+    out = self
+    for d, k in enumerate(times, self.dim() - len(times)):
+        if k > 1:
+            out = resample(out, d, _repeat_taps(out.size(d), k, _weights_of(self)))
+    return out
+
+
+@_repeated.gradient
+def _(g, times):
+    from .window import window_sums
+
+    return window_sums(g, times)
 
 
 def _nearest_nd(self, sizes, scales, exact):
     out = self
     small = len(sizes) == 2 and sum(sizes) <= _SMALL_PLANE
+    double = self.dtype == _core.float64
+    how = [(n, *to, exact, double, small) for n, *to in
+           zip(self.shape[2:], sizes, scales, strict=True)]
+    if self.dtype.is_floating_point and all(times := [_times(*h) for h in how]):
+        return _repeated(self, times)
     for d in _passes(self, sizes):
-        k = d - self.dim() + len(sizes)
-        index = _nearest(self.size(d), sizes[k], scales[k], exact, self.dtype == _core.float64,
-                         small)
-        out = index_select(out, d, index.to(out.device))
+        h = how[d - 2]
+        if self.dtype.is_floating_point:
+            out = resample(out, d, _nearest_taps(_weights_of(self), *h))
+        else:
+            out = out.index_select(d, _core.tensor(_nearest(*h)).to(out.device))
     return out
+
+
+def _weights_of(self):
+    return _core.float64 if self.dtype == _core.float64 else _core.float32
 
 
 def _weighted_nd(self, sizes, scales, kind, align, antialias):
     if self.dtype == _core.uint8:
         return _weighted_bytes(self, sizes, scales, kind, align, antialias)
-    out = self if self.dtype == _core.float64 else self.float()
+    out = self.to(_weights_of(self))
     for d in _passes(self, sizes):
         k = d - self.dim() + len(sizes)
-        out = _weighted(out, d, sizes[k], scales[k], kind, align, antialias, out.dtype)
+        out = resample(out, d, _taps(self.size(d), sizes[k], kind, align, scales[k], antialias,
+                                     out.dtype))
     return out.to(self.dtype)
-
-
-def _weighted(self, d, count, scale, kind, align, antialias, dtype):
-    index, weight = _taps(self.size(d), count, kind, align, scale, antialias, dtype)
-    index, weight = index.to(self.device), weight.to(self.device)
-    return _along(self, d, lambda x: resample(x, index, weight, index.size(0)))
 
 
 def _weighted_bytes(self, sizes, scales, kind, align, antialias):
@@ -198,7 +317,8 @@ def _weighted_bytes(self, sizes, scales, kind, align, antialias):
     out = self.double()
     for d in (self.dim() - 1, self.dim() - 2):
         k = d - self.dim() + len(sizes)
-        out = _weighted(out, d, sizes[k], scales[k], kind, align, antialias, self.dtype)
+        out = resample(out, d, _taps(self.size(d), sizes[k], kind, align, scales[k], antialias,
+                                     self.dtype))
         out = (out + 0.5).floor().clamp(0, 255)
     return out.to(_core.uint8)
 

@@ -17,6 +17,7 @@ from taimatsu.codegen.ir import I64
 from taimatsu.codegen.lang import inf, where, window
 from taimatsu.codegen.promote import FLOATING, INTEGERS
 
+from .shape import cat
 from .table import composite, indexed
 
 _F = {"module": "nn.functional", "method": False}
@@ -81,6 +82,7 @@ def _parts(i, extent, count: int) -> tuple:
         (i + 1) * extent + (count - 1), count)
 
 
+_NO_MARGIN, _DENSE = (0, 0, 0), (1, 1, 1)
 _WINDOWS = "int[3] kernel, int[3] stride, int[3] padding"
 _TO_POSITIONS = "-> (Tensor values, Tensor indices)"
 
@@ -93,6 +95,16 @@ def max_pool(x, n, p, q, r, s, *, kernel, stride, padding, dilation, last):
     at = [i * s - p + u * d for i, u, s, p, d in
           zip(volume.at, axes, stride, padding, dilation, strict=True)]
     return volume.largest(at, axes)
+
+
+@indexed(f"_max_pool_values(Tensor self, {_WINDOWS}, int[3] dilation, bool ceil, bool last)"
+         " -> Tensor", module=None, dtypes=FLOATING | INTEGERS, out=_strided)
+def max_values(x, n, p, q, r, s, *, kernel, stride, padding, dilation, last):
+    """`max_pool` where nobody asks for the positions, nor a gradient for them."""
+    volume, axes = Volume(x, (n, p, q, r, s), last), window(kernel)
+    at = [i * s - p + u * d for i, u, s, p, d in
+          zip(volume.at, axes, stride, padding, dilation, strict=True)]
+    return x.at(*volume.index(at), outside=_least(x.dtype)).max(*axes)
 
 
 @indexed(f"_adaptive_max(Tensor self, int[3] size, int[3] kernel, bool last) {_TO_POSITIONS}",
@@ -156,11 +168,15 @@ def _quotient(total, count):
     return total / (count.to(total.dtype) if isinstance(count, lang.Value) else count)
 
 
-@indexed(f"_avg_pool(Tensor self, {_WINDOWS}, bool ceil, bool include_pad, int divisor, bool last)"
-         " -> Tensor", module=None, dtypes=FLOATING | {I64}, static=("divisor",),
-         out=lambda x, kernel, stride, padding, ceil, last:
-         _strided(x, kernel, stride, padding, (1, 1, 1), ceil, last))
-def avg_pool(x, n, p, q, r, s, *, kernel, stride, padding, include_pad, divisor, last):
+def _averaging(name: str):
+    return indexed(
+        f"{name}(Tensor self, {_WINDOWS}, bool ceil, bool include_pad, int divisor, bool last)"
+        " -> Tensor", module=None, dtypes=FLOATING | {I64}, static=("divisor",),
+        out=lambda x, kernel, stride, padding, ceil, last: _strided(
+            x, kernel, stride, padding, (1, 1, 1), ceil, last))
+
+
+def _mean(x, n, p, q, r, s, *, kernel, stride, padding, include_pad, divisor, last):
     """The mean of each window; `divisor` 0 stands for the number of elements."""
     volume, axes = Volume(x, (n, p, q, r, s), last), window(kernel)
     begin = [i * s - p for i, s, p in zip(volume.at, stride, padding, strict=True)]
@@ -175,19 +191,47 @@ def avg_pool(x, n, p, q, r, s, *, kernel, stride, padding, include_pad, divisor,
     return _quotient(total, count)
 
 
-@indexed("_adaptive_avg(Tensor self, int[3] size, int[3] kernel, bool last) -> Tensor",
-         module=None, dtypes=FLOATING, out=lambda x, size, last: _ordered(x, last, size))
-def adaptive_avg(x, n, p, q, r, s, *, size, kernel, last):
-    """The mean of each part of an even division; `kernel` bounds the parts."""
-    volume, axes = Volume(x, (n, p, q, r, s), last), window(kernel)
-    at, inside = [], True
-    total: Any = 1
-    for i, u, count, extent in zip(volume.at, axes, size, volume.extents, strict=True):
-        first, end = _parts(i, extent, count)
-        at.append(first + u)
-        inside = (first + u < end) & inside
-        total = total * (end - first)
-    return where(inside, x.at(*volume.index(at), outside=0), 0).sum(*axes) / total.to(x.dtype)
+_spaced = _averaging("_avg_pool")(_mean)
+_dense = _averaging("_avg_pool_dense")(_mean)  # of stride 1
+
+
+@indexed("_avg_share(Tensor self, int[3] kernel, int[3] padding, bool last) -> Tensor",
+         module=None, dtypes=FLOATING)
+def _share(g, n, p, q, r, s, *, kernel, padding, last):
+    """A mean's gradient divided by the elements that its window of stride 1 has without padding."""
+    volume = Volume(g, (n, p, q, r, s), last)
+    count: Any = 1
+    for i, k, extent, p in zip(volume.at, kernel, volume.extents, padding, strict=True):
+        end = extent + (k - 1 - 2 * p)  # of what was pooled
+        count = count * (lang.minimum(i - p + k, end) - lang.maximum(i - p, 0))
+    return _quotient(g[volume.index(volume.at)], count)
+
+
+def _dense_gradient(g, kernel, padding, include_pad, divisor, last):
+    """Windows of stride 1 over the gradient: of those that an element is in."""
+    if divisor or include_pad or not any(padding):
+        g = g / (divisor or math.prod(kernel))
+    else:
+        g = _share(g, kernel, padding, last)
+    margin = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
+    return _dense(g, kernel, _DENSE, margin, False, True, 1, last)
+
+
+_dense.gradient(self=_dense_gradient)
+
+
+def avg_pool(x, kernel, stride, padding, ceil, include_pad, divisor, last):
+    """The means of windows of a volume."""
+    op = _dense if tuple(stride) == _DENSE else _spaced
+    return op(x, kernel, stride, padding, ceil, include_pad, divisor, last)
+
+
+def window_sums(x, kernel: Sequence[int]):
+    """The sums of the last dims' windows next to each other."""
+    volume = Volumes(x, len(kernel))
+    kernel = _three(kernel)
+    return volume.back(
+        avg_pool(volume.x, kernel, kernel, _NO_MARGIN, False, False, 1, volume.last))
 
 
 # ---- what callers give --------------------------------------------------------------------------
@@ -275,9 +319,11 @@ def _windowed(name, self, dims, kernel_size, stride, padding, dilation, ceil):
 # ---- maximum and mean ---------------------------------------------------------------------------
 
 
-def _max_pool(name, dims, self, kernel_size, stride, padding, dilation, ceil_mode):
+def _max_pool(name, dims, self, kernel_size, stride, padding, dilation, ceil_mode, indices=True):
     windows = _windowed(name, self, dims, kernel_size, stride, padding, dilation, ceil_mode)
     volume = Volumes(self, dims)
+    if not indices and not (self.requires_grad and _core.is_grad_enabled()):
+        return (volume.back(max_values(volume.x, *windows, ceil_mode, volume.last)),)
     values, indices = max_pool(volume.x, *windows, ceil_mode, volume.last)
     return volume.back(values), volume.back(indices)
 
@@ -297,9 +343,12 @@ def _declare_max_pool(dims: int) -> None:
     def pool(*given):
         return _max_pool(name, dims, *given)
 
-    composite(f"{name}({params}) -> Tensor", doc=doc, **_TOP)(lambda *given: pool(*given)[0])
+    def values(*given):
+        return pool(*given, False)[0]
+
+    composite(f"{name}({params}) -> Tensor", doc=doc, **_TOP)(values)
     composite(f"{name}({params}, bool return_indices=False) -> Tensor", doc=doc, **_F)(
-        lambda *given: pool(*given[:-1]) if given[-1] else pool(*given[:-1])[0])
+        lambda *given: pool(*given[:-1]) if given[-1] else values(*given[:-1]))
     composite(f"{name}_with_indices({params}, bool return_indices=False) -> (Tensor, Tensor)",
               doc=both, **_F)(lambda *given: pool(*given[:-1]))
     if dims == 1:
@@ -369,9 +418,6 @@ def _floating(name: str, self) -> None:
                                   "type")
 
 
-_NO_MARGIN, _DENSE = (0, 0, 0), (1, 1, 1)
-
-
 def _adaptive_avg(name, dims, self, output_size):
     counts, bound, even = _division(name, self, dims, output_size)
     _shaped(name, self, dims, elements=False)
@@ -380,10 +426,22 @@ def _adaptive_avg(name, dims, self, output_size):
         return self.mean([-1 - d for d in range(dims)], keepdim=True)
     volume = Volumes(self, dims)
     if even:
-        pooled = avg_pool(volume.x, bound, bound, _NO_MARGIN, False, True, 0, volume.last)
-    else:
-        pooled = adaptive_avg(volume.x, counts, bound, volume.last)
-    return volume.back(pooled)
+        return volume.back(
+            avg_pool(volume.x, bound, bound, _NO_MARGIN, False, True, 0, volume.last))
+    return volume.back(_means(volume.x, counts, 1 if volume.last else 2))
+
+
+def _means(x, counts, first: int):
+    """The means of parts of the three dims from `first`, one dim after the other."""
+    from .resample import part_taps, resample
+
+    if 0 in counts:
+        return x.new_zeros([*x.shape[:first], *counts, *x.shape[first + 3 :]]) + 0 * x.sum()
+    out = x if x.dtype == _core.float64 else x.float()
+    for d, count in enumerate(counts, first):
+        if count != x.size(d):
+            out = resample(out, d, part_taps(x.size(d), count, out.dtype))
+    return out.to(x.dtype)
 
 
 def adaptive_mean(self, sizes: Sequence[int]):
@@ -475,7 +533,7 @@ def _fractional(name, dims, self, kernel_size, output_size, output_ratio, sample
 def _fractional_max(name, dims, self, *given):
     x, kernel, counts, samples = _fractional(name, dims, self, *given)
     if dims == 2:  # a volume of depth 1
-        x, samples = x.unsqueeze(2), samples[..., [0, 0, 1]]
+        x, samples = x.unsqueeze(2), cat([samples[..., :1], samples], -1)
     found = fractional_max(x, samples, counts, kernel)
     undone = [y.squeeze(2) if dims == 2 else y for y in found]
     return tuple(y if self.dim() == dims + 2 else y.squeeze(0) for y in undone)

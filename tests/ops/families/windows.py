@@ -7,7 +7,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.spatial.distance as points
 
-_EXTENTS = (9, 8, 7)
+_EXTENTS = {1: (9,), 2: (7, 6), 3: (5, 4, 4)}
 
 
 def _each(v, n):
@@ -153,7 +153,7 @@ def _pools():
 
 def _pool_samples(name):
     n = int(name[name.index("pool") + 4])
-    plane = _EXTENTS[-n:]
+    plane = _EXTENTS[n]
     if "adaptive" in name:
         uneven = [3] * n if n == 1 else [*[2] * (n - 1), None]
         return lambda t: [(t(2, 3, *plane), 2), (t(3, *plane), uneven)]
@@ -170,8 +170,8 @@ def _pool_samples(name):
     extra = {"dilation": 2} if "max" in name else {"count_include_pad": False}
     more = [] if n == 1 or "max" in name else [{"divisor_override": 3}]
     return lambda t: [
-        (t(2, 3, *plane), 2), (t(3, *plane), [3] * n, [2] * n, [1] * n, {"ceil_mode": True}),
-        (t(3, *plane), 3, 1, 1, extra), *((t(3, *plane), 2, k) for k in more),
+        (t(2, 2, *plane), 2), (t(2, *plane), [3] * n, [2] * n, [1] * n, {"ceil_mode": True}),
+        (t(2, *plane), 3, 1, 1, extra), *((t(2, *plane), 2, k) for k in more),
     ]  # fmt: skip
 
 
@@ -532,7 +532,24 @@ HINTS = {
     "embedding_renorm_": lambda t: [(t(5, 3), t.i(5, 4), 0.5, 2.0)],
 }  # fmt: skip
 
+_ALIASES = (  # of what has the same formula, and is differentiated under its name
+    *(f"{prefix}max_pool{n}d{rest}" for n in (1, 2, 3) for prefix, rest in
+      (("", ""), ("nn.functional.", "_with_indices"),
+       ("nn.functional.adaptive_", "_with_indices"))),
+    "max_pool1d_with_indices", "adaptive_max_pool1d", "adaptive_avg_pool1d",
+)  # fmt: skip
+
+
+def _halved(name):
+    n = int(name[name.index("pool") + 4])
+    return lambda t: [(t(1, 2, *[4] * n), 2)]
+
+
 GRADIENT_SAMPLES = {
+    **{name: _halved(name) for name in _ALIASES},
+    "nn.functional.pad": lambda t: [
+        (t(3, 4), [1, -1], "constant", 1.0), (t(1, 1, 3, 3, 4), [1, 2, 1, 0, 0, 2], "reflect"),
+        (t(1, 2, 3, 4), [1, 2, 1, -1], "replicate"), (t(2, 3, 5), [2, -1], "circular")],
     # Smooth ones: not the kinks of a maximum, of a position between two elements, or of "nearest".
     **{f"nn.functional.fractional_max_pool{n}d{rest}": (lambda t: []) for n in (2, 3)
        for rest in ("", "_with_indices")},
