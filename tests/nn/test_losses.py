@@ -311,3 +311,21 @@ def test_cross_entropy(reduction, smoothing, weighted):
     each = each * used
     mean = each.sum() / weight[CLASSES][used].sum()
     close(got, {"none": each, "sum": each.sum(), "mean": mean}[reduction])
+
+
+NUMBERED = ("binary_cross_entropy_with_logits", "cosine_embedding_loss", "hinge_embedding_loss",
+            "kl_div", "margin_ranking_loss", "triplet_margin_loss")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_reductions_by_number(name):
+    """The top level's losses are the functionals', with 0, 1, 2 for none, mean, sum."""
+    x, y, z = (torch.from_numpy(v) for v in (X, np.abs(Y), X + Y))
+    signs = torch.ones(len(X), dtype=x.dtype)
+    args = {"cosine_embedding_loss": (x, y, signs), "triplet_margin_loss": (x, y, z),
+            "margin_ranking_loss": (x[:, 0], y[:, 0], signs)}.get(name, (x, y))  # fmt: skip
+    for number, reduction in enumerate(("none", "mean", "sum")):
+        expected = getattr(F, name)(*args, reduction=reduction)
+        assert torch.equal(getattr(torch, name)(*args, reduction=number), expected)
+    with pytest.raises(ValueError, match="reduction"):
+        getattr(torch, name)(*args, reduction=3)
