@@ -152,4 +152,8 @@ PyObject* guard(F&& body) {
 
 std::string format(Ints ints);  // "[2, 3]" (tensor/layout.cpp)
 
+// PyEval_RestoreThread, but at the interpreter's end, where CPython makes daemon threads unwind and
+// vanish: through C++ that would end the process, so they wait for its end instead.
+void restore_gil(PyThreadState* state);
+
 }  // namespace taimatsu

@@ -80,8 +80,11 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
     if self.grad is not None:
         fresh.grad = copy.deepcopy(self.grad, memo)
     fresh.requires_grad = self.requires_grad
-    for name, value in self.__dict__.items():
-        setattr(fresh, name, copy.deepcopy(value, memo))
+    from ._utils import slot_names
+
+    slots = [n for n in slot_names(self.__class__) if hasattr(self, n)]
+    for name in (*self.__dict__, *slots):
+        setattr(fresh, name, copy.deepcopy(getattr(self, name), memo))
     return fresh
 
 

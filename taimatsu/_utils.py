@@ -57,9 +57,18 @@ def _rebuild_storage(data: bytes, dtype: Any) -> TypedStorage:
     return TypedStorage(storage, dtype)
 
 
-def attributes(tensor: Any) -> dict[str, Any]:
-    """The attributes that a user set on a tensor."""
-    return dict(getattr(tensor, "__dict__", {}))
+def attributes(tensor: Any) -> Any:
+    """What a user set on a tensor: its attributes; a pair with those in slots, if it has any."""
+    fields = dict(getattr(tensor, "__dict__", {}))
+    slots = {n: getattr(tensor, n) for n in slot_names(type(tensor)) if hasattr(tensor, n)}
+    return (fields, slots) if slots else fields
+
+
+def slot_names(cls: type) -> list[str]:
+    """What `__slots__` of a class and its bases name."""
+    import copyreg
+
+    return copyreg._slotnames(cls)  # type: ignore[attr-defined]
 
 
 def reduce_tensor(tensor: Any, protocol: int) -> tuple:

@@ -19,7 +19,7 @@ class Turn {
   explicit Turn(Accumulator& a) : a_(a) {
     while (a_.busy) {
       PyThreadState* state = PyEval_SaveThread();
-      PyEval_RestoreThread(state);
+      restore_gil(state);
     }
     a_.busy = true;
   }

@@ -11,7 +11,7 @@ class WithoutGil {
  public:
   explicit WithoutGil(bool worth_it) : state_(worth_it ? PyEval_SaveThread() : nullptr) {}
   ~WithoutGil() {
-    if (state_) PyEval_RestoreThread(state_);
+    if (state_) restore_gil(state_);
   }
   WithoutGil(const WithoutGil&) = delete;
 

@@ -50,7 +50,7 @@ BlasThreads::~BlasThreads() {
 }
 
 std::mutex& BlasThreads::mutex() {
-  static std::mutex m;
+  static ForkSafeMutex m;
   return m;
 }
 

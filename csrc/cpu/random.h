@@ -2,8 +2,7 @@
 // numbers on every machine and with any number of threads.
 #pragma once
 
-#include <mutex>
-
+#include "cpu/threads.h"
 #include "ops/op.h"
 
 namespace taimatsu {
@@ -37,7 +36,7 @@ class MersenneTwister {
 struct Generator {
   static constexpr int64_t kStateBytes = 5056;  // PyTorch's format: states interchange
 
-  std::mutex mutex;  // routines draw without the GIL
+  ForkSafeMutex mutex;  // routines draw without the GIL
   uint64_t seed_value;
   MersenneTwister engine;
   bool has_normal = false;  // the second of a pair of normal numbers

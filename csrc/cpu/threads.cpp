@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <vector>
 
 namespace taimatsu {
 namespace {
@@ -25,19 +26,54 @@ int default_threads() {
   return std::max(1, std::min(omp_get_max_threads(), omp_get_thread_limit()));
 }
 
+// Locks that a fork waits for: a child would wait for ever for one that another thread held.
+struct HeldOverFork {
+  std::mutex lock;
+  std::vector<std::mutex*> mutexes;
+};
+HeldOverFork& held_over_fork() {
+  static auto* held = new HeldOverFork;  // never freed: used at exit
+  return *held;
+}
+
+void before_fork() {
+  HeldOverFork& held = held_over_fork();
+  held.lock.lock();
+  for (std::mutex* m : held.mutexes) m->lock();
+}
+
+void after_fork() {
+  HeldOverFork& held = held_over_fork();
+  for (std::mutex* m : held.mutexes) m->unlock();
+  held.lock.unlock();
+}
+
 // A child has the pool's bookkeeping, but of its threads only the one that called fork: a parallel
 // region would wait for the others for ever.
 void after_fork_in_child() {
+  after_fork();
   if (pool_used) forked_from_pool = true;
   in_region = false;
 }
 
 const bool initialised = [] {
-  pthread_atfork(nullptr, nullptr, after_fork_in_child);
+  pthread_atfork(before_fork, after_fork, after_fork_in_child);
   return true;
 }();
 
 }  // namespace
+
+ForkSafeMutex::ForkSafeMutex() {
+  HeldOverFork& held = held_over_fork();
+  std::lock_guard<std::mutex> lock(held.lock);
+  held.mutexes.push_back(this);
+}
+
+ForkSafeMutex::~ForkSafeMutex() {
+  HeldOverFork& held = held_over_fork();
+  std::lock_guard<std::mutex> lock(held.lock);
+  held.mutexes.erase(std::find(held.mutexes.begin(), held.mutexes.end(), this));
+}
 
 int num_threads() {
   if (in_region || forked_from_pool) return 1;

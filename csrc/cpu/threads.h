@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 
 namespace taimatsu {
 
@@ -10,6 +11,14 @@ int num_threads();  // what set_num_threads said; 1 in a forked child and inside
 void set_num_threads(int n);
 bool in_parallel_region();
 bool has_pool();  // whether a parallel region would get threads, were there any
+
+// A mutex that a fork waits for, so that no child has one locked by a thread that it lacks. Whoever
+// holds it must not wait for the GIL, which the forking thread has.
+class ForkSafeMutex : public std::mutex {
+ public:
+  ForkSafeMutex();
+  ~ForkSafeMutex();
+};
 
 // Runs body(begin, end) over [0, n) in at most num_threads() chunks of at least `grain`.
 // Chunk borders are multiples of `align`. Results must not depend on the borders.

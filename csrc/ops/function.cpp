@@ -5,16 +5,40 @@
 #include "autograd/autograd.h"
 #include "ops/launch.h"
 #include "python/objects.h"
+#include "python/python.h"
 
 namespace taimatsu {
 namespace {
 
-// ---- Functions: builtins whose `self` is a capsule of the Function ------------------------------
+// ---- Functions: builtins whose `self` holds the Function ----------------------------------------
+
+struct Handle {
+  PyObject_HEAD Function* function;
+};
 
 PyObject* call_function(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
                         PyObject* kwnames) {
-  return invoke(*static_cast<Function*>(PyCapsule_GetPointer(self, nullptr)), nullptr, args, nargs,
-                kwnames);
+  return invoke(*reinterpret_cast<Handle*>(self)->function, nullptr, args, nargs, kwnames);
+}
+
+// A builtin is pickled as an attribute of its `self`: that is the module which it is found in.
+PyObject* reduce_handle(PyObject* self, PyObject*) {
+  return guard([&] {
+    static PyObject* import_module = nullptr;
+    python_function(import_module, "importlib", "import_module");
+    const std::string& module = reinterpret_cast<Handle*>(self)->function->module;
+    return checked(Py_BuildValue("O(s)", import_module, module.c_str()));
+  });
+}
+
+PyTypeObject* handle_type() {
+  static PyMethodDef methods[] = {{"__reduce__", reduce_handle, METH_NOARGS, nullptr},
+                                  {nullptr, nullptr, 0, nullptr}};
+  static PyType_Slot slots[] = {{Py_tp_methods, methods}, {0, nullptr}};
+  static PyType_Spec spec = {"taimatsu._core.Handle", sizeof(Handle), 0,
+                             Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+  static auto* type = reinterpret_cast<PyTypeObject*>(checked(PyType_FromSpec(&spec)));
+  return type;
 }
 
 // ---- Methods: method descriptors (so that `x.add(y)` binds nothing) carry no data, so each gets a
@@ -92,19 +116,29 @@ PyMethodDef kReprNamed{"__repr__", repr_named, METH_NOARGS, nullptr};
 
 PyTypeObject* named_tuple(const Op& op) {
   static std::unordered_map<const Op*, PyTypeObject*> types;
+  static std::unordered_map<std::string, PyTypeObject*> by_name;  // overloads share one
   auto it = types.find(&op);
   if (it != types.end()) return it->second;
+  Object module = Object::steal(checked(PyObject_GetAttrString(op.entry.get(), "module")));
+  const bool linalg = PyUnicode_Check(module.get()) && text(module.get()) == "linalg";
+  const std::string full = concat("taimatsu.return_types.", linalg ? "linalg_" : "", op.base_name);
+  if (auto known = by_name.find(full); known != by_name.end()) return types[&op] = known->second;
   auto* fields = new std::vector<PyStructSequence_Field>;  // the type keeps pointing at it
   for (const Return& r : op.schema.returns) fields->push_back({r.name.c_str(), nullptr});
   fields->push_back({nullptr, nullptr});
-  auto* name = new std::string("taimatsu.return_types." + op.base_name);
+  auto* name = new std::string(full);
   PyStructSequence_Desc desc{name->c_str(), nullptr, fields->data(),
                              static_cast<int>(op.schema.returns.size())};
   PyTypeObject* type = PyStructSequence_NewType(&desc);
   checked(reinterpret_cast<PyObject*>(type));
   Object repr = Object::steal(checked(PyDescr_NewMethod(type, &kReprNamed)));
   checked(PyObject_SetAttrString(reinterpret_cast<PyObject*>(type), "__repr__", repr.get()));
-  return types[&op] = type;
+  return types[&op] = by_name[full] = type;
+}
+
+// return_type(entry) -> the named tuple that an op of several named returns gives.
+PyObject* py_return_type(PyObject*, PyObject* entry) {
+  return guard([&] { return new_ref(reinterpret_cast<PyObject*>(named_tuple(*define(entry)))); });
 }
 
 // The tensors that `out=` names.
@@ -167,11 +201,12 @@ PyObject* run(Function& f, Op& op, Arguments& a) {
 // ---- Registration, called by taimatsu.ops -------------------------------------------------------
 
 Function* new_function(PyObject* args) {
-  const char *name, *form, *doc;
+  const char *name, *form, *doc, *module = "";
   PyObject* entries;
-  if (!PyArg_ParseTuple(args, "sOss", &name, &entries, &form, &doc)) python_error();
+  if (!PyArg_ParseTuple(args, "sOss|s", &name, &entries, &form, &doc, &module)) python_error();
   auto* f = new Function;  // lives as long as the process
   f->name = name;
+  f->module = *module ? concat("taimatsu.", module) : "taimatsu";
   f->form = std::strcmp(form, "inplace") == 0 ? Function::Inplace : Function::Plain;
   for (Py_ssize_t i = 0, n = PySequence_Size(entries); i < n; ++i) {
     Object entry = Object::steal(checked(PySequence_GetItem(entries, i)));
@@ -187,14 +222,15 @@ Function* new_function(PyObject* args) {
   return f;
 }
 
-// function(name, entries, form, doc) -> builtin
+// function(name, entries, form, doc, module) -> builtin
 PyObject* py_function(PyObject*, PyObject* args) {
   return guard([&] {
     Function* f = new_function(args);
     f->def.ml_meth = reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&call_function));
-    Object capsule = Object::steal(checked(PyCapsule_New(f, nullptr, nullptr)));
-    Object module = Object::steal(checked(PyUnicode_FromString("taimatsu")));
-    f->callable = checked(PyCFunction_NewEx(&f->def, capsule.get(), module.get()));
+    Object handle = Object::steal(checked(PyType_GenericAlloc(handle_type(), 0)));
+    reinterpret_cast<Handle*>(handle.get())->function = f;
+    Object module = Object::steal(checked(PyUnicode_FromString(f->module.c_str())));
+    f->callable = checked(PyCFunction_NewEx(&f->def, handle.get(), module.get()));
     Py_INCREF(f->callable);
     return f->callable;
   });
@@ -304,6 +340,7 @@ PyMethodDef kMethods[] = {
     {"function", py_function, METH_VARARGS, nullptr},
     {"method", py_method, METH_VARARGS, nullptr},
     {"define", py_define, METH_O, nullptr},
+    {"return_type", py_return_type, METH_O, nullptr},
     {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_call)),
      METH_FASTCALL | METH_KEYWORDS, nullptr},
     {"call_into", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_call_into)),

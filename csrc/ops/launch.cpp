@@ -43,7 +43,7 @@ int32_t launch(const Launch& l) {
     }
     PyThreadState* state = PyEval_SaveThread();
     int32_t status = l.kernel.fn(l.ptr, l.geometry, l.scalars, scratch_of_thread(scratch));
-    PyEval_RestoreThread(state);
+    restore_gil(state);
     return status;
   }
   const int64_t lo = l.geometry[2 * axis], extent = l.geometry[2 * axis + 1] - lo;
@@ -59,7 +59,7 @@ int32_t launch(const Launch& l) {
                  geometry[2 * axis + 1] = lo + end;
                  status |= l.kernel.fn(l.ptr, geometry, l.scalars, scratch_of_thread(scratch));
                });
-  PyEval_RestoreThread(state);
+  restore_gil(state);
   return status;
 }
 

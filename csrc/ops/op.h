@@ -263,7 +263,7 @@ void check_status(const Op& op, int32_t status);
 
 // What Python calls: one public name, its overloads in order, and the form.
 struct Function {
-  std::string name;
+  std::string name, module;
   std::vector<Op*> overloads;
   enum Form : uint8_t { Plain, Inplace } form = Plain;
   PyMethodDef def{};

@@ -284,7 +284,7 @@ void run_row(Call& c) {
         flags[b] = kernel.fn(ptr, g, scalars, states->as<char>() + b * rows * kernel.state_bytes);
       }
     });
-    PyEval_RestoreThread(state);
+    restore_gil(state);
     for (int32_t f : flags) status |= f;
     status |= kernel.finish(ptr, geometry, scalars, states->data(), blocks);
   };

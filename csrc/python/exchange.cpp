@@ -88,7 +88,13 @@ void refuse_numpy(const Tensor& t, bool requires_grad) {
 }
 
 Object byte_strides(const Tensor& t) {
-  std::vector<int64_t> strides(t.strides().begin(), t.strides().end());
+  Ints found = t.strides();
+  LayoutRef plain;
+  if (t.numel() == 0) {  // NumPy compares all strides with the buffer, though there is no element
+    plain = contiguous_layout(t.sizes());
+    found = plain->strides();
+  }
+  std::vector<int64_t> strides(found.begin(), found.end());
   for (int64_t& s : strides) s *= itemsize(t.dtype);
   return Object::steal(ints_tuple(strides));
 }

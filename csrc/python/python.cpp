@@ -1,6 +1,9 @@
 // Making types, taking arguments.
 #include "python/python.h"
 
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 namespace taimatsu {
@@ -143,6 +146,14 @@ PyObject* python_function(PyObject*& slot, const char* module, const char* name)
     slot = checked(PyObject_GetAttrString(m.get(), name));
   }
   return slot;
+}
+
+void restore_gil(PyThreadState* state) {
+  try {
+    PyEval_RestoreThread(state);
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
 }
 
 }  // namespace taimatsu

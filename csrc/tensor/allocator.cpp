@@ -174,6 +174,13 @@ void cpu_free(void* p, size_t bytes) {
   if (cached() > cache_limit) over_limit();
 }
 
+void cpu_discard(void* p, size_t bytes) {
+  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(p) + page - 1) / page * page;
+  const uintptr_t last = (reinterpret_cast<uintptr_t>(p) + bytes) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 MemoryStats cpu_memory_stats() { return stats; }
 
 void reset_peak_cpu_memory_stats() {

@@ -17,6 +17,7 @@ const Backend kCpu = {
     "cpu",
     [](size_t bytes, Device) { return cpu_allocate(bytes); },
     [](void* p, size_t bytes, Device) { cpu_free(p, bytes); },
+    cpu_discard,
     [](void* to, Device, const void* from, Device, size_t bytes) { std::memcpy(to, from, bytes); },
     [](Device) {},
 };
@@ -26,6 +27,7 @@ const Backend kMeta = {
     "meta",
     [](size_t, Device) -> void* { return nullptr; },
     [](void*, size_t, Device) {},
+    [](void*, size_t) {},
     [](void*, Device, const void*, Device, size_t) {},
     [](Device) {},
 };
@@ -99,8 +101,9 @@ void free_data(Storage& s) {
     if (s.deleter) s.deleter(s);
     Py_XDECREF(s.owner);
   } else if (s.data && s.data != room(s)) {
-    backend(s.device.type).free(s.data, s.nbytes, s.device);
+    backend(s.device.type).free(s.data, std::max(s.nbytes, s.reserved), s.device);
   }
+  s.reserved = 0;
 }
 
 void move(Storage& root, void* data, size_t nbytes) {
@@ -177,6 +180,14 @@ void resize_storage(Storage& s, size_t nbytes) {
   }
   if (nbytes == root.nbytes) return;
   const Backend& b = backend(root.device.type);
+  const size_t held = std::max(root.nbytes, root.reserved);
+  if (nbytes < held && root.device.type != DeviceType::Meta) {
+    // Tensors may still reach into what goes away: their addresses stay, without memory behind.
+    if (nbytes < root.nbytes)
+      b.discard(static_cast<char*>(root.data) + nbytes, root.nbytes - nbytes);
+    root.reserved = held;
+    return move(root, root.data, nbytes);
+  }
   void* data = nbytes ? b.allocate(nbytes, root.device) : nullptr;
   size_t kept = std::min(nbytes, root.nbytes);
   if (kept) b.copy(data, root.device, root.data, root.device, kept);
@@ -191,6 +202,7 @@ void share_storage(Storage& s, void* data, PyObject* owner) {
     Storage* former = make_storage(root.device).leak();
     former->data = root.data;
     former->nbytes = root.nbytes;
+    former->reserved = std::exchange(root.reserved, 0);
     former->owner = root.owner;
     former->deleter = root.deleter;
     former->former = std::exchange(root.former, former);

@@ -21,6 +21,7 @@ struct Backend {
   const char* name;
   void* (*allocate)(size_t bytes, Device d);  // 64-byte aligned; throws OutOfMemory
   void (*free)(void* p, size_t bytes, Device d);
+  void (*discard)(void* p, size_t bytes);  // gives memory back, as far as it can, but not addresses
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
   void (*synchronize)(Device d);
 };
@@ -34,6 +35,7 @@ struct Storage : Counted {
   bool resizable = true;
   void* data = nullptr;  // null on meta, and for 0 bytes
   size_t nbytes = 0;
+  size_t reserved = 0;         // bytes of a block that shrank: what it was allocated with
   Storage* base = nullptr;     // of an alias: the owner of the memory (`Tensor.data`, `set_data`)
   Storage* aliases = nullptr;  // borrowed: the first alias of this one ...
   Storage* next = nullptr;     // ... and of an alias: the next one
@@ -74,6 +76,7 @@ void share_storage(Storage& s, void* data, PyObject* owner);
 // block is freed with the size that it was allocated with. GIL held.
 void* cpu_allocate(size_t bytes);  // throws OutOfMemory
 void cpu_free(void* p, size_t bytes);
+void cpu_discard(void* p, size_t bytes);  // of a part of a block: what it held is gone
 struct MemoryStats {
   int64_t allocated, reserved, peak_allocated, peak_reserved, allocations, system_allocations;
 };

@@ -269,13 +269,17 @@ def _guard_fork(binding: ModuleType) -> None:
     So a fork waits for both locks, ours before llvmlite's as everywhere, and both sides let go.
     """
     inner = binding.ffi.lib._lock
+    held = []  # a fork that had begun when this was registered comes to `release` only
 
     def acquire() -> None:
         lock.acquire()
         inner.__enter__()
+        held.append(True)
 
     def release() -> None:
-        inner.__exit__(None, None, None)
-        lock.release()
+        if held:
+            held.pop()
+            inner.__exit__(None, None, None)
+            lock.release()
 
     os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)

@@ -42,11 +42,11 @@ def register(entries: list[Op]) -> None:
             continue
         doc = ops[0].doc or ""
         public = namespaces.setdefault(module, {})
-        public[name] = _core.function(name, ops, "plain", doc)
+        public[name] = _core.function(name, ops, "plain", doc, module)
         inplace = [op for op in ops if op.inplace]
         unary = inplace and "," not in inplace[0].schema
         if inplace and (not inplace[0].method or unary or name in _INPLACE_FUNCTIONS):
-            public[name + "_"] = _core.function(name + "_", inplace, "inplace", doc)
+            public[name + "_"] = _core.function(name + "_", inplace, "inplace", doc, module)
     for name, ops in methods.items():
         _core.method(name, ops, "plain", ops[0].doc or "")
         inplace = [op for op in ops if op.inplace]

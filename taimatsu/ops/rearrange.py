@@ -95,10 +95,12 @@ def repeat(self, repeats):
     if any(r < 0 for r in repeats):
         raise RuntimeError(f"repeat: Trying to create tensor with negative dimension {repeats}")
     shape = [1] * extra + list(self.shape)
-    pairs = [n for r, s in zip(repeats, shape, strict=True) for n in (r, s)]
-    once = [n for s in shape for n in (1, s)]
     sizes = [r * s for r, s in zip(repeats, shape, strict=True)]
-    return self.reshape(once).expand(pairs).clone().reshape(sizes)
+    once, spread = [], []  # a repeated dim is two: how often, and the dim itself
+    for r, s in zip(repeats, shape, strict=True):
+        once += [1, s] if r != 1 else [s]
+        spread += [r, s] if r != 1 else [s]
+    return self.reshape(once).expand(spread).clone().reshape(sizes)
 
 
 @composite("tile(Tensor self, int[] dims) -> Tensor", out=False)
