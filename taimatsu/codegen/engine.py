@@ -168,7 +168,6 @@ class Engine:
     """The process' kernels. All methods are called under the lock."""
 
     def __init__(self) -> None:
-        self.libraries: list[Any] = []  # each keeps its code in memory
         self.loaded: dict[str, Loaded] = {}
         about = hardware() or repr((self.target, llvm().llvm_version_info)).encode()
         self.base = about + _sources()
@@ -239,7 +238,7 @@ class Engine:
         if description["finish"]:
             library.export_symbol(name + "_finish")
         linked = library.link(self.jit, name)
-        self.libraries.append(linked)
+        image.keep(linked)
         return Loaded(
             linked[name],
             linked[name + "_finish"] if description["finish"] else 0,

@@ -77,7 +77,11 @@ def flatten(code: bytes, names: Sequence[str]) -> tuple[bytes, list[int]] | None
     return bytes(block), [found[name] for name in names]
 
 
-_held: list[object] = []  # what is in memory stays there
+def keep(owner: object) -> None:
+    """Lets machine code stay in memory, past the interpreter's end: daemon threads may be in it."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
 
 
 @lru_cache(maxsize=1)
@@ -103,5 +107,5 @@ def load(block: bytes) -> int | None:
     address = ctypes.addressof(first)
     if protect(address, len(block), mmap.PROT_READ | mmap.PROT_EXEC):
         return None
-    _held.append(first)
+    keep(first)
     return address

@@ -17,6 +17,7 @@ lower (elementary functions), schedule, llvm, engine, show.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import typing
 import weakref
@@ -243,6 +244,8 @@ class Expr:
 
 
 _interning = threading.Lock()
+# A thread that interned during a fork isn't in the child, to let go; the table itself is whole.
+os.register_at_fork(after_in_child=_interning._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def _free_axes(op: str, src: tuple[Expr, ...], arg: Any) -> frozenset[Axis]:

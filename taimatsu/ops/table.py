@@ -371,4 +371,5 @@ def _schema_of(formula: Callable) -> str:
                 "an attribute is a bool, int, float or str"
             )
     outputs = ", ".join(["Tensor"] * count_outputs(formula))
-    return f"{formula.__name__}({', '.join(params)}) -> ({outputs})"
+    name = formula.__name__ if formula.__name__.isidentifier() else "formula"  # of a lambda
+    return f"{name}({', '.join(params)}) -> ({outputs})"
