@@ -75,7 +75,7 @@ _LAZY_NAMES = {
 }
 for _module, _names in {
     "cpu": "Event Stream",
-    "jit": "fork wait",
+    "jit": "ScriptFunction ScriptModule fork wait",
     "_assertions": (
         "_assert _assert_async _check _check_index _check_is_size _check_not_implemented "
         "_check_tensor_all _check_type _check_value _check_with"

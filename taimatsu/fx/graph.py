@@ -6,9 +6,10 @@ import builtins
 import keyword
 import operator
 import re
+import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import taimatsu as torch
 
@@ -27,7 +28,7 @@ _INFIX = {
 _PREFIX = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
 
 
-class PythonCode(NamedTuple):
+class PythonCode(typing.NamedTuple):
     """Source of a function, and the names that it uses."""
 
     src: str

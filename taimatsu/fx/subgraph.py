@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .graph import Graph
 from .graph_module import GraphModule
@@ -12,7 +13,7 @@ from .node import Node
 __all__ = ["Match", "replace_pattern"]
 
 
-class Match(NamedTuple):
+class Match(typing.NamedTuple):
     """Where a pattern was found: the node that its result is, and node by node of the pattern."""
 
     anchor: Node

@@ -14,8 +14,9 @@ import json
 import os
 import socket
 import time
+import typing
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any
 
 from taimatsu.autograd.profiler import EventList, record_function
 from taimatsu.autograd.profiler import profile as _Recording
@@ -197,7 +198,7 @@ class profile:
             self._step_range.__exit__()
             self._step_range = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> typing.Self:
         self.start()
         return self
 

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
+import typing
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 __all__ = [
     "GetAttrKey",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-class _Node(NamedTuple):
+class _Node(typing.NamedTuple):
     """How containers of one class are taken apart: children and a context, and back."""
 
     flatten: Callable[[Any], tuple[list, Any]]
@@ -44,7 +45,7 @@ class _Node(NamedTuple):
     flatten_with_keys: Callable[[Any], tuple[list, Any]] | None = None  # by default by position
 
 
-class SequenceKey(NamedTuple):
+class SequenceKey(typing.NamedTuple):
     """The way to a child by its position."""
 
     idx: int
@@ -57,7 +58,7 @@ class SequenceKey(NamedTuple):
         return parent[self.idx]
 
 
-class MappingKey(NamedTuple):
+class MappingKey(typing.NamedTuple):
     """The way to a child by its key."""
 
     key: Any
@@ -70,7 +71,7 @@ class MappingKey(NamedTuple):
         return parent[self.key]
 
 
-class GetAttrKey(NamedTuple):
+class GetAttrKey(typing.NamedTuple):
     """The way to a child by its attribute."""
 
     name: str
@@ -159,7 +160,7 @@ def _node_of(tree: Any) -> _Node | None:
     return None
 
 
-class TreeSpec(NamedTuple):
+class TreeSpec(typing.NamedTuple):
     """The structure of a tree without its leaves."""
 
     type: Any  # None of a leaf

@@ -547,3 +547,8 @@ class _EpochOfWorkers(_Epoch):
         upcoming = [i for i, _ in self.tasks]
         turns = list(dict.fromkeys([*upcoming, *self.turns]))
         return {"states": list(self.states), "turns": [i for i in turns if i in self.turns]}
+
+
+# PyTorch's names, by which libraries recognise iterators.
+_BaseDataLoaderIter = _SingleProcessDataLoaderIter = _Epoch
+_MultiProcessingDataLoaderIter = _EpochOfWorkers

@@ -6,8 +6,9 @@ import io
 import os
 import socket
 import time
+import typing
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
@@ -195,7 +196,7 @@ class SummaryWriter:
         for writer in (self.file_writer, *self._beside.values()):
             writer.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> typing.Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
