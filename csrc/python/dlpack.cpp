@@ -1,53 +1,16 @@
-// DLPack: sharing memory with other array libraries. The structs are those of its specification,
-// version 1.0 (https://dmlc.github.io/dlpack/latest/c_api.html).
-#include "python/tensor_type.h"
+// DLPack: sharing memory with other array libraries.
+#include "python/dlpack.h"
 
 namespace taimatsu {
 
-namespace {
-
-struct DLDevice {
-  int32_t type, id;
-};
-struct DLDataType {
-  uint8_t code, bits;
-  uint16_t lanes;
-};
-struct DLTensor {
-  void* data;
-  DLDevice device;
-  int32_t ndim;
-  DLDataType dtype;
-  int64_t* shape;
-  int64_t* strides;  // null: row-major
-  uint64_t byte_offset;
-};
-struct DLManagedTensor {
-  DLTensor tensor;
-  void* context;
-  void (*deleter)(DLManagedTensor*);
-};
-struct DLManagedTensorVersioned {
-  uint32_t major, minor;
-  void* context;
-  void (*deleter)(DLManagedTensorVersioned*);
-  uint64_t flags;
-  DLTensor tensor;
-};
-
-constexpr const char *kOld = "dltensor", *kOldUsed = "used_dltensor";
-constexpr const char *kNew = "dltensor_versioned", *kNewUsed = "used_dltensor_versioned";
-enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBfloat = 4, kComplex = 5, kBool = 6 };
-enum DLDeviceType : int32_t { kCPU = 1, kCUDA = 2 };
-
 DLDataType to_dlpack_type(DType t) {
-  Code code = t == DType::Bool    ? kBool
-              : t == DType::BF16  ? kBfloat
-              : is_complex(t)     ? kComplex
-              : is_floating(t)    ? kFloat
-              : info(t).is_signed ? kInt
-                                  : kUInt;
-  return {code, static_cast<uint8_t>(8 * itemsize(t)), 1};
+  DLDataTypeCode code = t == DType::Bool    ? kDLBool
+                        : t == DType::BF16  ? kDLBfloat
+                        : is_complex(t)     ? kDLComplex
+                        : is_floating(t)    ? kDLFloat
+                        : info(t).is_signed ? kDLInt
+                                            : kDLUInt;
+  return {static_cast<uint8_t>(code), static_cast<uint8_t>(8 * itemsize(t)), 1};
 }
 
 DType from_dlpack_type(DLDataType d) {
@@ -61,12 +24,24 @@ DType from_dlpack_type(DLDataType d) {
 
 DLDevice to_dlpack_device(Device d) {
   if (d.type == DeviceType::Meta) fail(Error::Value, "Unknown device type meta for Dlpack");
-  return {d.type == DeviceType::CPU ? kCPU : kCUDA, d.index < 0 ? 0 : d.index};
+  return {d.type == DeviceType::CPU ? kDLCPU : kDLCUDA, d.index < 0 ? 0 : d.index};
 }
 
-// ---- Export
-// --------------------------------------------------------------------------------------- What a
-// consumer holds: the tensor, and the sizes and strides for it.
+Device from_dlpack_device(DLDevice d) {
+  if (d.device_type != kDLCPU) {
+    fail(Error::Buffer, "from_dlpack: memory of DLPack device type ", d.device_type,
+         " can't be used; copy it to the CPU first");
+  }
+  return {};
+}
+
+namespace {
+
+constexpr const char *kOld = "dltensor", *kOldUsed = "used_dltensor";
+constexpr const char *kNew = "dltensor_versioned", *kNewUsed = "used_dltensor_versioned";
+
+// ---- Export: what a consumer holds is the tensor, and the sizes and strides for it --------------
+
 template <class Managed>
 struct Export {
   Managed managed;
@@ -77,7 +52,7 @@ struct Export {
 template <class Managed>
 void delete_export(Managed* m) {
   PyGILState_STATE gil = PyGILState_Ensure();  // a consumer may be done in any thread
-  auto* e = static_cast<Export<Managed>*>(m->context);
+  auto* e = static_cast<Export<Managed>*>(m->manager_ctx);
   Py_DECREF(e->tensor);
   std::free(e);
   PyGILState_Release(gil);
@@ -99,16 +74,16 @@ PyObject* make_capsule(Tensor& t, const char* name) {
   auto* e = static_cast<Export<Managed>*>(memory);
   std::copy(l.dims, l.dims + 2 * l.ndim, e->dims);
   e->tensor = new_ref(t.object());
-  e->managed.context = e;
+  e->managed.manager_ctx = e;
   e->managed.deleter = delete_export<Managed>;
-  e->managed.tensor = {t.numel() ? t.data() : nullptr,
-                       to_dlpack_device(t.device()),
-                       l.ndim,
-                       to_dlpack_type(t.dtype),
-                       e->dims,
-                       e->dims + l.ndim,
-                       0};
-  if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) e->managed.major = 1;
+  e->managed.dl_tensor = {t.numel() ? t.data() : nullptr,
+                          to_dlpack_device(t.device()),
+                          l.ndim,
+                          to_dlpack_type(t.dtype),
+                          e->dims,
+                          e->dims + l.ndim,
+                          0};
+  if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) e->managed.version.major = 1;
   PyObject* capsule = PyCapsule_New(&e->managed, name, capsule_destructor<Managed>);
   if (!capsule) delete_export(&e->managed);
   return checked(capsule);
@@ -140,13 +115,12 @@ PyObject* to_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyO
 PyObject* dlpack_device(PyObject* self, PyObject*) {
   return guard([&] {
     DLDevice d = to_dlpack_device(as_tensor(self)->device());
-    return Py_BuildValue("(ii)", d.type, d.id);
+    return Py_BuildValue("(ii)", d.device_type, d.device_id);
   });
 }
 
-// ---- Import
-// --------------------------------------------------------------------------------------- The
-// storage owns a capsule whose end is the producer's deleter.
+// ---- Import: the storage owns a capsule whose end is the producer's deleter ---------------------
+
 template <class Managed>
 Object take(PyObject* capsule, const char* name, const char* used, DLTensor& out) {
   auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, name));
@@ -156,7 +130,7 @@ Object take(PyObject* capsule, const char* name, const char* used, DLTensor& out
     if (managed && managed->deleter) managed->deleter(managed);
   })));
   checked(PyCapsule_SetName(capsule, used));
-  out = m->tensor;
+  out = m->dl_tensor;
   return owner;
 }
 
@@ -203,10 +177,7 @@ TensorRef from_dlpack(PyObject* o) {
   }
   Object owner = versioned ? take<DLManagedTensorVersioned>(capsule.get(), kNew, kNewUsed, d)
                            : take<DLManagedTensor>(capsule.get(), kOld, kOldUsed, d);
-  if (d.device.type != kCPU) {
-    fail(Error::Buffer, "from_dlpack: memory of DLPack device type ", d.device.type,
-         " can't be used; copy it to the CPU first");
-  }
+  const Device device = from_dlpack_device(d.device);
   const DType dtype = from_dlpack_type(d.dtype);
   if (d.ndim < 0 || d.ndim > kMaxDims) {
     fail(Error::Buffer, "from_dlpack: a tensor has at most ", kMaxDims, " dims; got ", d.ndim);
@@ -218,8 +189,13 @@ TensorRef from_dlpack(PyObject* o) {
   }
   const size_t nbytes = bytes_reached(*layout, dtype);
   Ref<Storage> memory =
-      foreign_storage(static_cast<char*>(d.data) + d.byte_offset, nbytes, Device{}, owner.get());
+      foreign_storage(static_cast<char*>(d.data) + d.byte_offset, nbytes, device, owner.get());
   return make_tensor(memory.get(), layout.get(), dtype);
+}
+
+TensorRef from_dlpack_managed(DLManagedTensorVersioned* managed) {
+  Object capsule = Object::steal(checked(PyCapsule_New(managed, kNew, nullptr)));
+  return from_dlpack(capsule.get());
 }
 
 int init_dlpack(PyObject* module) {

@@ -11,6 +11,7 @@ int init_devices(PyObject* module);
 int init_overrides(PyObject* module);
 int init_exchange(PyObject* module);
 int init_dlpack(PyObject* module);
+int init_extensions(PyObject* module);
 
 // A function of any of METH_*'s signatures, as PyMethodDef wants it.
 template <class F>
