@@ -7,6 +7,11 @@
 // A function that is missing here is called by its Python name: at::call("linalg.inv", {x}).
 #pragma once
 
+#ifdef TM_PYTHON_MODULE
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+#endif
+
 #include "../taimatsu/cpp/bind.h"
 
 namespace torch {

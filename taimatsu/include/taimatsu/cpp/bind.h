@@ -348,6 +348,33 @@ extern "C" TM_EXPORT __attribute__((used)) inline int32_t tm_extension(const tm_
   });
 }
 
+// With setuptools the library is a module that Python imports: it asks the framework to fill it.
+#ifdef TM_PYTHON_MODULE
+namespace taimatsu_extension {
+inline int fill(PyObject* module) {
+  PyObject* framework = PyImport_ImportModule("taimatsu.utils.cpp_extension");
+  PyObject* file = framework ? PyObject_GetAttrString(module, "__file__") : nullptr;
+  PyObject* done = file ? PyObject_CallMethod(framework, "_fill", "OO", module, file) : nullptr;
+  const int status = done ? 0 : -1;
+  Py_XDECREF(done);
+  Py_XDECREF(file);
+  Py_XDECREF(framework);
+  return status;
+}
+}  // namespace taimatsu_extension
+#define TM_INIT_(name) TM_INIT__(name)
+#define TM_INIT__(name)                                                                          \
+  PyMODINIT_FUNC PyInit_##name() {                                                               \
+    static PyModuleDef_Slot slots[] = {                                                          \
+        {Py_mod_exec, reinterpret_cast<void*>(&taimatsu_extension::fill)}, {0, nullptr}};        \
+    static PyModuleDef definition = {                                                            \
+        PyModuleDef_HEAD_INIT, #name, nullptr, 0, nullptr, slots, nullptr, nullptr, nullptr};    \
+    return PyModuleDef_Init(&definition);                                                        \
+  }
+#else
+#define TM_INIT_(name)
+#endif
+
 #define TM_CONCAT_(a, b) a##b
 #define TM_CONCAT(a, b) TM_CONCAT_(a, b)
 #define TM_BLOCK_(body, space, implements, m)                              \
@@ -355,7 +382,9 @@ extern "C" TM_EXPORT __attribute__((used)) inline int32_t tm_extension(const tm_
   [[maybe_unused]] static const bool TM_CONCAT(body, _added) =             \
       taimatsu_extension::add_block({body, space, implements});            \
   static void body([[maybe_unused]] taimatsu_extension::Module& m)
-#define PYBIND11_MODULE(name, m) TM_BLOCK_(tm_module, "", false, m)
+#define PYBIND11_MODULE(name, m) \
+  TM_INIT_(name)                 \
+  TM_BLOCK_(tm_module, "", false, m)
 #define TORCH_LIBRARY(ns, m) TM_BLOCK_(TM_CONCAT(tm_library_, ns), #ns "::", false, m)
 #define TORCH_LIBRARY_FRAGMENT(ns, m) \
   TM_BLOCK_(TM_CONCAT(tm_fragment_, __LINE__), #ns "::", false, m)
