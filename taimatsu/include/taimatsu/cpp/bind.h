@@ -227,10 +227,12 @@ void define(const std::string& schema, const std::string& doc, R (*f)(Args...)) 
 // The few names of pybind11 that extensions use beside m.def.
 namespace pybind11 {
 
+struct none {};
+
 struct arg {
   std::string name, value;  // the default as in a schema
   explicit arg(const char* n) : name(n) {}
-  arg& none(bool = true) { return *this; }
+  arg operator=(pybind11::none) const { return with("None"); }
   arg operator=(std::nullopt_t) const { return with("None"); }
   arg operator=(bool v) const { return with(v ? "True" : "False"); }
   arg operator=(const char* v) const { return with("'" + std::string(v) + "'"); }
