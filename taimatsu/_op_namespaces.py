@@ -167,9 +167,14 @@ def namespace(name: str) -> Namespace:
     return _namespaces.setdefault(name, Namespace(name))
 
 
-def load_library(path: str) -> NoReturn:
-    """Loads a library of ops in C++. OSError: they are linked against PyTorch, which isn't here."""
-    raise OSError(
-        f"load_library: {path} is compiled against PyTorch's C++ interface, which isn't offered; "
-        "ops of one's own are Python formulas (taimatsu.pointwise) or torch.library.custom_op"
-    )
+def load_library(path: str) -> None:
+    """Loads an extension that `utils.cpp_extension` built: its ops are in `torch.ops` then.
+
+    OSError for what isn't one: a library for PyTorch itself has to be built against our headers.
+    """
+    from .utils.cpp_extension import load_functions
+
+    try:
+        load_functions(path)
+    except RuntimeError as error:
+        raise OSError(str(error)) from None

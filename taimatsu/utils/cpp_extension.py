@@ -26,7 +26,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -186,18 +186,23 @@ def _build(
 # ---- Loading ------------------------------------------------------------------------------------
 
 
-def _fill(module: types.ModuleType, library: str) -> None:
-    """Adds what an extension offers: functions to the module, ops to the registry."""
-    for name, schema, doc, function in _core.load_extension(library):
-        if "::" not in name:
-            setattr(module, name, function)
-            continue
-        from taimatsu import library as registry
+def load_functions(library: str) -> dict[str, Callable]:
+    """Loads a library that was built: its functions by name; its ops go to `torch.ops`."""
+    from taimatsu import library as registry
 
-        space, _, op = name.partition("::")
-        tail = schema[schema.index("(") :]
-        registry.define(f"{space}::{op}", tail)
-        registry.impl(f"{space}::{op}", "CPU", function)
+    functions: dict[str, Callable] = {}
+    for name, schema, _, function in _core.load_extension(library):
+        if "::" in name:
+            registry.define(name, schema[schema.index("(") :])
+            registry.impl(name, "CPU", function)
+        else:
+            functions[name] = function
+    return functions
+
+
+def _fill(module: types.ModuleType, library: str) -> None:
+    """What a module that setuptools built calls when it is imported."""
+    vars(module).update(load_functions(library))
 
 
 def _strings(given: str | Sequence[str] | None) -> list[str]:

@@ -19,7 +19,8 @@ static int32_t count_positive(void* context, const tm_value* args, tm_value* res
 
 static int32_t negated(void* context, const tm_value* args, tm_value* results) {
   (void)context;
-  return api->call("neg", args, 1, 0, 0, results, 1) == 1 ? 0 : api->fail(TM_RUNTIME_ERROR, api->why());
+  return api->call("neg", args, 1, 0, 0, results, 1) == 1 ? 0
+                                                          : api->fail(TM_RUNTIME_ERROR, api->why());
 }
 
 int32_t tm_extension(const tm_api* given) {

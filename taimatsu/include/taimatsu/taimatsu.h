@@ -35,8 +35,8 @@ typedef enum {
   TM_FLOAT,
   TM_COMPLEX,
   TM_BOOL,
-  TM_STRING,  /* UTF-8, ends in 0 */
-  TM_DTYPE,   /* as DLPack describes it */
+  TM_STRING, /* UTF-8, ends in 0 */
+  TM_DTYPE,  /* as DLPack describes it */
   TM_DEVICE,
   TM_TENSORS, /* lists: of tm_tensor*, */
   TM_INTS,    /* int64_t, */

@@ -13,7 +13,8 @@ namespace taimatsu_extension {
 template <class T>
 using Plain = std::remove_cv_t<std::remove_reference_t<T>>;
 
-// ---- Types: `name` in a schema, `from` an argument, `give` as a result ---------------------------
+// ---- Types: `name` in a schema, `from` an argument, `give` as a result
+// ---------------------------
 
 template <class T>
 struct Convert;
@@ -365,13 +366,13 @@ inline int fill(PyObject* module) {
 }
 }  // namespace taimatsu_extension
 #define TM_INIT_(name) TM_INIT__(name)
-#define TM_INIT__(name)                                                                          \
-  PyMODINIT_FUNC PyInit_##name() {                                                               \
-    static PyModuleDef_Slot slots[] = {                                                          \
-        {Py_mod_exec, reinterpret_cast<void*>(&taimatsu_extension::fill)}, {0, nullptr}};        \
-    static PyModuleDef definition = {                                                            \
-        PyModuleDef_HEAD_INIT, #name, nullptr, 0, nullptr, slots, nullptr, nullptr, nullptr};    \
-    return PyModuleDef_Init(&definition);                                                        \
+#define TM_INIT__(name)                                                                       \
+  PyMODINIT_FUNC PyInit_##name() {                                                            \
+    static PyModuleDef_Slot slots[] = {                                                       \
+        {Py_mod_exec, reinterpret_cast<void*>(&taimatsu_extension::fill)}, {0, nullptr}};     \
+    static PyModuleDef definition = {                                                         \
+        PyModuleDef_HEAD_INIT, #name, nullptr, 0, nullptr, slots, nullptr, nullptr, nullptr}; \
+    return PyModuleDef_Init(&definition);                                                     \
   }
 #else
 #define TM_INIT_(name)
@@ -379,10 +380,10 @@ inline int fill(PyObject* module) {
 
 #define TM_CONCAT_(a, b) a##b
 #define TM_CONCAT(a, b) TM_CONCAT_(a, b)
-#define TM_BLOCK_(body, space, implements, m)                              \
-  static void body(taimatsu_extension::Module&);                           \
-  [[maybe_unused]] static const bool TM_CONCAT(body, _added) =             \
-      taimatsu_extension::add_block({body, space, implements});            \
+#define TM_BLOCK_(body, space, implements, m)                   \
+  static void body(taimatsu_extension::Module&);                \
+  [[maybe_unused]] static const bool TM_CONCAT(body, _added) =  \
+      taimatsu_extension::add_block({body, space, implements}); \
   static void body([[maybe_unused]] taimatsu_extension::Module& m)
 #define PYBIND11_MODULE(name, m) \
   TM_INIT_(name)                 \

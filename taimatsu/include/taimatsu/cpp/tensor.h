@@ -95,15 +95,16 @@ std::vector<Tensor> call_list(const char* function, const Arguments& args,
 Scalar call_number(const char* function, const Arguments& args);
 
 // Ops that are methods and functions, by what they take.
-#define TM_FORALL_UNARY(_)                                                                  \
-  _(abs) _(acos) _(asin) _(atan) _(ceil) _(cos) _(cosh) _(det) _(erf) _(exp) _(expm1)       \
-  _(floor) _(inverse) _(isfinite) _(isnan) _(log) _(log10) _(log1p) _(log2) _(logical_not)  \
-  _(neg) _(nonzero) _(reciprocal) _(relu) _(round) _(rsqrt) _(sigmoid) _(sign) _(sin)       \
-  _(sinh) _(sqrt) _(square) _(t) _(tan) _(tanh) _(trace)
-#define TM_FORALL_BINARY(_)                                                                 \
-  _(add) _(atan2) _(bmm) _(div) _(dot) _(eq) _(fmod) _(ge) _(gt) _(le) _(logical_and)       \
-  _(logical_or) _(lt) _(matmul) _(maximum) _(minimum) _(mm) _(mul) _(mv) _(ne) _(outer)     \
-  _(pow) _(remainder) _(sub)
+#define TM_FORALL_UNARY(_)                                                                         \
+  _(abs)                                                                                           \
+  _(acos) _(asin) _(atan) _(ceil) _(cos) _(cosh) _(det) _(erf) _(exp) _(expm1) _(floor) _(inverse) \
+      _(isfinite) _(isnan) _(log) _(log10) _(log1p) _(log2) _(logical_not) _(neg) _(nonzero)       \
+          _(reciprocal) _(relu) _(round) _(rsqrt) _(sigmoid) _(sign) _(sin) _(sinh) _(sqrt)        \
+              _(square) _(t) _(tan) _(tanh) _(trace)
+#define TM_FORALL_BINARY(_)                                                                        \
+  _(add)                                                                                           \
+  _(atan2) _(bmm) _(div) _(dot) _(eq) _(fmod) _(ge) _(gt) _(le) _(logical_and) _(logical_or) _(lt) \
+      _(matmul) _(maximum) _(minimum) _(mm) _(mul) _(mv) _(ne) _(outer) _(pow) _(remainder) _(sub)
 #define TM_FORALL_REDUCTIONS(_) _(amax) _(amin) _(argmax) _(argmin) _(mean) _(prod) _(sum)
 #define TM_FORALL_INPLACE(_) _(exp_) _(neg_) _(relu_) _(sigmoid_) _(sqrt_) _(tanh_) _(zero_)
 #define TM_FORALL_BINARY_INPLACE(_) _(add_) _(copy_) _(div_) _(fill_) _(mul_) _(sub_)
@@ -193,45 +194,49 @@ class Tensor {
 #define TM_OP(name) \
   Tensor name() const { return call(#name, {*this}); }
   TM_FORALL_UNARY(TM_OP)
-  TM_OP(clone) TM_OP(contiguous) TM_OP(cpu) TM_OP(detach) TM_OP(flatten) TM_OP(squeeze)
+  TM_OP(clone)
+  TM_OP(contiguous) TM_OP(cpu) TM_OP(detach) TM_OP(flatten) TM_OP(squeeze)
 #undef TM_OP
 #define TM_OP(name) \
   Tensor name(const Argument& other) const { return call(#name, {*this, other}); }
-  TM_FORALL_BINARY(TM_OP)
+      TM_FORALL_BINARY(TM_OP)
 #undef TM_OP
-#define TM_OP(name)                                                 \
-  const Tensor& name() const {                                      \
-    call(#name, {*this});                                           \
-    return *this;                                                   \
+#define TM_OP(name)            \
+  const Tensor& name() const { \
+    call(#name, {*this});      \
+    return *this;              \
   }
-  TM_FORALL_INPLACE(TM_OP)
+          TM_FORALL_INPLACE(TM_OP)
 #undef TM_OP
-#define TM_OP(name)                                                 \
-  const Tensor& name(const Argument& other) const {                 \
-    call(#name, {*this, other});                                    \
-    return *this;                                                   \
+#define TM_OP(name)                                 \
+  const Tensor& name(const Argument& other) const { \
+    call(#name, {*this, other});                    \
+    return *this;                                   \
   }
-  TM_FORALL_BINARY_INPLACE(TM_OP)
+              TM_FORALL_BINARY_INPLACE(TM_OP)
 #undef TM_OP
-#define TM_OP(name)                                                 \
-  Tensor name() const { return call(#name, {*this}); }              \
-  Tensor name(int64_t d, bool keepdim = false) const {              \
-    return call(#name, {*this, d}, {{"keepdim", keepdim}});         \
-  }                                                                 \
-  Tensor name(IntArrayRef dims, bool keepdim = false) const {       \
-    return call(#name, {*this, dims}, {{"keepdim", keepdim}});      \
+#define TM_OP(name)                                            \
+  Tensor name() const { return call(#name, {*this}); }         \
+  Tensor name(int64_t d, bool keepdim = false) const {         \
+    return call(#name, {*this, d}, {{"keepdim", keepdim}});    \
+  }                                                            \
+  Tensor name(IntArrayRef dims, bool keepdim = false) const {  \
+    return call(#name, {*this, dims}, {{"keepdim", keepdim}}); \
   }
-  TM_FORALL_REDUCTIONS(TM_OP)
+                  TM_FORALL_REDUCTIONS(TM_OP)
 #undef TM_OP
 #define TM_OP(name) \
   Tensor name(IntArrayRef v) const { return call(#name, {*this, v}); }
-  TM_OP(expand) TM_OP(permute) TM_OP(repeat) TM_OP(reshape) TM_OP(view)
+                      TM_OP(expand) TM_OP(permute) TM_OP(repeat) TM_OP(reshape) TM_OP(view)
 #undef TM_OP
 #define TM_OP(name) \
   Tensor name(int64_t d) const { return call(#name, {*this, d}); }
-  TM_OP(cumsum) TM_OP(log_softmax) TM_OP(softmax) TM_OP(squeeze) TM_OP(unsqueeze)
+                          TM_OP(cumsum) TM_OP(log_softmax) TM_OP(softmax) TM_OP(squeeze)
+                              TM_OP(unsqueeze)
 #undef TM_OP
-  Tensor view_as(const Tensor& o) const { return call("view_as", {*this, o}); }
+                                  Tensor view_as(const Tensor& o) const {
+    return call("view_as", {*this, o});
+  }
   Tensor expand_as(const Tensor& o) const { return call("expand_as", {*this, o}); }
   Tensor transpose(int64_t a, int64_t b) const { return call("transpose", {*this, a, b}); }
   Tensor select(int64_t d, int64_t i) const { return call("select", {*this, d, i}); }
@@ -328,7 +333,8 @@ inline std::vector<Tensor> call_list(const char* function, const Arguments& args
 }
 inline Tensor call(const char* function, const Arguments& args, const Keywords& keywords) {
   std::vector<Tensor> out = call_list(function, args, keywords);
-  TORCH_CHECK_TYPE(out.size() == 1, function, ": gave ", out.size(), " tensors where one was asked");
+  TORCH_CHECK_TYPE(out.size() == 1, function, ": gave ", out.size(),
+                   " tensors where one was asked");
   return std::move(out[0]);
 }
 inline Scalar call_number(const char* function, const Arguments& args) {
@@ -354,15 +360,18 @@ TM_FORALL_REDUCTIONS(TM_OP)
 #undef TM_OP
 #define TM_OP(name) \
   inline Tensor name(const Tensor& x) { return call(#name, {x}); }
-TM_OP(empty_like) TM_OP(ones_like) TM_OP(rand_like) TM_OP(randn_like) TM_OP(zeros_like)
+TM_OP(empty_like)
+TM_OP(ones_like) TM_OP(rand_like) TM_OP(randn_like) TM_OP(zeros_like)
 #undef TM_OP
 
 #define TM_OP(sign, name) \
   inline Tensor operator sign(const Tensor& a, const Argument& b) { return a.name(b); }
-TM_OP(+, add) TM_OP(-, sub) TM_OP(*, mul) TM_OP(/, div)
-TM_OP(==, eq) TM_OP(!=, ne) TM_OP(<, lt) TM_OP(<=, le) TM_OP(>, gt) TM_OP(>=, ge)
+    TM_OP(+, add) TM_OP(-, sub) TM_OP(*, mul) TM_OP(/, div) TM_OP(==, eq) TM_OP(!=, ne) TM_OP(<, lt)
+        TM_OP(<=, le) TM_OP(>, gt) TM_OP(>=, ge)
 #undef TM_OP
-inline Tensor operator+(const Scalar& a, const Tensor& b) { return b.add(a); }
+            inline Tensor operator+(const Scalar& a, const Tensor& b) {
+  return b.add(a);
+}
 inline Tensor operator*(const Scalar& a, const Tensor& b) { return b.mul(a); }
 inline Tensor operator-(const Scalar& a, const Tensor& b) { return call("rsub", {b, a}); }
 inline Tensor operator/(const Scalar& a, const Tensor& b) { return b.reciprocal().mul(a); }
@@ -370,13 +379,14 @@ inline Tensor operator/(const Scalar& a, const Tensor& b) { return b.reciprocal(
 inline Keywords keywords(const TensorOptions& o) {
   return {{"dtype", o.dtype()}, {"device", o.device()}, {"requires_grad", o.requires_grad()}};
 }
-#define TM_OP(name)                                                     \
-  inline Tensor name(IntArrayRef sizes, const TensorOptions& o = {}) {  \
-    return call(#name, {sizes}, keywords(o));                           \
+#define TM_OP(name)                                                    \
+  inline Tensor name(IntArrayRef sizes, const TensorOptions& o = {}) { \
+    return call(#name, {sizes}, keywords(o));                          \
   }
-TM_OP(empty) TM_OP(ones) TM_OP(rand) TM_OP(randn) TM_OP(zeros)
+TM_OP(empty)
+TM_OP(ones) TM_OP(rand) TM_OP(randn) TM_OP(zeros)
 #undef TM_OP
-inline Tensor full(IntArrayRef sizes, const Scalar& v, const TensorOptions& o = {}) {
+    inline Tensor full(IntArrayRef sizes, const Scalar& v, const TensorOptions& o = {}) {
   return call("full", {sizes, v}, keywords(o));
 }
 inline Tensor arange(const Scalar& end, const TensorOptions& o = kLong) {
@@ -415,35 +425,37 @@ inline int get_num_threads() { return taimatsu_extension::api()->num_threads(); 
 
 }  // namespace at
 
-// ---- Dispatch over dtypes: scalar_t is the C++ type ----------------------------------------------
+// ---- Dispatch over dtypes: scalar_t is the C++ type
+// ----------------------------------------------
 
-#define AT_DISPATCH_CASE(dtype, ...)                                            \
-  case dtype: {                                                                 \
+#define AT_DISPATCH_CASE(dtype, ...)                                              \
+  case dtype: {                                                                   \
     using scalar_t [[maybe_unused]] = typename c10::ScalarTypeToCpp<dtype>::type; \
-    return __VA_ARGS__();                                                       \
+    return __VA_ARGS__();                                                         \
   }
-#define AT_DISPATCH_SWITCH(type, name, ...)                                                  \
-  [&] {                                                                                      \
-    const c10::ScalarType tm_type = type;                                                    \
-    switch (tm_type) {                                                                       \
-      __VA_ARGS__                                                                            \
-      default:                                                                               \
-        throw c10::Error(TM_NOT_IMPLEMENTED_ERROR,                                           \
-                         taimatsu_extension::text('"', name, "\" not implemented for '",     \
-                                                  c10::toString(tm_type), "'"));             \
-    }                                                                                        \
+#define AT_DISPATCH_SWITCH(type, name, ...)                                              \
+  [&] {                                                                                  \
+    const c10::ScalarType tm_type = type;                                                \
+    switch (tm_type) {                                                                   \
+      __VA_ARGS__                                                                        \
+      default:                                                                           \
+        throw c10::Error(TM_NOT_IMPLEMENTED_ERROR,                                       \
+                         taimatsu_extension::text('"', name, "\" not implemented for '", \
+                                                  c10::toString(tm_type), "'"));         \
+    }                                                                                    \
   }()
-#define AT_DISPATCH_CASE_FLOATING_TYPES(...)  \
-  AT_DISPATCH_CASE(at::kDouble, __VA_ARGS__)  \
+#define AT_DISPATCH_CASE_FLOATING_TYPES(...) \
+  AT_DISPATCH_CASE(at::kDouble, __VA_ARGS__) \
   AT_DISPATCH_CASE(at::kFloat, __VA_ARGS__)
-#define AT_DISPATCH_CASE_INTEGRAL_TYPES(...)                                        \
-  AT_DISPATCH_CASE(at::kByte, __VA_ARGS__) AT_DISPATCH_CASE(at::kChar, __VA_ARGS__) \
-  AT_DISPATCH_CASE(at::kShort, __VA_ARGS__) AT_DISPATCH_CASE(at::kInt, __VA_ARGS__) \
-  AT_DISPATCH_CASE(at::kLong, __VA_ARGS__)
+#define AT_DISPATCH_CASE_INTEGRAL_TYPES(...)                                         \
+  AT_DISPATCH_CASE(at::kByte, __VA_ARGS__)                                           \
+  AT_DISPATCH_CASE(at::kChar, __VA_ARGS__) AT_DISPATCH_CASE(at::kShort, __VA_ARGS__) \
+      AT_DISPATCH_CASE(at::kInt, __VA_ARGS__) AT_DISPATCH_CASE(at::kLong, __VA_ARGS__)
 #define AT_DISPATCH_FLOATING_TYPES(type, name, ...) \
   AT_DISPATCH_SWITCH(type, name, AT_DISPATCH_CASE_FLOATING_TYPES(__VA_ARGS__))
 #define AT_DISPATCH_INTEGRAL_TYPES(type, name, ...) \
   AT_DISPATCH_SWITCH(type, name, AT_DISPATCH_CASE_INTEGRAL_TYPES(__VA_ARGS__))
-#define AT_DISPATCH_ALL_TYPES(type, name, ...)                                 \
-  AT_DISPATCH_SWITCH(type, name, AT_DISPATCH_CASE_FLOATING_TYPES(__VA_ARGS__) \
-                                     AT_DISPATCH_CASE_INTEGRAL_TYPES(__VA_ARGS__))
+#define AT_DISPATCH_ALL_TYPES(type, name, ...)                    \
+  AT_DISPATCH_SWITCH(type, name,                                  \
+                     AT_DISPATCH_CASE_FLOATING_TYPES(__VA_ARGS__) \
+                         AT_DISPATCH_CASE_INTEGRAL_TYPES(__VA_ARGS__))

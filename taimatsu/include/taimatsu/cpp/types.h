@@ -229,13 +229,13 @@ class Scalar {
 
 }  // namespace c10
 
-#define TM_CHECK_(kind, condition, ...)                                                         \
-  do {                                                                                          \
-    if (!(condition)) {                                                                         \
-      const std::string why = taimatsu_extension::text(__VA_ARGS__);                            \
-      throw c10::Error(kind, why.empty() ? "Expected " #condition " to be true, but got false." \
-                                         : why);                                                \
-    }                                                                                           \
+#define TM_CHECK_(kind, condition, ...)                                                           \
+  do {                                                                                            \
+    if (!(condition)) {                                                                           \
+      const std::string why = taimatsu_extension::text(__VA_ARGS__);                              \
+      throw c10::Error(kind,                                                                      \
+                       why.empty() ? "Expected " #condition " to be true, but got false." : why); \
+    }                                                                                             \
   } while (false)
 #define TORCH_CHECK(condition, ...) TM_CHECK_(TM_RUNTIME_ERROR, condition, ##__VA_ARGS__)
 #define TORCH_CHECK_VALUE(condition, ...) TM_CHECK_(TM_VALUE_ERROR, condition, ##__VA_ARGS__)
