@@ -93,7 +93,7 @@ void parallel_chunks(int chunks, void (*body)(void* context, int chunk), void* c
     return;
   }
   pool_used = true;
-  omp_set_dynamic(0);  // a thread for every chunk: OpenBLAS's jobs wait for each other
+  omp_set_dynamic(0);         // a thread for every chunk: OpenBLAS's jobs wait for each other
   std::exception_ptr thrown;  // the first; nothing may leave the region by itself
 #pragma omp parallel num_threads(chunks)
   {

@@ -5,14 +5,15 @@
 >>> module.twice(torch.ones(2))  # doctest: +SKIP
 tensor([2., 2.])
 
-Extensions are compiled against the headers in `include_paths()`: ``torch/extension.h`` has the names
-of PyTorch's C++ interface, over the C interface of ``taimatsu/taimatsu.h``. As only that crosses the
-border, an extension need not be built again for a later version. What a block
-``PYBIND11_MODULE`` defines becomes a function of the module, what ``TORCH_LIBRARY`` defines an op of
-`taimatsu.library`, to which a derivative can be given.
+Extensions are compiled against the headers in `include_paths()`: ``torch/extension.h`` has the
+names of PyTorch's C++ interface, over the C interface of ``taimatsu/taimatsu.h``. As only that
+crosses the border, an extension need not be built again for a later version. What a block
+``PYBIND11_MODULE`` defines becomes a function of the module, what ``TORCH_LIBRARY`` defines an op
+of `taimatsu.library`, to which a derivative can be given.
 
-Needed: a C++17 compiler, ``c++`` or what the variable CXX says. Objects are kept, in the folder that
-TORCH_EXTENSIONS_DIR names (else the user's cache), and built again when what they depend on changes.
+Needed: a C++17 compiler, ``c++`` or what the variable CXX says. Objects are kept, in the folder
+that TORCH_EXTENSIONS_DIR names (else the user's cache), and built again when what they depend on
+changes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from taimatsu import _core
 
 if typing.TYPE_CHECKING:
     import setuptools
+
+    BuildExtension: type  # made on first use, see __getattr__
 
 __all__ = [
     "BuildExtension", "CUDAExtension", "CppExtension", "check_compiler_is_gcc",
@@ -302,7 +305,7 @@ def load_inline(
 # ---- With setuptools ----------------------------------------------------------------------------
 
 
-def CppExtension(  # noqa: N802  (PyTorch's name)
+def CppExtension(
     name: str, sources: Sequence[str], *args: Any, **kwargs: Any
 ) -> setuptools.Extension:
     """A `setuptools.Extension` with the headers and flags that extensions need.
@@ -317,7 +320,7 @@ def CppExtension(  # noqa: N802  (PyTorch's name)
     return Extension(name, [*sources], *args, **kwargs)
 
 
-def CUDAExtension(*args: Any, **kwargs: Any) -> typing.NoReturn:  # noqa: N802
+def CUDAExtension(*args: Any, **kwargs: Any) -> typing.NoReturn:
     """RuntimeError: sources in CUDA can't be built."""
     raise RuntimeError("CUDAExtension: sources in CUDA aren't supported; use CppExtension")
 
