@@ -129,7 +129,16 @@ void classify(Op& op, PyObject* entry) {
   });
   std::string promote = text(entry, "promote");
   op.promote = promote == "float" ? Op::Float : promote == "none" ? Op::None : Op::Common;
-  op.has_statics = !op.statics.empty() || op.counts_rows();
+  Object settle = attribute(entry, "settle");
+  PyObject *name, *numbers;
+  for (Py_ssize_t at = 0; PyDict_Next(settle.get(), &at, &name, &numbers);) {
+    op.settling = s.find(text(name));
+    for (Py_ssize_t i = 0, n = PySequence_Size(numbers); i < n; ++i) {
+      Object number = Object::steal(checked(PySequence_GetItem(numbers, i)));
+      op.settled.push_back(PyFloat_AsDouble(number.get()));
+    }
+  }
+  op.has_statics = !op.statics.empty() || op.counts_rows() || op.settling >= 0;
   for (uint8_t i : op.scalars) op.has_statics |= s.params[i].optional;
   if (op.operands.size() + s.returns.size() > kMaxOperands || op.scalars.size() > kMaxScalars / 2) {
     fail(Error::Value, op.name, ": too many operands or scalars for one kernel");
@@ -397,6 +406,12 @@ uint32_t statics_id(Op& op, const Value* args) {
     }
   }
   for (uint8_t i : op.scalars) key.push_back(args[i].none() ? 0 : 1);
+  if (op.settling >= 0) {
+    const bool settles = op.settles(op.settling, args);
+    const double number = settles ? args[op.settling].to_double() : 0;
+    put(&number, 8);
+    key.push_back(settles);
+  }
   if (op.counts_rows()) key.push_back(static_cast<char>(row_dims(op, args)));
   if (key == op.last_statics.first) return op.last_statics.second;  // as nearly always
   uint32_t id =
@@ -418,6 +433,9 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
         : v.is_tensor()
             ? Object::steal(checked(Py_BuildValue("(ss)", info(v.t().dtype).code,
                                                   v.t().ndim() ? "tensor" : "scalar")))
+        : op.settles(op.operands[k], args)
+            ? Object::steal(checked(Py_BuildValue("(ssN)", info(v.number.dtype()).code, "number",
+                                                  number_object(v.number))))
             : Object::steal(checked(Py_BuildValue("(ss)", info(v.number.dtype()).code, "number")));
     checked(PyTuple_SetItem(operands.get(), k, item.leak()));
   }
@@ -576,7 +594,7 @@ void pack_scalars(const Call& c, int64_t* scalars) {
     }
   };
   for (uint8_t i : c.op.operands) {
-    if (c.args[i].tag == Value::Number) put(c.args[i].number);
+    if (c.args[i].tag == Value::Number && !c.op.settles(i, c.args)) put(c.args[i].number);
   }
   for (uint8_t i : c.op.scalars) {
     const Value& value = c.args[i];

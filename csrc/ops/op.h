@@ -189,7 +189,9 @@ struct Op {
   std::vector<uint8_t> operands;  // params that are tensors or may be
   std::vector<uint8_t> scalars;   // dynamic attributes
   std::vector<uint8_t> statics;   // static attributes
-  bool has_statics = false;       // statics, or scalars that may be absent
+  bool has_statics = false;       // statics, scalars that may be absent, numbers that settle
+  int settling = -1;              // the operand for which these numbers have their own variants
+  std::vector<double> settled;
   uint64_t kept = 0;              // operand params outside promotion
   enum Promote : uint8_t { Common, Float, None } promote = Common;
   RowSpec rows;
@@ -225,6 +227,16 @@ struct Op {
     return p.type == Type::Ints || p.optional;
   }
   const Plan& plan(uint64_t mask, const Value* args);
+  // Whether the argument is a number that is part of the variant's identity.
+  bool settles(size_t param, const Value* args) const {
+    if (static_cast<int>(param) != settling || args[param].tag != Value::Number) return false;
+    const Number& n = args[param].number;
+    if (n.tag != Number::Int && n.tag != Number::Float) return false;
+    for (double v : settled) {
+      if (n.as_double() == v) return true;
+    }
+    return false;
+  }
 };
 
 Op* define(PyObject* entry);    // registers a table entry; idempotent

@@ -163,6 +163,7 @@ def derived_op(
         keep=sources.keep(integral),
         static=tuple(p.name for p in passed if op.is_static(p)),
         dynamic=tuple(p.name for p in passed if not op.is_static(p)),
+        settle={n: v for n, v in op.settle.items() if n in sources.names.values()},
         doc=f"The derivative of {op.name}.",
         **options,
     )

@@ -290,7 +290,7 @@ def given_number(x: Value) -> Value | None:
     e = x.expr
     while e.op == "cast":
         e = e.src[0]
-    return Value(e) if e.op == "param" else None
+    return Value(e) if e.op in ("param", "const") else None
 
 
 # ---- arithmetic -------------------------------------------------------------------------------
@@ -400,6 +400,8 @@ def fma(a, b, c) -> Value:
 
 def pow(a, b) -> Value:
     """a ** b; small whole exponents and roots given as Python numbers are spelled out."""
+    if isinstance(b, Value) and b.expr.op == "const":
+        b = b.expr.arg
     if isinstance(a, Value) and type(b) in (int, float):
         inexact = not a.dtype.integral
         if b in range(17) and (inexact or type(b) is int):

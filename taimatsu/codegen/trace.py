@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from taimatsu.ops.schema import SchemaParam
     from taimatsu.ops.table import Op
 
-# An operand for `variant`: (dtype name, "tensor" | "scalar" | "number"); None where absent.
-OperandType = tuple[str, str] | None
+# An operand for `variant`: (dtype name, "tensor" | "scalar" | "number"); None where absent. Of a
+# number that is settled its value comes third.
+OperandType = tuple[str, str] | tuple[str, str, float] | None
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def common_type(
         kept = [t for t in operands if t is not None]
         promoted = DTYPES[kept[0][0]] if kept else promote.default_dtype()
     else:
-        promoted = promote.result_type(present)
+        promoted = promote.result_type([t[:2] for t in present])
         if op.promote == "float" and promoted.integral:
             promoted = promote.default_dtype()
     for p, t in zip(tensors, operands, strict=True):
@@ -173,7 +174,7 @@ def common_type(
     return promoted
 
 
-def _check_single(op: Op, name: str, t: tuple[str, str], promoted: DType) -> None:
+def _check_single(op: Op, name: str, t: tuple, promoted: DType) -> None:
     if DTYPES[t[0]].kind == "c" != promoted.kind:
         raise RuntimeError(
             f"{op.name}: value cannot be converted to type {promote.LONG_NAMES[promoted.name]} "
@@ -356,6 +357,8 @@ def _tensor(op, p, t, promoted, converts, axes, single, inputs: Inputs, nout: in
     kept = p.name in op.keep or p.type == "Index" or (op.promote == "none" and not converts)
     kept = kept and not (rank == "number" and p.name in op.follows)
     target = own.compute if kept else promoted.compute
+    if rank == "number" and len(t) == 3:
+        return Value(cast_expr(const(t[2], own.compute), target))
     if rank == "number":
         return Value(cast_expr(inputs.scalar(p.name, scalar_type(target)), target))
     role = ROLES.get(p.type) if op.kind == "row" else None

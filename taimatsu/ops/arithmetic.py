@@ -103,7 +103,8 @@ def fmod(x, y):
     return lang.fmod(x, y)
 
 
-@pointwise("pow(Tensor|Number self, Tensor|Number exponent) -> Tensor", dtypes=NUMERIC)
+@pointwise("pow(Tensor|Number self, Tensor|Number exponent) -> Tensor", dtypes=NUMERIC,
+           settle={"exponent": (0.5, 2, 3, 4, -1, -2)})
 def pow(x, y):
     """`self` to the power `exponent`. RuntimeError for integers to the power of a negative int."""
     number = lang.given_number(y) if x.dtype.integral else None

@@ -67,6 +67,7 @@ class Op:
         single: tuple[str, ...] = (),
         static: tuple[str, ...] = (),
         dynamic: tuple[str, ...] = (),
+        settle: Mapping[str, tuple[float, ...]] | None = None,
         rows: Any = None,
         nonempty: bool = False,
         outside: type[Exception] = IndexError,
@@ -89,6 +90,7 @@ class Op:
         self.keep = (*keep, *follows)
         self.keep_dtypes = dict(keep) if isinstance(keep, Mapping) else {}
         self.static, self.dynamic, self.rows = tuple(static), tuple(dynamic), rows
+        self.settle = dict(settle or {})
         self.nonempty, self.outside = nonempty, outside
         self._doc = doc
         self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
@@ -286,6 +288,8 @@ def pointwise(schema: str | Callable, **options: Any):
     dtypes    the compute types it is defined for, a set of `codegen.promote` [all];
               refusal   what is raised for others [NotImplementedError]
     static, dynamic   attributes that deviate from the rule: str, bool and lists are static
+    settle   {"exponent": (0.5, 2)}: numbers in place of that operand which have a kernel of their
+             own; to the formula they are constants
 
     On a bare function (no schema) it makes a fused op of a user's own: parameters without a
     default are tensors or numbers, the others attributes.

@@ -33,6 +33,7 @@ DERIVED = [
     if op.kind == "pointwise"
     and op.backward is None
     and op.module != "optim"  # an optimizer's step is never differentiated
+    and op.module is not None  # private: what calls it sees to its operands
     and not any(p.type == "ScalarType" and p.default is REQUIRED for p in op.parsed.params)
     and (op.dtypes is None or F32 in op.dtypes)
 ]
