@@ -429,10 +429,9 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
            info(v.t().dtype).legacy, "Tensor; convert it with .long()");
     }
     Object item =
-        v.none() ? Object(Py_None)
-        : v.is_tensor()
-            ? Object::steal(checked(Py_BuildValue("(ss)", info(v.t().dtype).code,
-                                                  v.t().ndim() ? "tensor" : "scalar")))
+        v.none()        ? Object(Py_None)
+        : v.is_tensor() ? Object::steal(checked(Py_BuildValue("(ss)", info(v.t().dtype).code,
+                                                              v.t().ndim() ? "tensor" : "scalar")))
         : op.settles(op.operands[k], args)
             ? Object::steal(checked(Py_BuildValue("(ssN)", info(v.number.dtype()).code, "number",
                                                   number_object(v.number))))

@@ -92,6 +92,18 @@ def where(condition, x, y):
     return lang.where(condition, x, y)
 
 
+@composite("where.indices(Tensor condition) -> Tensor[]", method=False, out=False)
+def where_indices(condition):
+    """Where `condition` holds: for each dim the positions, `nonzero(as_tuple=True)`.
+
+    >>> taimatsu.where(taimatsu.tensor([False, True]))
+    (tensor([1]),)
+    """
+    import taimatsu
+
+    return taimatsu.nonzero(condition, as_tuple=True)
+
+
 @pointwise("masked_fill(Tensor self, Tensor mask, Tensor|Number value) -> Tensor",
            keep={"mask": BOOLEAN}, follows=("value",), single=("value",), inplace=True)
 def masked_fill(x, mask, value):

@@ -8,11 +8,12 @@ import pytest
 from reference import call
 from scipy import special
 
+import taimatsu.ops  # noqa: F401  (fills the table)
 from taimatsu.codegen import interp, lang, promote
 from taimatsu.codegen.ir import DTYPES, I64
 from taimatsu.codegen.simplify import const, node
 from taimatsu.ops.schema import parse
-from taimatsu.ops.table import Op, pointwise
+from taimatsu.ops.table import ENTRIES, Op, pointwise
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(4, 5))
@@ -225,3 +226,13 @@ def test_simplification_is_exact():
 def test_formulas_call_each_other():
     once = special.softmax(X, 1)
     close(*call(f.double_softmax, X, 1), special.softmax(once, 1))
+
+
+def test_numbers_that_settle_are_constants():
+    op = next(op for op in ENTRIES if op.name == "pow")
+    settled = op.variant((("f32", "tensor"), ("i64", "number", 2)), {})
+    passed = op.variant((("f32", "tensor"), ("f64", "number")), {})
+    assert (settled.scalars, passed.scalars) == ((), ("f",))
+    (x,) = settled.nest.inputs
+    stored = settled.nest.stores[0].value
+    assert stored.op == "mul" and stored.src[0] is stored.src[1] and stored.src[0].arg is x

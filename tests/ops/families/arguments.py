@@ -114,6 +114,7 @@ HINTS = {
     "clamp_max": lambda t: [(t(3, 4), 0), (t(3, 4), t(4))],
     "nan_to_num": lambda t: [(t(3, 4),), (t(3, 4), 1.0, 2.0, -2.0)],
     "logit": lambda t: [(t(3, 4),), (t(3, 4), 0.2)],
+    "where.indices": lambda t: [(t.m(3, 4),), (t.m(3),)],
     "where": lambda t: [(t.m(3, 4), t(3, 4), t(4)), (t.m(3, 4), t.number(), t(3, 4))],
     "masked_fill": lambda t: [(t(3, 4), t.m(4), t.number()), (t(3, 4), t.m(3, 4), t())],
     "isclose": lambda t: [(t(3, 4), t(3, 4), {"rtol": 0.5}), (x := t(3, 4), x)],

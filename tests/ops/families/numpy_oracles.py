@@ -472,7 +472,7 @@ _TERNARY = {
     "lerp": lambda x, end, w: x + w * (end - x),
     "addcmul": lambda x, a, b, value=1: x + value * a * b,
     "addcdiv": lambda x, a, b, value=1: x + value * a / b,
-    "where": np.where,
+    "where": np.where, "where.indices": np.nonzero,
     "masked_fill": lambda x, mask, value: np.where(mask, np.asarray(value).astype(x.dtype), x),
     "isclose": lambda x, y, **how: np.isclose(x, y, **how),
 }
