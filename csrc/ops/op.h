@@ -192,7 +192,7 @@ struct Op {
   bool has_statics = false;       // statics, scalars that may be absent, numbers that settle
   int settling = -1;              // the operand for which these numbers have their own variants
   std::vector<double> settled;
-  uint64_t kept = 0;              // operand params outside promotion
+  uint64_t kept = 0;  // operand params outside promotion
   enum Promote : uint8_t { Common, Float, None } promote = Common;
   RowSpec rows;
   int keepdim = -1;                    // that param's position
