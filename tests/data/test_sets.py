@@ -8,8 +8,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,15 +273,3 @@ def test_progress_without_tqdm(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match="pip install tqdm"):
         progress([1])
-
-
-def test_pages_run():
-    """The examples of docs/data.md."""
-    path = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "data.md")
-    if not os.path.exists(path):
-        pytest.skip("the pages are not here")
-    pytest.importorskip("tqdm")
-    pytest.importorskip("sklearn")
-    names: dict = {}
-    for block in Path(path).read_text().split("```python\n")[1:]:
-        exec(compile(textwrap.dedent(block.split("```")[0]), path, "exec"), names)
