@@ -332,7 +332,8 @@ def _product(d: Value | float, e: Expr) -> Product:
     """A local derivative of `e` as a product; of a complex function the conjugate."""
     if not isinstance(d, Value):
         return Product(e.dtype, float(d))
-    return Product.of(lang.conj(d).expr if e.dtype.kind == "c" else d.expr)
+    d = lang.conj(d) if e.dtype.kind == "c" else d
+    return Product.of(cast(d.expr, e.dtype))  # of numbers alone it has the formula's type
 
 
 def _operands(e: Expr) -> tuple[Expr, ...]:

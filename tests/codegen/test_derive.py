@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 from reference import call, gradients, perturbed, statics_of, steps_of
 
+from taimatsu.codegen import lang
+from taimatsu.codegen.ir import F64
+from taimatsu.ops.table import pointwise
+
 rng = np.random.default_rng(7)
 X = (rng.permutation(12) - 5.5).reshape(3, 4) / 4  # no ties, and nothing near 0
 W, B = rng.normal(size=(2, 4))
@@ -233,3 +237,13 @@ def test_what_differs_for_complex_numbers():
 def test_underivable_scan_names_the_remedy():
     with pytest.raises(NotImplementedError, match=r"\.gradient"):
         f.cummax.plan(1, {}, {"self": True})
+
+
+def test_extremes_of_another_type_than_the_formula():
+    @pointwise
+    def clamped(x):
+        return lang.cast(lang.clamp(lang.cast(x, F64), 0.0, 1.0), x.dtype)
+
+    x = np.array([-1.0, 0.5, 2.0], np.float32)
+    (g,) = gradients(clamped, (x,), [np.ones_like(x)], 1)
+    np.testing.assert_array_equal(g, [0, 1, 0])

@@ -182,4 +182,4 @@ def test_registering_a_pair():
     finally:
         del D.kl._REGISTRY[Mine, D.LKJCholesky]
     with pytest.raises(TypeError):
-        D.register_kl(int, Mine)
+        D.register_kl("int", Mine)
