@@ -192,9 +192,6 @@ bool by_product(ConvKind kind, const ConvShape& s, const Tensor& x, const Tensor
 
 // ---- Kernels that don't overlap -------------------------------------------------------------
 
-#if TM_USE_MKLDNN
-// ---- Gradients of images as convolutions ----------------------------------------------------
-
 // Where no position of an image is met twice, what an output sees can be its channels, and then the
 // kernel has one element. False of others.
 bool by_product_of_patches(ConvKind kind, ConvShape s, int dims, Tensor& x, Tensor& w,
@@ -249,6 +246,9 @@ bool by_product_of_patches(ConvKind kind, ConvShape s, int dims, Tensor& x, Tens
   }
   return true;
 }
+
+#if TM_USE_MKLDNN
+// ---- Gradients of images as convolutions ----------------------------------------------------
 
 // Positions first, first + step, ... of an image's dims, `count` of them.
 TensorRef every(const Tensor& x, const int64_t* first, const int64_t* step, const int64_t* count) {
