@@ -113,7 +113,10 @@ void infer_cat(Call& c) {
              " for tensor number ", i, " in the list.");
       }
     }
-    sizes[dim] += t.layout->size(dim);
+    if (__builtin_add_overflow(sizes[dim], t.layout->size(dim), &sizes[dim])) {
+      fail(Error::Runtime, "Storage size calculation overflowed: dimension ", dim,
+           " of the result has more than 2^63 elements");
+    }
   }
   if (skipped(first)) sizes[0] = 0;
   LayoutRef layout = channels_last ? channels_last_layout(sizes) : contiguous_layout(sizes);

@@ -10,7 +10,7 @@ namespace {
 template <class T>
 T* copy_of(const Value& v) {
   T* data = new T[v.list.size > 0 ? v.list.size : 1];
-  std::memcpy(data, v.list.data, sizeof(T) * v.list.size);
+  if (v.list.size) std::memcpy(data, v.list.data, sizeof(T) * v.list.size);
   return data;
 }
 
