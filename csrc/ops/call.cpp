@@ -79,6 +79,12 @@ void check_elements_apart(const Tensor& target) {
        "memory location; clone() the tensor before writing to it");
 }
 
+[[noreturn]] void refuse_overlap() {
+  fail(Error::Runtime,
+       "unsupported operation: some elements of the input tensor and the "
+       "written-to tensor refer to a single memory location; clone() one of them first");
+}
+
 // How far inputs show the target's memory. Refused, unless not `strict`: some elements, or all but
 // not in their places; of lists' items, and by ops with exact outputs, the target itself, too.
 // `from`: the first argument that is looked at.
@@ -88,9 +94,7 @@ Overlap check_apart(const Op& op, const Value* args, const Tensor& target, bool 
   auto see = [&](const Tensor* t, bool may_be_target) {
     const Overlap o = !t ? Overlap::None : t == &target ? Overlap::Same : overlap(*t, target);
     if (strict && (o == Overlap::Partial || (o == Overlap::Same && !may_be_target))) {
-      fail(Error::Runtime,
-           "unsupported operation: some elements of the input tensor and the "
-           "written-to tensor refer to a single memory location; clone() one of them first");
+      refuse_overlap();
     }
     found = std::max(found, o);
   };
@@ -139,11 +143,12 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
     Tensor& fresh = *c.outs[i];
     if (target.sizes() != fresh.sizes()) {
       check_elements_apart(target);
-      check_apart(c.op, c.args, target);
       if (!resize) {
         fail(Error::Runtime, "output with shape ", format(target.sizes()),
              " doesn't match the broadcast shape ", format(fresh.sizes()));
       }
+      // An input can't be resized while it is read.
+      if (check_apart(c.op, c.args, target) == Overlap::Same) refuse_overlap();
     }
     check_target(c.op, fresh.dtype, target);
   }

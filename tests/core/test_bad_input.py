@@ -243,6 +243,10 @@ OVERLAPS = [
     case("torch.cat([t.x, t.x], out=t.x)", "RuntimeError", "single memory"),
     case("torch.cat([t.square[:1], t.square[2:]], out=t.square[:2])", "RuntimeError", "single"),
     case("torch.masked_select(t.vector, t.vector > 1, out=t.vector)", "RuntimeError", "single"),
+    case("torch.kthvalue(t.vector, 5, out=(t.vector, t.index[0]))", "RuntimeError", "single"),
+    case("torch.sum(t.square, 0, out=t.square)", "RuntimeError", "single", parity=False),
+    case("torch.max(t.square, 0, out=(t.square, t.ints))", "RuntimeError", "single",
+         parity=False),
     case("torch.index_select(t.x, 0, t.index, out=t.x[:])", "RuntimeError"),
     case("torch.index_select(t.x, 1, t.index, out=t.repeated)", "RuntimeError", "single"),
     # Strides 3 and 2: offsets 0, 2, 3, 5 and 1, 3, 4, 6 meet though they differ by less than both.
