@@ -392,7 +392,8 @@ TensorRef call1(Op& op, std::initializer_list<Value> args) {
 void emit(Call& c) {
   if (!c.scanned || !c.on_cpu) {  // most formulas' operands were found to be on the CPU already
     const bool anywhere = c.op.kind == Kind::Native && c.op.native->any_devices;
-    if (!anywhere && common_device(c.op, c.args).type == DeviceType::Meta) {
+    Device d = anywhere ? Device{} : common_device(c.op, c.args);
+    if (d.type == DeviceType::Meta) {
       if (c.op.kind == Kind::Native && !c.op.native->infer) {
         fail(Error::NotImplemented,
              "the sizes of the result depend on elements, which a tensor on "
@@ -402,7 +403,9 @@ void emit(Call& c) {
     }
     for (int i = 0; i < c.outs.size(); ++i) {
       if (c.outs[i]->device().type == DeviceType::Meta) return;
+      if (d.type == DeviceType::CPU) d = c.outs[i]->device();
     }
+    if (d.type != DeviceType::CPU) return emit_on(d, c);
   }
   switch (c.op.kind) {
     case Kind::Pointwise: return run_pointwise(c);

@@ -39,7 +39,9 @@ bool is_in(const Layout& l, MemoryFormat f) {
 }
 
 // `t` as asked for: the tensor itself where nothing changes, unless `copy`.
-TensorRef converted(TensorRef t, DType dtype, Device device, bool copy, MemoryFormat format) {
+TensorRef converted(TensorRef t, DType dtype, Device device, bool copy, MemoryFormat format,
+                    bool non_blocking = false) {
+  device = device.concrete();
   if (device != t->device()) {
     const Schema& s = kEmptyLike.get().schema;
     TensorRef fresh = call_with(kEmptyLike.get(), [&](Value* args) {
@@ -48,7 +50,7 @@ TensorRef converted(TensorRef t, DType dtype, Device device, bool copy, MemoryFo
       args[s.device] = Value(device);
       args[s.memory_format] = Value(format);
     });
-    return call1(kCopy.get(), {Value(fresh), Value(t)});
+    return call1(kCopy.get(), {Value(fresh), Value(t), Value::of_bool(non_blocking)});
   }
   if (dtype != t->dtype) {
     t = call1(kCast.get(), {Value(t), Value(dtype)});
@@ -69,13 +71,14 @@ void run_to(Call& c) {
   Tensor& self = c.args[0].t();
   DType dtype = self.dtype;
   Device device = self.device();
-  for (int i = 1; i < CopyAt; ++i) {
+  for (int i = 1; i < CopyAt - 1; ++i) {
     const Value& v = c.args[i];
     if (v.is_tensor() || v.tag == Value::DType) dtype = v.is_tensor() ? v.t().dtype : v.dtype;
     if (v.is_tensor() || v.tag == Value::Device) device = v.is_tensor() ? v.t().device() : v.device;
   }
-  const bool copy = c.args[CopyAt].to_bool();
-  give(c, converted(TensorRef(&self), dtype, device, copy, format_of(c, MemoryFormat::Preserve)));
+  const bool non_blocking = c.args[CopyAt - 1].to_bool(), copy = c.args[CopyAt].to_bool();
+  const MemoryFormat format = format_of(c, MemoryFormat::Preserve);
+  give(c, converted(TensorRef(&self), dtype, device, copy, format, non_blocking));
 }
 
 template <DType dtype>

@@ -21,6 +21,7 @@ struct Options {
     const Schema& s = c.op.schema;
     if (s.dtype >= 0 && !c.args[s.dtype].none()) dtype = c.args[s.dtype].dtype;
     if (s.device >= 0 && !c.args[s.device].none()) device = c.args[s.device].device;
+    device = device.concrete();
     if (s.requires_grad >= 0) requires_grad = c.args[s.requires_grad].to_bool();
     if (requires_grad && !is_differentiable(dtype)) {
       fail(Error::Runtime,
@@ -86,15 +87,15 @@ void run_zeros(Call& c) { fill(*c.outs[0], Number::integer(0)); }
 void run_ones(Call& c) { fill(*c.outs[0], Number::integer(1)); }
 void run_full(Call& c) { fill(*c.outs[0], c.args[1].number); }
 
-TM_NATIVE("empty", infer_sized, nothing);
-TM_NATIVE("zeros", infer_sized, run_zeros);
-TM_NATIVE("ones", infer_sized, run_ones);
-TM_NATIVE("full", infer_full, run_full);
-TM_NATIVE("empty_strided", infer_strided, nothing);
-TM_NATIVE("empty_like", infer_like, nothing);
-TM_NATIVE("zeros_like", infer_like, run_zeros);
-TM_NATIVE("ones_like", infer_like, run_ones);
-TM_NATIVE("full_like", infer_like, run_full);
+TM_NATIVE_NEUTRAL("empty", infer_sized, nothing, false, false);
+TM_NATIVE_NEUTRAL("zeros", infer_sized, run_zeros, false, false);
+TM_NATIVE_NEUTRAL("ones", infer_sized, run_ones, false, false);
+TM_NATIVE_NEUTRAL("full", infer_full, run_full, false, false);
+TM_NATIVE_NEUTRAL("empty_strided", infer_strided, nothing, false, false);
+TM_NATIVE_NEUTRAL("empty_like", infer_like, nothing, false, false);
+TM_NATIVE_NEUTRAL("zeros_like", infer_like, run_zeros, false, false);
+TM_NATIVE_NEUTRAL("ones_like", infer_like, run_ones, false, false);
+TM_NATIVE_NEUTRAL("full_like", infer_like, run_full, false, false);
 
 // ---- arange, linspace, eye ------------------------------------------------------------------
 
@@ -232,7 +233,7 @@ TM_NATIVE("eye", infer_eye, run_eye);
 // ---- clone, copy_, fill_ --------------------------------------------------------------------
 
 void run_clone(Call& c) { copy_into(*c.outs[0], c.args[0].t()); }
-TM_NATIVE("clone", infer_like, run_clone);
+TM_NATIVE_NEUTRAL("clone", infer_like, run_clone, false, false);
 
 void infer_copy_(Call& c) {
   Tensor &to = c.args[0].t(), &from = c.args[1].t();
@@ -244,12 +245,14 @@ void infer_copy_(Call& c) {
     fail(Error::NotImplemented, "Cannot copy out of meta tensor; no data!");
   }
 }
-void run_copy_(Call& c) { copy_into(c.args[0].t(), c.args[1].t()); }
+void run_copy_(Call& c) {
+  copy_into(c.args[0].t(), c.args[1].t(), c.args[2].to_bool());  // non_blocking
+}
 void run_fill_(Call& c) { fill(c.args[0].t(), c.args[1].number); }
 void run_zero_(Call& c) { fill(c.args[0].t(), Number::integer(0)); }
-TM_NATIVE("copy_", infer_copy_, run_copy_, true);
-TM_NATIVE("fill_", nothing, run_fill_, false, true);
-TM_NATIVE("zero_", nothing, run_zero_, false, true);
+TM_NATIVE_NEUTRAL("copy_", infer_copy_, run_copy_, true, false);
+TM_NATIVE_NEUTRAL("fill_", nothing, run_fill_, false, true);
+TM_NATIVE_NEUTRAL("zero_", nothing, run_zero_, false, true);
 
 }  // namespace
 }  // namespace taimatsu

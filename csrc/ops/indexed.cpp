@@ -108,11 +108,11 @@ void run_indexed(Call& c) {
   }
   int64_t scalars[kMaxScalars];
   if (!v.scalars.empty()) pack_scalars(c, scalars);
-  Kernel kernel = v.kernel(key, n, 1, false, false);
+  Kernel kernel = v.kernel(key, n, 1, false, false, ops[0]->device());
   void* ptr[kMaxOperands];
   for (int i = 0; i < n; ++i) ptr[i] = ops[i]->data();
   int32_t status =
-      launch({kernel, ptr, geometry, at, static_cast<int>(extents.size), scalars, work});
+      launch({kernel, ptr, geometry, at, static_cast<int>(extents.size), scalars, work, 0, &c.op});
   if (status) check_status(c.op, status);
 }
 

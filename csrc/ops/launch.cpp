@@ -25,6 +25,10 @@ void* scratch_of_thread(int64_t bytes) {
 }  // namespace
 
 int32_t launch(const Launch& l) {
+  if (l.kernel.code) {
+    backend(l.kernel.device.type).launch(l.kernel.code, l, l.kernel.device);
+    return 0;  // what it has to report is known when the host waits for it
+  }
   const int64_t scratch = l.kernel.scratch_bytes * l.row;
   int axis = -1;
   if (l.work >= 2 * kGrain && num_threads() > 1) {
@@ -63,21 +67,42 @@ int32_t launch(const Launch& l) {
   return status;
 }
 
-void copy_into(Tensor& to, Tensor& from) {
+namespace {
+
+char* lowest(const Tensor& t) {
+  return t.storage->as<char>() + reach(*t.layout).first * itemsize(t.dtype);
+}
+
+// Whether the elements of both lie in memory alike, without gaps.
+bool same_bytes(const Tensor& a, const Tensor& b) {
+  if (a.dtype != b.dtype || a.numel() != b.numel()) return false;
+  if (a.layout->contiguous && b.layout->contiguous) return true;
+  return a.layout->dense && b.layout->dense && a.sizes() == b.sizes() && a.strides() == b.strides();
+}
+
+void copy_bytes(Tensor& to, Tensor& from, bool non_blocking) {
+  const int64_t bytes = to.numel() * itemsize(to.dtype);
+  char *target = lowest(to), *source = lowest(from);
+  const Device d = to.device().type == DeviceType::CPU ? from.device() : to.device();
+  if (d.type != DeviceType::CPU) {
+    return backend(d.type).copy(target, to.device(), source, from.device(), bytes, non_blocking);
+  }
+  parallel_for(bytes, 1 << 20, 4096, [&](int64_t begin, int64_t end) {
+    std::memmove(target + begin, source + begin, end - begin);
+  });
+}
+
+}  // namespace
+
+void copy_into(Tensor& to, Tensor& from, bool non_blocking) {
   if (&to == &from || to.numel() == 0) return;
   if (to.device().type == DeviceType::Meta || from.device().type == DeviceType::Meta) return;
-  if (to.layout->contiguous && from.layout->contiguous && to.dtype == from.dtype &&
-      to.numel() == from.numel()) {
-    const int64_t bytes = to.numel() * itemsize(to.dtype);
-    if (to.device().type != DeviceType::CPU || from.device().type != DeviceType::CPU) {
-      const Backend& b =
-          backend(to.device().type == DeviceType::CPU ? from.device().type : to.device().type);
-      return b.copy(to.data(), to.device(), from.data(), from.device(), bytes);
-    }
-    parallel_for(bytes, 1 << 20, 4096, [&](int64_t begin, int64_t end) {
-      std::memmove(to.data() + begin, from.data() + begin, end - begin);
-    });
-    return;
+  if (same_bytes(to, from)) return copy_bytes(to, from, non_blocking);
+  if (to.device() != from.device()) {  // as bytes, which `to` then takes as it wants them
+    TensorRef there = empty_like(from, to.device()), here(&from);
+    if (!same_bytes(*there, from)) here = clone(from);
+    copy_bytes(*there, *here, non_blocking);
+    return copy_into(to, *there);
   }
   static Op& cast = core_op("_to");
   Value args[2] = {Value(&from), Value(to.dtype)};
@@ -89,11 +114,18 @@ void copy_into(Tensor& to, Tensor& from) {
   Tensors outs;
   outs.push(TensorRef(&to));
   Call c{cast, args, outs};
-  run_pointwise(c);
+  emit(c);
 }
 
 TensorRef clone(Tensor& t) {
   TensorRef out = empty_like(t);
+  copy_into(*out, t);
+  return out;
+}
+
+TensorRef on_device(Tensor& t, Device d) {
+  if (t.device() == d) return TensorRef(&t);
+  TensorRef out = empty_like(t, d);
   copy_into(*out, t);
   return out;
 }
@@ -117,15 +149,17 @@ void fill(Tensor& t, const Number& n) {
   char value[16] = {0};
   store_element(t.dtype, value, n);
   const int64_t size = itemsize(t.dtype);
-  if (t.layout->dense && std::all_of(value, value + size, [&](char c) { return c == value[0]; })) {
-    char* first = t.storage->as<char>() + reach(*t.layout).first * size;
+  const bool on_cpu = t.device().type == DeviceType::CPU;
+  if (on_cpu && t.layout->dense &&
+      std::all_of(value, value + size, [&](char c) { return c == value[0]; })) {
+    char* first = lowest(t);
     const int64_t bytes = t.numel() * size;
     parallel_for(bytes, 1 << 20, 4096, [&](int64_t begin, int64_t end) {
       std::memset(first + begin, value[0], end - begin);
     });
     return;
   }
-  Ref<Storage> one = foreign_storage(value, size, t.device(), nullptr, [](Storage&) {});
+  Ref<Storage> one = foreign_storage(value, size, Device{}, nullptr, [](Storage&) {});
   LayoutRef scalar = scalar_layout();
   TensorRef source = make_tensor(one.get(), scalar.get(), t.dtype);
   static Op& cast = core_op("_to");
@@ -133,7 +167,7 @@ void fill(Tensor& t, const Number& n) {
   Tensors outs;
   outs.push(TensorRef(&t));
   Call c{cast, args, outs};
-  run_pointwise(c);
+  emit(c);
 }
 
 void resize_tensor(Tensor& t, Ints sizes) {

@@ -14,8 +14,9 @@ struct Launch {
   int geometry_size;
   int axes;
   const int64_t* scalars;
-  int64_t work;     // elements touched: decides whether threads pay
-  int64_t row = 0;  // extent of the row, for scratch
+  int64_t work;            // elements touched: decides whether threads pay
+  int64_t row = 0;         // extent of the row, for scratch
+  const Op* op = nullptr;  // for errors that are only known later
 };
 int32_t launch(const Launch& l);
 
@@ -44,9 +45,10 @@ inline int stride_class(int64_t stride) { return stride == 1 ? 1 : stride == 0 ?
 constexpr int kMaxGeometry = 16 + 16 * 2 * 8;
 
 // Elementary operations, without history unless stated.
-void copy_into(Tensor& to, Tensor& from);    // broadcasts and converts
-TensorRef clone(Tensor& t);                  // preserve_format
-TensorRef contiguous(Tensor& t);             // t itself where it is
+void copy_into(Tensor& to, Tensor& from, bool non_blocking = false);  // broadcasts and converts
+TensorRef clone(Tensor& t);                                           // preserve_format
+TensorRef contiguous(Tensor& t);                                      // t itself where it is
+TensorRef on_device(Tensor& t, Device d);                             // t itself where it is there
 TensorRef to_dtype(Tensor& t, DType dtype);  // with history; t itself where it has the dtype
 void fill(Tensor& t, const Number& n);
 void resize_tensor(Tensor& t, Ints sizes);  // the out= form's

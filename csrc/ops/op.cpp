@@ -536,14 +536,10 @@ Variant& find_variant(Call& c) {
   return *(c.variant = variants.back().second.get());
 }
 
-Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, bool blocked,
-                       bool is_short) {
-  for (size_t i = 0; i < kernels.size(); ++i) {
-    if (kernels[i].first == key) {
-      if (i) std::swap(kernels[i], kernels[i - 1]);
-      return kernels[i ? i - 1 : 0].second;
-    }
-  }
+namespace {
+
+// The class of each operand in code generation's letters.
+Object class_names(const LayoutClass& key, int operands, int letters) {
   Object names = Object::steal(checked(PyTuple_New(operands)));
   for (int i = 0; i < operands; ++i) {
     const uint64_t bits = key.bits[0] >> (4 * i);
@@ -551,8 +547,12 @@ Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, bool b
     checked(PyTuple_SetItem(names.get(), i,
                             checked(PyUnicode_FromStringAndSize(text + 2 - letters, letters))));
   }
+  return names;
+}
+
+Kernel compiled(const Variant& v, PyObject* names, bool blocked, bool is_short) {
   Object made = Object::steal(
-      checked(PyObject_CallMethod(python.get(), "kernel", "OOO", names.get(),
+      checked(PyObject_CallMethod(v.python.get(), "kernel", "OOO", names,
                                   blocked ? Py_True : Py_False, is_short ? Py_True : Py_False)));
   unsigned long long fn = 0, finish = 0;
   PyObject* parallel = nullptr;
@@ -569,8 +569,36 @@ Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, bool b
     Object item = Object::steal(checked(PySequence_GetItem(parallel, i)));
     kernel.parallel |= 1u << PyLong_AsLong(item.get());
   }
-  kernels.emplace_back(key, kernel);
-  return kernels.back().second;
+  return kernel;
+}
+
+Kernel loaded(const Variant& v, PyObject* names, bool is_short, Device device) {
+  const Backend& b = backend(device.type);
+  Object image = Object::steal(
+      checked(PyObject_CallMethod(v.python.get(), "kernel_for", "sOO", b.target(device).c_str(),
+                                  names, is_short ? Py_True : Py_False)));
+  Kernel kernel;
+  kernel.code = b.load(image.get(), device);
+  kernel.device = device;
+  return kernel;
+}
+
+}  // namespace
+
+Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, bool blocked,
+                       bool is_short, Device device) {
+  const bool here = device.type == DeviceType::CPU;
+  auto& known = here ? kernels : elsewhere;
+  for (size_t i = 0; i < known.size(); ++i) {
+    if (known[i].first == key && (here || known[i].second.device == device)) {
+      if (i) std::swap(known[i], known[i - 1]);
+      return known[i ? i - 1 : 0].second;
+    }
+  }
+  Object names = class_names(key, operands, letters);
+  known.emplace_back(key, here ? compiled(*this, names.get(), blocked, is_short)
+                               : loaded(*this, names.get(), is_short, device));
+  return known.back().second;
 }
 
 // The scalars of a kernel: numbers that stand for operands, then dynamic attributes.

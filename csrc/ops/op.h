@@ -62,6 +62,8 @@ struct Kernel {
   uint32_t parallel = 0;      // bit i: threads may split axis i
   int64_t scratch_bytes = 0;  // per element of the row
   int64_t state_bytes = 0;    // per row and block
+  void* code = nullptr;       // of another device than the CPU: what its backend loaded
+  Device device;
 };
 
 constexpr int kMaxOperands = 16;
@@ -90,7 +92,8 @@ struct Variant {
   std::vector<char> scalars;  // 'i', 'f' or 'c' for each scalar of the kernel
   bool fails = false;         // it may refuse an element after it has written others
   Object python;              // the Variant of code generation
-  std::vector<std::pair<LayoutClass, Kernel>> kernels;  // most recently used first
+  std::vector<std::pair<LayoutClass, Kernel>> kernels;    // most recently used first
+  std::vector<std::pair<LayoutClass, Kernel>> elsewhere;  // those of other devices
   // Indexed ops: the sizes of the outputs by those of the operands; the operand (outputs first)
   // whose dims the axes run over; the rank of each; whether stores add to zeros.
   std::unordered_map<std::string, std::vector<std::vector<int64_t>>> sizes;
@@ -99,7 +102,8 @@ struct Variant {
   bool accumulates = false;
 
   // `letters` of the class of each of `operands` operands stand in the key .
-  Kernel kernel(const LayoutClass& key, int operands, int letters, bool blocked, bool is_short);
+  Kernel kernel(const LayoutClass& key, int operands, int letters, bool blocked, bool is_short,
+                Device device);
 };
 
 // Identity of a variant: all that promotion looks at, and the static attributes.
@@ -154,17 +158,24 @@ struct NativeRoutine {
   bool any_devices = false;  // the tensors may be on different ones
   bool one_value = false;    // is written to every element, which may then share memory
   bool updates = false;      // the output is self, changed in places: in place, self is the output
+  bool neutral = false;      // `run` is made of other ops and copies: it serves all devices
 };
 using CompositeRoutine = void (*)(Call& c);  // calls other ops
 void register_view(const char* name, ViewRoutine r);
 void register_native(const char* name, NativeRoutine r);
 void register_composite(const char* name, CompositeRoutine r);
+// The routine of a device for a native op whose own is for the CPU. Without one, the op is computed
+// by others (the entry's `anywhere`), or by the CPU with copies: see ops/device.cpp.
+void register_native_on(DeviceType type, const char* name, void (*run)(Call& c));
 #define TM_CONCAT_(a, b) a##b
 #define TM_CONCAT(a, b) TM_CONCAT_(a, b)
 // At namespace scope: TM_NATIVE("mm", mm_infer, mm_run);
 #define TM_NATIVE(name, ...)                             \
   static const bool TM_CONCAT(tm_native_, __COUNTER__) = \
       (register_native(name, {__VA_ARGS__}), true)
+#define TM_NATIVE_NEUTRAL(name, infer, run, any_devices, one_value) \
+  static const bool TM_CONCAT(tm_native_, __COUNTER__) =            \
+      (register_native(name, {infer, run, any_devices, one_value, false, true}), true)
 #define TM_VIEW(name, ...) \
   static const bool TM_CONCAT(tm_view_, __COUNTER__) = (register_view(name, __VA_ARGS__), true)
 #define TM_COMPOSITE(name, ...)                             \
@@ -259,6 +270,7 @@ void run_composite(Call& c);
 
 // Below autograd: computes c.outs, which exist. Every launch goes through here.
 void emit(Call& c);
+void emit_on(Device d, Call& c);  // the same on another device than the CPU (ops/device.cpp)
 
 // The passes by kind (ops/pointwise.cpp, row.cpp, indexed.cpp, view.cpp).
 void infer_pointwise(Call& c, Tensor* const* into);

@@ -99,19 +99,19 @@ void run_pointwise(Call& c) {
     geometry[1] = it.ndim > 1 ? it.extent[1] : 1;
     geometry[3] = it.ndim > 0 ? it.extent[0] : 1;
   }
-  Kernel kernel = v.kernel(key, n, 2, false, false);
+  Kernel kernel = v.kernel(key, n, 2, false, false, ops.tensors[0]->device());
 
   int64_t inner = (geometry[1] - geometry[0]) * (geometry[3] - geometry[2]);
   int32_t status = 0;
   if (flat || it.ndim <= 2) {
-    status = launch({kernel, ptr, geometry, 4 + 2 * n, 2, scalars, inner});
+    status = launch({kernel, ptr, geometry, 4 + 2 * n, 2, scalars, inner, 0, &c.op});
   } else {
     for_outer(it, 2, [&](const int64_t* offset) {
       void* at[kMaxOperands];
       for (int i = 0; i < n; ++i) {
         at[i] = static_cast<char*>(ptr[i]) + offset[i] * itemsize(ops.tensors[i]->dtype);
       }
-      status |= launch({kernel, at, geometry, 4 + 2 * n, 2, scalars, inner});
+      status |= launch({kernel, at, geometry, 4 + 2 * n, 2, scalars, inner, 0, &c.op});
     });
   }
   if (status) check_status(c.op, status);

@@ -253,18 +253,20 @@ void run_row(Call& c) {
   const int64_t rows = (geometry[1]) * (geometry[3]);
   int64_t outer = 1;
   for (int d = it.reduced + 2; d < it.ndim; ++d) outer *= it.extent[d];
-  const bool blocked = rows * outer < kFewRows && length >= 2 * kBlock;
+  const Device device = ops[0].tensor->device();
+  const bool blocked =
+      device.type == DeviceType::CPU && rows * outer < kFewRows && length >= 2 * kBlock;
   const bool is_short = length < kShortRow;
   key.bits[1] = (blocked ? 1 : 0) | (is_short ? 2 : 0);
 
   int64_t scalars[kMaxScalars];
   if (!v.scalars.empty()) pack_scalars(c, scalars);
-  Kernel kernel = v.kernel(key, n, 2, blocked, is_short);
+  Kernel kernel = v.kernel(key, n, 2, blocked, is_short, device);
   const int size = 8 + 4 * n;
   int32_t status = 0;
   auto run = [&](void** ptr) {
     if (!kernel.finish) {
-      status |= launch({kernel, ptr, geometry, size, 4, scalars, rows * length, length});
+      status |= launch({kernel, ptr, geometry, size, 4, scalars, rows * length, length, &c.op});
       return;
     }
     const int axis = geometry[5] >= 64 ? 2 : 3;  // r1 or r0

@@ -268,15 +268,6 @@ DType first_guess(PyObject* data) {
   return kind_of(o.get()) == Form::Array ? array_of(o.get())->dtype : DType::Bool;
 }
 
-TensorRef to_device(TensorRef t, Device d) {
-  if (t->device() == d || (d.type == DeviceType::CPU)) return t;
-  TensorRef moved = empty(t->layout, t->dtype, d);
-  if (d.type != DeviceType::Meta) {
-    backend(d.type).copy(moved->data(), d, t->data(), t->device(), t->numel() * itemsize(t->dtype));
-  }
-  return moved;
-}
-
 // A contiguous copy without history, in `dtype`.
 TensorRef copy_of(Tensor& t, DType dtype, Device device) {
   TensorRef plain = detached(t);
@@ -295,7 +286,7 @@ TensorRef copy_of(Tensor& t, DType dtype, Device device) {
   } else {
     copy_into(*copy, *plain);
   }
-  copy = to_device(copy, device);
+  copy = on_device(*copy, device.concrete());
   copy->inference = modes.inference;
   return copy;
 }
@@ -512,7 +503,7 @@ TensorRef tensor_of(PyObject* data, const DType* dtype, Device device) {
     TensorRef t = empty(sizes, guess);
     Filler filler(sizes, guess, !dtype);
     if (filler.fill(data, t->data())) {
-      t = to_device(t, device);
+      t = on_device(*t, device.concrete());
       t->inference = modes.inference;
       return t;
     }

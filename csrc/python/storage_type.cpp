@@ -259,7 +259,7 @@ PyObject* copy_(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObjec
            from.nbytes);
     }
     const Device d = to.device.type == DeviceType::CPU ? from.device : to.device;
-    backend(d.type).copy(to.data, to.device, from.data, from.device, to.nbytes);
+    backend(d.type).copy(to.data, to.device, from.data, from.device, to.nbytes, false);
     return new_ref(self);
   });
 }
@@ -268,7 +268,8 @@ PyObject* clone(PyObject* self, PyObject*) {
   return guard([&] {
     Storage& s = storage_in(self);
     Ref<Storage> copy = new_storage(s.nbytes, s.device);
-    if (s.nbytes) backend(s.device.type).copy(copy->data, s.device, s.data, s.device, s.nbytes);
+    if (s.nbytes)
+      backend(s.device.type).copy(copy->data, s.device, s.data, s.device, s.nbytes, false);
     return wrap(storage_type, std::move(copy));
   });
 }

@@ -370,7 +370,7 @@ Number read_item(const Tensor& t) {
     fail(Error::Runtime, "Tensor.item() cannot be called on meta tensors");
   }
   char element[16];
-  backend(t.device().type).copy(element, Device{}, t.data(), t.device(), itemsize(t.dtype));
+  backend(t.device().type).copy(element, Device{}, t.data(), t.device(), itemsize(t.dtype), false);
   return load_element(t.dtype, element);
 }
 

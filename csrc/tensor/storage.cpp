@@ -18,7 +18,9 @@ const Backend kCpu = {
     [](size_t bytes, Device) { return cpu_allocate(bytes); },
     [](void* p, size_t bytes, Device) { cpu_free(p, bytes); },
     cpu_discard,
-    [](void* to, Device, const void* from, Device, size_t bytes) { std::memcpy(to, from, bytes); },
+    [](void* to, Device, const void* from, Device, size_t bytes, bool) {
+      std::memcpy(to, from, bytes);
+    },
     [](Device) {},
 };
 
@@ -28,7 +30,7 @@ const Backend kMeta = {
     [](size_t, Device) -> void* { return nullptr; },
     [](void*, size_t, Device) {},
     [](void*, size_t) {},
-    [](void*, Device, const void*, Device, size_t) {},
+    [](void*, Device, const void*, Device, size_t, bool) {},
     [](Device) {},
 };
 
@@ -39,6 +41,11 @@ const Backend* backends[kDeviceTypes] = {&kCpu, nullptr, &kMeta};
 std::string Device::str() const {
   std::string name = kDeviceNames[static_cast<int>(type)];
   return index < 0 ? name : concat(name, ":", static_cast<int>(index));
+}
+
+Device Device::concrete() const {
+  if (index >= 0 || type == DeviceType::CPU || type == DeviceType::Meta) return *this;
+  return {type, static_cast<int8_t>(backend(type).current())};
 }
 
 Device Device::parse(const char* text) {
@@ -190,7 +197,7 @@ void resize_storage(Storage& s, size_t nbytes) {
   }
   void* data = nbytes ? b.allocate(nbytes, root.device) : nullptr;
   size_t kept = std::min(nbytes, root.nbytes);
-  if (kept) b.copy(data, root.device, root.data, root.device, kept);
+  if (kept) b.copy(data, root.device, root.data, root.device, kept, false);
   free_data(root);
   move(root, data, nbytes);
 }

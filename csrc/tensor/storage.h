@@ -12,6 +12,7 @@ struct Device {
   bool operator==(const Device& o) const { return type == o.type && index == o.index; }
   bool operator!=(const Device& o) const { return !(*this == o); }
   std::string str() const;
+  Device concrete() const;                // with the index of the current one, where it has none
   static Device parse(const char* text);  // "cpu", "cuda:1", "meta"; throws like PyTorch
 };
 
@@ -22,8 +23,16 @@ struct Backend {
   void* (*allocate)(size_t bytes, Device d);  // 64-byte aligned; throws OutOfMemory
   void (*free)(void* p, size_t bytes, Device d);
   void (*discard)(void* p, size_t bytes);  // gives memory back, as far as it can, but not addresses
-  void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+  // In the order of the device's work; the host waits for it, unless `non_blocking`.
+  void (*copy)(void* to, Device to_device, const void* from, Device from_device, size_t bytes,
+               bool non_blocking);
   void (*synchronize)(Device d);
+
+  // Of devices whose kernels can't be called by the host. Null elsewhere.
+  int (*current)() = nullptr;                 // the index that a device without one means
+  std::string (*target)(Device d) = nullptr;  // what code generation is to write for: "sm_90"
+  void* (*load)(PyObject* image, Device d) = nullptr;  // of `Variant.kernel_for`; kept for ever
+  void (*launch)(void* code, const struct Launch& l, Device d) = nullptr;  // doesn't wait
 };
 const Backend& backend(DeviceType t);  // throws if there is none
 void register_backend(DeviceType t, const Backend& b);

@@ -69,8 +69,10 @@ TensorRef empty(Ints sizes, DType dtype, Device d) {
   return empty(contiguous_layout(sizes).get(), dtype, d);
 }
 
-TensorRef empty_like(const Tensor& t) {
-  return empty(dense_layout_like(*t.layout).get(), t.dtype, t.device());
+TensorRef empty_like(const Tensor& t) { return empty_like(t, t.device()); }
+
+TensorRef empty_like(const Tensor& t, Device d) {
+  return empty(dense_layout_like(*t.layout).get(), t.dtype, d);
 }
 
 }  // namespace taimatsu

@@ -78,6 +78,7 @@ size_t bytes_reached(const Layout& l, DType dtype);
 TensorRef empty(const Layout* layout, DType dtype, Device d = {});  // offset 0
 TensorRef empty(Ints sizes, DType dtype, Device d = {});
 TensorRef empty_like(const Tensor& t);  // preserve_format
+TensorRef empty_like(const Tensor& t, Device d);
 // The same storage under another layout, no history. Views of the tape are made by ops/view.cpp.
 inline TensorRef alias(const Tensor& t, const Layout* layout) {
   return make_tensor(t.storage, layout, t.dtype);
