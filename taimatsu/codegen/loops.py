@@ -20,11 +20,14 @@ Fields = list[Value]  # of an accumulator
 class Scope:
     """One loop: its body's code, what has been evaluated there, and its axis' value.
 
-    A branch is a scope too, and goes on in its parent's code.
+    A branch is a scope too, and goes on in its parent's code; so is, where `straight`, one turn of
+    a loop that is written out.
     """
 
-    def __init__(self, parent: Scope | None, code: Code, lanes: int) -> None:
-        self.parent, self.code, self.lanes = parent, code, lanes
+    def __init__(
+        self, parent: Scope | None, code: Code, lanes: int, straight: bool = False
+    ) -> None:
+        self.parent, self.code, self.lanes, self.straight = parent, code, lanes, straight
         self.depth: int = parent.depth + 1 if parent else 0
         self.memo: dict = {}
         self.starts: dict[Axis, Value] = {}
@@ -60,7 +63,9 @@ class Scope:
 
     def here(self, home: Scope) -> Scope:
         """Where what belongs to `home` goes: a branch keeps what is evaluated in it to itself."""
-        return self if home.code is self.code else home
+        if home is self or home.code is not self.code:
+            return home
+        return self.parent.here(home) if self.straight and self.parent else self
 
     def depth_of(self, e: Expr) -> int:
         return max((self.binder(a).depth for a in e.axes), default=0)

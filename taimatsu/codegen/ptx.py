@@ -1,506 +1,360 @@
-"""The same nests for NVIDIA GPUs: LLVM IR for NVPTX, and PTX text. Only the driver need be there.
+"""The same nests for NVIDIA GPUs: PTX, by LLVM's NVPTX, and what launching takes.
 
-    kernel = render(nest, classes, SM80)         kernel.ptx, and how to launch it
+    kernel = render(nest, classes, SM90)             the PTX, and how to launch it
+    g = grid(kernel, geometry, multiprocessors)      blocks and threads for a geometry
 
-Expressions, addresses, accumulators and merges are rendered by the code that renders them for a
-CPU. What differs is who runs an iteration:
+`gpu` says who runs which iteration. A kernel's arguments are the core's (docs/layout.md), as
+arrays by value; where to report flags; and, for rows split in sections, memory for what a section
+leaves, and how many there are:
 
-    points      threads along x take the axis with most contiguous accesses, sixteen bytes each
-                where all operands allow it; blocks along y all other axes that are independent
-    rows        contiguous rows have a team each, a warp or a block, that takes its elements in
-                turns and merges its accumulators by shuffles; other rows have a thread each
+    name([n x ptr] ptr, [g x i64] geometry, [s x i64] scalars,
+         i32* flags, ptr scratch, i64 sections)
 
-The kernel's arguments are the core's (see docs/layout.md), as arrays by value, and where to
-report flags:
-
-    name([n x ptr] ptr, [g x i64] geometry, [s x i64] scalars, i32* flags)
+Building needs no CUDA; if `ptxas` is found (`TAIMATSU_PTXAS`, PATH, /usr/local/cuda), kernels are
+kept on disk assembled, else as text, which the driver assembles.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
 import typing
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
-from .ir import BOOL, I32, I64, U16, Axis, DType, Expr, Nest, topological
-from .kernel import Kernel
-from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
-from .loops import Fields, Scope
-from .rows import RowPass
-from .schedule import Schedule, merge_formula
+from .cache import cache, counts, lock
+from .ir import Nest, topological
+from .llvm import Target
+from .schedule import Schedule
+from .team import WARP
 
 TRIPLE = "nvptx64-nvidia-cuda"
-SM70, SM80, SM90 = (
-    Target(TRIPLE, f"sm_{n}", f"+ptx{version}") for n, version in ((70, 64), (80, 78), (90, 80))
-)
-WARP = 32
+# What LLVM is told about each generation; a later GPU of the same major version runs its PTX.
+TARGETS = {
+    f"sm_{n}": Target(TRIPLE, f"sm_{n}", f"+ptx{version}")
+    for n, version in (
+        (70, 64), (75, 64), (80, 78), (86, 78), (89, 78), (90, 80), (100, 86), (120, 87),
+    )
+}  # fmt: skip
+SM70, SM80, SM90, SM100 = (TARGETS[f"sm_{n}"] for n in (70, 80, 90, 100))
 BLOCK = 256  # threads of a block where the kernel doesn't need another number
+MOST_THREADS = 512  # of a block: each may then have 128 registers
 ACCESS_BYTES = 16
+HELD = 16  # elements of a row that a thread has in registers between passes
+HELD_COST = 48  # operations for each that are worth writing out so often
+# Rows are split in sections where there are less than FEW of them, from LONG elements on.
+FEW, LONG = 64, 65536
+SECTION_ROWS, SECTION_COLUMNS, MOST_SECTIONS = 16384, 1024, 1024
+WAVES = 32  # blocks for each multiprocessor, at most: then threads go round
+MOST_ALONG_Y = 65535
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel and what it wants: threads in a block, and what one block takes at a time.
+    """A kernel, and what launching it takes; `grid` works out blocks for a geometry.
 
-    `points` and `rows` are per block: the grid's x covers the vector axis or the rows (k0), its y
-    what is left. Any grid is right; a smaller one makes each thread go round more often.
+    name, ptx     of the kernel; `image` is what to load: a cubin, or the text and a zero byte
+    block         (x, y) threads of a block, as a rule: see `grid`
+    per_block     elements or rows that such a block takes at a time along x
+    arguments     lengths of the arrays: operands, geometry, scalars
+    form          "points", "rows" or "columns", see `gpu`
+    x, y          the axes (positions in the geometry) that x and y run over; x -1: none
+    lanes         elements that a thread takes at once along x (of rows: along the row)
+    held          elements of a row that a thread can keep in registers
+    warp          a row has exactly one warp; serial: a column exactly one thread
+    owners        additions are shared among blocks along z (or along x, where that has no axis)
+    state_bytes   what a section leaves for each row; 0 if rows can't be split
+    finish        the name of the function (in the same image) that merges sections, or ""
+    shared        bytes of dynamic shared memory: none so far, what is shared is in the image
     """
 
     name: str
-    llvm: str
     ptx: str
     block: tuple[int, int]
     per_block: int
-    arguments: tuple[int, int, int]  # lengths of the arrays: operands, geometry, scalars
+    arguments: tuple[int, int, int]
+    form: str = "points"
+    x: int = -1
+    y: tuple[int, ...] = ()
+    lanes: int = 1
+    held: int = 0
+    warp: bool = False
+    serial: bool = False
+    owners: bool = False
+    state_bytes: int = 0
+    finish: str = ""
+    shared: int = 0
+    image: bytes = field(default=b"", repr=False)
+    llvm: str = field(default="", repr=False)
 
 
-class Share(typing.NamedTuple):
-    """An iteration space dealt out: this thread takes `first`, then every `count`-th."""
+class Grid(typing.NamedTuple):
+    """Blocks and threads. With `sections` > 1 the finish function is launched after the kernel.
 
-    first: Value
-    count: Value  # type: ignore[assignment]
+    `scratch` bytes are for what the sections leave; both functions get them and `sections`.
+    """
 
-
-class GpuBuilder(Builder):
-    """Wide loads and stores are of whole, aligned vectors."""
-
-    def align(self, dtype: DType, lanes: int) -> int:
-        return min(ACCESS_BYTES, dtype.bits // 8 * lanes)
-
-    def load(self, code: Code, pointer: Value, dtype: DType, lanes: int) -> Value:
-        if lanes == 1 or pointer.lanes > 1 or dtype.kind == "c" or dtype is BOOL:
-            return super().load(code, pointer, dtype, lanes)
-        text = f"load {register_type(dtype, lanes)}, {typed(pointer)}"
-        return self.let(code, dtype, lanes, f"{text}, align {self.align(dtype, lanes)}")
-
-    def store(self, code: Code, pointer: Value, v: Value) -> None:
-        if v.lanes == 1 or pointer.lanes > 1 or v.parts or v.dtype is BOOL:
-            super().store(code, pointer, v)
-            return
-        code.emit(f"store {typed(v)}, {typed(pointer)}, align {self.align(v.dtype, v.lanes)}")
-
-    def remainder(self, code: Code, a: Value, b: Value) -> Value:
-        return self.binary(code, "frem", a, b)
+    blocks: tuple[int, int, int]
+    threads: tuple[int, int]
+    sections: int = 1
+    scratch: int = 0
+    finish_blocks: tuple[int, int, int] = (0, 0, 0)
+    finish_threads: tuple[int, int] = (0, 0)
 
 
-class GpuKernel(Kernel):
-    """A kernel whose loops are dealt out to threads."""
+def grid(launch: Launch, geometry: Sequence[int], multiprocessors: int = 132) -> Grid:
+    """How a kernel is launched for a geometry.
 
-    def __init__(self, schedule: Schedule, target: Target, name: str, team: int) -> None:
-        super().__init__(schedule, target, name)
-        self.build = GpuBuilder(target, self._flag)
-        self.team = team
-        self.shares: dict[Axis, Callable[[Scope], Share]] = {}
-        self.shared: dict[str, str] = {}  # arrays that a block shares
-        for p in schedule.passes:
-            if any(e.op == "scan" for e in p.spills):
-                raise NotImplementedError("codegen: a scan that is read twice has no GPU kernel")
-            p.spills.clear()  # computing a value again costs less than memory here
-            p.reloads.clear()
+    Any number of blocks is right: threads go round until all is done. How rows are shared among
+    threads and sections settles the order of additions, so that depends on extents alone; the
+    number of multiprocessors only bounds the number of blocks.
+    """
 
-    def render(self) -> str:
-        operands, geometry, scalars = self.arguments()
-        arguments = (
-            f"ptr byval([{operands} x ptr]) align 8 %ptr, "
-            f"ptr byval([{geometry} x i64]) align 8 %geometry, "
-            f"ptr byval([{scalars} x i64]) align 8 %scalars, ptr %flags"
-        )
-        function = self.define(self.name, arguments, self.main)
-        parts = [f'target triple = "{self.target.triple}"', *self.build.constants()]
-        parts += [*self.shared.values(), function, *self.outlined.values()]
-        return "\n\n".join([*parts, *sorted(set(self.build.declarations.values()))]) + "\n"
+    def extent(a: int) -> int:
+        return max(0, geometry[2 * a + 1] - geometry[2 * a])
 
-    def arguments(self) -> tuple[int, int, int]:
-        """The lengths of the argument arrays: operands, geometry, scalars."""
-        nest = self.nest
-        if self.schedule.kind == "indexed":
-            rest = sum(2 * b.rank for b in nest.operands)
-        else:
-            rest = len(nest.axes) * len(nest.operands)
-        scalars = sum(2 if p.dtype.kind == "c" else 1 for p in nest.params)
-        return len(nest.operands), 2 * len(nest.axes) + rest, max(1, scalars)
-
-    def define(self, name: str, arguments: str, body: Callable[[Scope], None]) -> str:
-        entry = Scope(None, Code("entry"), 1)
-        self.locals: dict[str, str] = {}
-        body(entry)
-        text = "\n".join(["entry:", *self.locals.values(), *entry.code.lines, "  ret void"])
-        return f"define ptx_kernel void @{name}({arguments}) nounwind {{\n{text}\n}}"
-
-    def _flag(self, code: Code, cond: Value, bit: int) -> None:
-        report, done = self.build.block(), self.build.block()
-        code.emit(f"br {typed(self.build.any(code, cond))}, label %{report}, label %{done}")
-        code.enter(report)
-        code.emit(f"%{report}.old = atomicrmw or ptr %flags, i32 {bit} monotonic")
-        code.emit(f"br label %{done}")
-        code.enter(done)
-
-    def check(self, code: Code, cond: Value, bit: int) -> Value:
-        """Reports and goes on: the other threads of a team wait for this one."""
-        bad = self.build.logic(code, "xor", cond, literal(True, BOOL, cond.lanes))
-        self._flag(code, bad, bit)
-        return cond
-
-    # Who does what
-
-    def register(self, scope: Scope, name: str) -> Value:
-        """A special register, read once: tid.x, ctaid.y ..."""
-        outermost = scope.outermost()
-        if name not in outermost.memo:
-            v = self.build.call(outermost.code, f"nvvm.read.ptx.sreg.{name}", I32, 1)
-            outermost.memo[name] = self.build.convert(outermost.code, "zext", v, I64)
-        return outermost.memo[name]
-
-    def threads(self, scope: Scope) -> Share:
-        """All threads of the grid's x."""
-        code, build = self.entry(scope), self.build
-        size = self.register(scope, "ntid.x")
-        first = build.binary(code, "mul", self.register(scope, "ctaid.x"), size)
-        first = build.binary(code, "add", first, self.register(scope, "tid.x"))
-        return Share(first, build.binary(code, "mul", self.register(scope, "nctaid.x"), size))
-
-    def teams(self, scope: Scope) -> Share:
-        """The warps of all blocks (they are a block's rows, tid.y), or all blocks."""
-        code, build = self.entry(scope), self.build
-        block, count = self.register(scope, "ctaid.x"), self.register(scope, "nctaid.x")
-        if self.team > WARP:
-            return Share(block, count)
-        height = self.register(scope, "ntid.y")
-        first = build.binary(code, "mul", block, height)
-        first = build.binary(code, "add", first, self.register(scope, "tid.y"))
-        return Share(first, build.binary(code, "mul", count, height))
-
-    def blocks_along_y(self, scope: Scope) -> Share:
-        return Share(self.register(scope, "ctaid.y"), self.register(scope, "nctaid.y"))
-
-    def members(self, scope: Scope) -> Share:
-        """The threads of a team; a row's passes go on by the team's size already."""
-        return Share(self.register(scope, "tid.x"), literal(1, I64))
-
-    def entry(self, scope: Scope) -> Code:
-        return scope.outermost().code
-
-    def loop(
-        self,
-        scope: Scope,
-        a: Axis,
-        first: Value,
-        end: Value,
-        step: int | Value,
-        lanes: int,
-        carried: Sequence[Value],
-        body: Callable[[Scope, list[Value]], Sequence[Value]],
-    ) -> list[Value]:
-        if a in self.shares:
-            build, code = self.build, scope.code
-            share = self.shares[a](scope)
-            offset = build.binary(code, "mul", share.first, literal(step, I64))
-            if self.nest.reduced and a is self.nest.reduced[1]:
-                offset = share.first
-            first = build.binary(code, "add", first, offset)
-            step = build.binary(code, "mul", share.count, literal(step, I64))
-        return super().loop(scope, a, first, end, step, lanes, carried, body)
-
-    def aligned(self, scope: Scope, first: Value, end: Value, lanes: int) -> Value:
-        if self.nest.reduced:  # whoever has nothing left to do waits
-            return end
-        whole = super().aligned(scope, first, end, lanes)
-        if lanes == 1:
-            return whole
-        fits = self._accesses_aligned(scope, first)
-        return self.build.select(scope.code, fits, whole, first)
-
-    def _accesses_aligned(self, scope: Scope, first: Value) -> Value:
-        """Whether sixteen bytes of every operand that is read in vectors start at a multiple."""
-        build, code, nest = self.build, scope.outermost().code, self.nest
-        bits = literal(0, I64)
-        for i, b in enumerate(nest.operands):
-            if self.schedule.classes[b][1] != "c":
-                continue
-            pointer = self.at_entry(scope, ("operand", b), f"ptr, ptr %ptr, i64 {i}", PTR)
-            address = build.convert(code, "ptrtoint", pointer, I64)
-            row = self.geometry(scope, 2 * len(nest.axes) + i * len(nest.axes))
-            start = self.geometry(scope, 2)  # the inner axis' lo
-            for elements in (row, start):
-                size = build.binary(code, "mul", elements, literal(b.dtype.bits // 8, I64))
-                bits = build.binary(code, "or", bits, size)
-            bits = build.binary(code, "or", bits, address)
-        low = build.binary(code, "and", bits, literal(ACCESS_BYTES - 1, I64))
-        return build.compare(code, "eq", low, literal(0, I64))
-
-    def main(self, entry: Scope) -> None:
-        spans = [(a, *self.bounds(entry, a)) for a in self.schedule.outer]
-        if self.team > 1:  # rows: k1 along y, k0 along x
-            self.shares = {
-                self.nest.axes[0]: self.blocks_along_y,
-                self.nest.axes[1]: self.teams,
-                self.nest.reduced[1]: self.members,
-            }
-            self.outer(entry, spans)
-            return
-        # The vector axis along x, all other independent axes as one along y; the rest in turn.
-        # Where there is none, one row or column of the grid does the work.
-        inner = self.schedule.vector
-        parallel = {self.nest.axes[i] for i in self.schedule.parallel}
-        along_x = [s for s in spans if s[0] is inner]
-        along_y = [s for s in spans if s[0] in parallel and s[0] is not inner]
-        rest = [s for s in spans if s not in along_x and s not in along_y]
-        if along_x:
-            self.shares[inner] = self.threads
-
-        def in_turn(scope: Scope) -> None:
-            self.outer(scope, [*rest, *along_x])
-
-        def one_column(scope: Scope) -> None:
-            self._flattened(scope, [], self.threads, in_turn)
-
-        self._flattened(entry, along_y, self.blocks_along_y, in_turn if along_x else one_column)
-
-    def _flattened(
-        self, scope: Scope, spans: list, share: Callable, body: Callable[[Scope], None]
-    ) -> None:
-        """One loop over all these axes together, dealt out by `share`."""
-        build, code = self.build, scope.code
-        extents = [build.binary(code, "sub", end, first) for _, first, end in spans]
-        total = literal(1, I64)
-        for extent in extents:
-            total = build.binary(code, "mul", total, extent)
-        flat = Axis("flat")
-        self.shares[flat] = share
-
-        def run(inner: Scope, _: list[Value]) -> list[Value]:
-            rest = inner.starts[flat]
-            for (a, first, _end), extent in reversed(list(zip(spans, extents, strict=True))):
-                position = build.binary(inner.code, "urem", rest, extent)
-                rest = build.binary(inner.code, "udiv", rest, extent)
-                inner.starts[a] = build.binary(inner.code, "add", first, position)
-            body(inner)
-            return []
-
-        self.loop(scope, flat, literal(0, I64), total, 1, 1, [], run)
-
-    def innermost(self, scope: Scope) -> None:
-        if self.team == 1:
-            super().innermost(scope)
-            return
-        self.row_scope = scope
-        for p in self.schedule.passes:
-            TeamPass(self, p, scope).run()
-        self._by_first_member(scope, self.schedule.after)
-        self.row_scope = None
-
-    def _by_first_member(self, scope: Scope, stores: list) -> None:
-        if not stores:
-            return
-        code, build = scope.code, self.build
-        for s in stores:  # before the branch: what is computed here may be wanted after it
-            for e in (s.value, *s.index):
-                self.value(e, scope)
-        mine = build.compare(code, "eq", self.register(scope, "tid.x"), literal(0, I64))
-        do, done = build.block(), build.block()
-        code.emit(f"br {typed(mine)}, label %{do}, label %{done}")
-        code.enter(do)
-        branch = Scope(scope, code, scope.lanes)
-        for s in stores:
-            self.store(branch, s)
-        code.emit(f"br label %{done}")
-        code.enter(done)
-
-    def _prefetch(self, e: Expr, scope: Scope, address: Expr, lanes: int) -> None:
-        """Other warps run while one waits for memory."""
-
-    # Merging the accumulators of a team
-
-    def across_team(self, code: Code, e: Expr, acc: Fields) -> Fields:
-        """The merge of all members' accumulators, in every member."""
-        formula = merge_formula(e)
-        distance = WARP // 2
-        while distance:
-            other = [self._shuffle(code, "down", v, distance) for v in acc]
-            acc = self.merge(code, formula, acc, other)
-            distance //= 2
-        if self.team == WARP:
-            return [self._shuffle(code, "idx", v, 0) for v in acc]
-        return self._across_warps(code, formula, acc)
-
-    def _shuffle(self, code: Code, kind: str, v: Value, lane: int) -> Value:
-        """`v` as the thread has it that is `lane` further on (down), or number `lane` (idx)."""
-        build = self.build
-        if v.parts:
-            return build.pair(v.dtype, *(self._shuffle(code, kind, p, lane) for p in v.parts))
-        words = [
-            self._shuffle_word(code, kind, w, lane) for w in self._words(code, build.plain(code, v))
-        ]
-        return self._from_words(code, words, v.dtype)
-
-    def _shuffle_word(self, code: Code, kind: str, v: Value, lane: int) -> Value:
-        arguments = (literal(-1, I32), v, literal(lane, I32), literal(WARP - 1, I32))
-        return self.build.call(code, f"nvvm.shfl.sync.{kind}.i32", I32, 1, *arguments)
-
-    def _words(self, code: Code, v: Value) -> list[Value]:
-        """A scalar as 32-bit integers."""
-        build = self.build
-        if v.dtype.bits == 64:
-            if v.dtype is not I64:
-                v = build.convert(code, "bitcast", v, I64)
-            high = build.binary(code, "lshr", v, literal(32, I64))
-            return [build.convert(code, "trunc", x, I32) for x in (v, high)]
-        if v.dtype.bits == 32:
-            return [v if v.dtype.kind in "iu" else build.convert(code, "bitcast", v, I32)]
-        if v.dtype.kind == "f":
-            v = build.convert(code, "bitcast", v, U16)
-        return [build.convert(code, "zext", v, I32)]
-
-    def _from_words(self, code: Code, words: list[Value], dtype: DType) -> Value:
-        build = self.build
-        if dtype.bits == 64:
-            low, high = (build.convert(code, "zext", w, I64) for w in words)
-            v = build.binary(code, "shl", high, literal(32, I64))
-            v = build.binary(code, "or", v, low)
-            integer = dtype.kind in "iu"
-            return v._replace(dtype=dtype) if integer else build.convert(code, "bitcast", v, dtype)
-        (v,) = words
-        if dtype.bits == 32:
-            integer = dtype.kind in "iu"
-            return v._replace(dtype=dtype) if integer else build.convert(code, "bitcast", v, dtype)
-        if dtype.kind == "f":
-            return build.convert(code, "bitcast", build.convert(code, "trunc", v, U16), dtype)
-        return build.convert(code, "trunc", v, dtype)
-
-    def _across_warps(self, code: Code, formula: tuple[Expr, ...], acc: Fields) -> Fields:
-        """Each warp's first thread leaves its accumulator in shared memory; all merge all."""
-        build, warps = self.build, self.team // WARP
-        entry = Value("%tid", I64)
-        self.locals["%tid"] = (
-            "  %tid.32 = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()\n"
-            "  %tid = zext i32 %tid.32 to i64"
-        )
-        build.declarations["tid"] = "declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()"
-        warp = build.binary(code, "lshr", entry, literal(5, I64))
-        lane = build.binary(code, "and", entry, literal(WARP - 1, I64))
-        flat = [p for v in acc for p in (v.parts or (v,))]
-        arrays = [self._shared(build.plain(code, v), warps) for v in flat]
-        do, done = build.block(), build.block()
-        self._barrier(code)  # the previous row's have been read
-        first = build.compare(code, "eq", lane, literal(0, I64))
-        code.emit(f"br {typed(first)}, label %{do}, label %{done}")
-        code.enter(do)
-        for v, array in zip(flat, arrays, strict=True):
-            v = build.to_memory(code, build.plain(code, v))
-            code.emit(f"store {typed(v)}, {self._element(code, array, v.dtype, warp)}")
-        code.emit(f"br label %{done}")
-        code.enter(done)
-        self._barrier(code)
-        total: Fields | None = None
-        for w in range(warps):
-            parts = []
-            for v, array in zip(flat, arrays, strict=True):
-                stored = DType("", "u", 8) if v.dtype is BOOL else v.dtype
-                place = self._element(code, array, stored, literal(w, I64))
-                x = build.let(code, stored, 1, f"load {register_type(stored)}, {place}")
-                parts.append(build.from_memory(code, x, v.dtype))
-            fields = _regrouped(parts, acc)
-            total = fields if total is None else self.merge(code, formula, total, fields)
-        return total
-
-    def _shared(self, v: Value, count: int) -> str:
-        name = f"@shared{len(self.shared)}"
-        element = "i8" if v.dtype is BOOL else register_type(v.dtype)
-        self.shared[name] = (
-            f"{name} = internal addrspace(3) global [{count} x {element}] undef, align 8"
-        )
-        return name
-
-    def _element(self, code: Code, array: str, dtype: DType, at: Value) -> str:
-        name = self.build.name()
-        code.emit(f"{name} = getelementptr {register_type(dtype)}, ptr addrspace(3) {array}, "
-                  f"{typed(at)}")  # fmt: skip
-        return f"ptr addrspace(3) {name}"
-
-    def _barrier(self, code: Code) -> None:
-        name = "llvm.nvvm.barrier.cta.sync.aligned.all"
-        self.build.declarations[name] = f"declare void @{name}(i32)"
-        code.emit(f"call void @{name}(i32 0)")
+    most = multiprocessors * WAVES
+    if launch.form == "points":
+        points, others = (extent(launch.x) if launch.x >= 0 else 1), 1
+        for a in launch.y:
+            others *= extent(a)
+        if launch.x < 0:  # its threads are owners
+            return Grid((multiprocessors, 1, 1), (BLOCK, 1))
+        wide = -(-points // launch.lanes)
+        width = _power(wide, 1, BLOCK)
+        height = min(BLOCK // width, _power(others, 1, BLOCK))
+        along_x = _between(1, -(-wide // width), most)
+        along_y = _between(1, -(-others // height), min(MOST_ALONG_Y, -(-most // along_x)))
+        owners = 1
+        if launch.owners:
+            owners = _between(1, most // (along_x * along_y), 64)
+        return Grid((along_x, along_y, owners), (width, height))
+    rows, outer, length = extent(1), extent(0), extent(2) * extent(3)
+    along_y = _between(1, outer, min(MOST_ALONG_Y, most))
+    if launch.form == "rows":
+        room = launch.held or HELD
+        width = WARP if launch.warp else _power(-(-extent(3) // room), WARP, MOST_THREADS)
+        height = BLOCK // WARP if width == WARP else 1
+        long = SECTION_ROWS
+    else:
+        height = 1 if launch.serial else _power(-(-length // HELD), 1, MOST_THREADS // WARP)
+        width = WARP if height > 1 else BLOCK
+        long = SECTION_COLUMNS
+    across = height if launch.form == "rows" else width
+    along_x = _between(1, -(-rows // across), most)
+    if not launch.state_bytes or along_x * outer >= FEW or length < max(4 * long, LONG):
+        return Grid((along_x, along_y, 1), (width, height))
+    sections = min(MOST_SECTIONS, -(-length // long))
+    return Grid(
+        (along_x, along_y, sections), (width, height), sections,
+        sections * rows * outer * launch.state_bytes,
+        (-(-rows // (BLOCK // WARP)), along_y, 1), (WARP, BLOCK // WARP),
+    )  # fmt: skip
 
 
-class TeamPass(RowPass):
-    """A pass whose elements the members of a team take in turns."""
-
-    def __init__(self, kernel: GpuKernel, p, scope: Scope) -> None:
-        super().__init__(kernel, p, scope)
-        self.widths, self.lanes = (kernel.team,), (1,)
-
-    def run(self) -> None:
-        super().run()
-        for e in self.p.reduces:
-            acc = self.scope.memo[e]
-            acc = acc if isinstance(acc, list) else [acc]
-            total = self.kernel.across_team(self.scope.code, e, acc)  # type: ignore[attr-defined]
-            self.scope.memo[e] = total if len(total) > 1 else total[0]
+def _power(n: int, low: int, high: int) -> int:
+    """The power of two that is at least n, within bounds."""
+    return _between(low, 1 << max(0, n - 1).bit_length(), high)
 
 
-def _regrouped(flat: list[Value], like: Fields) -> Fields:
-    out, rest = [], iter(flat)
-    for v in like:
-        if v.parts:
-            re, im = next(rest), next(rest)
-            out.append(Value("", v.dtype, 1, False, (re, im)))
-        else:
-            out.append(next(rest))
-    return out
+def _between(low: int, n: int, high: int) -> int:
+    return max(low, min(n, high))
 
 
-def schedule_for(nest: Nest, classes: tuple[str, ...]) -> tuple[Schedule, int]:
-    """A schedule with the GPU's widths; and the size of a row's team, 1 where there is none."""
-    schedule = Schedule(nest, tuple(classes))
-    scans = any(p.scans for p in schedule.passes)
-    if schedule.along_row and not scans:
-        schedule.lanes = (1,)
-        return schedule, WARP
-    if schedule.along_row:  # a scan's elements depend on one another: a thread for each row
-        schedule = Schedule(nest, tuple(classes), short=True)
-    schedule.lanes = _widths(schedule)
+@dataclass(frozen=True)
+class Plan:
+    """A schedule with the GPU's widths, and how it is dealt out: fields as in `Launch`."""
+
+    schedule: Schedule
+    form: str
+    x: int = -1
+    y: tuple[int, ...] = ()
+    lanes: int = 1
+    held: int = 0
+    warp: bool = False
+    serial: bool = False
+    owners: bool = False
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (self.lanes, 1) if self.lanes > 1 else (1,)
+
+    @property
+    def threads(self) -> int:
+        """The most threads that a block has."""
+        return BLOCK if self.form == "points" else MOST_THREADS
+
+
+def plan(nest: Nest, classes: tuple[str, ...], short: bool = False) -> Plan:
+    """How a nest runs on a GPU for operands of these layout classes."""
+    schedule = Schedule(nest, classes, blocked=True, short=short)
     schedule.tiled = None
-    return schedule, 1
+    scans = any(p.scans for p in schedule.passes)
+    if schedule.kind == "row":
+        if not schedule.along_row:
+            schedule.lanes = (1,)
+            return Plan(schedule, "columns", 1, (0,), serial=scans)
+        lanes = 1 if scans else _row_lanes(schedule)
+        schedule.lanes = (lanes, 1) if lanes > 1 else (1,)
+        held = 0 if scans else _held(schedule, lanes)
+        return Plan(schedule, "rows", 1, (0,), lanes, held, warp=scans)
+    schedule.lanes = _widths(schedule)
+    inner = schedule.vector
+    x = -1 if inner is None else nest.axes.index(inner)
+    y = tuple(i for i in schedule.parallel if i != x)
+    inturn = len(nest.axes) - len(y) - (x >= 0)
+    owners = bool(inturn) and any(s.combine is not None for s in schedule.stores)
+    return Plan(schedule, "points", x, y, schedule.lanes[0], owners=owners)
 
 
 def _widths(schedule: Schedule) -> tuple[int, ...]:
     """Elements that a thread takes at once: sixteen bytes of the widest operand, if contiguous."""
     if schedule.kind != "pointwise" or schedule.vector is not schedule.nest.axes[1]:
         return (1,)
-    if any(c[1] == "s" for c in schedule.classes.values()):
+    if any(c[1] == "s" for c in schedule.classes.values()) or _branches(schedule):
         return (1,)
+    lanes = _lanes_of(schedule)
+    return (1,) if lanes < 2 else (lanes, 1)
+
+
+def _branches(schedule: Schedule) -> bool:
     values = topological([s.value for s in schedule.stores])
-    branches = any(e.arg == "rarely" or e.op == "loop" for e in values)
-    widest = max(b.dtype.bits for b in schedule.nest.operands)
-    lanes = ACCESS_BYTES * 8 // widest
-    return (1,) if branches or lanes < 2 else (lanes, 1)
+    return any(e.arg == "rarely" or e.op == "loop" for e in values)
+
+
+def _lanes_of(schedule: Schedule) -> int:
+    bits = [b.dtype.bits for b, c in schedule.classes.items() if c[1] == "c"]
+    return max(1, ACCESS_BYTES * 8 // max(bits)) if bits else 1
+
+
+def _row_lanes(schedule: Schedule) -> int:
+    """The same along a row, where every element is at its place."""
+    r0 = schedule.nest.reduced[1]
+    if any(c[1] == "s" for c in schedule.classes.values()) or _branches(schedule):
+        return 1
+    for buffer, index, _ in schedule.every_access():
+        access = schedule.access(buffer, index)
+        step = access.step(r0)
+        if step is None or step.op != "const" or step.arg not in (0, 1):
+            return 1
+        if step.arg and not (access.rest.op == "const" and access.rest.arg == 0):
+            return 1
+    return _lanes_of(schedule)
+
+
+def _held(schedule: Schedule, lanes: int) -> int:
+    """How many elements of a row a thread keeps: none where a row is read once."""
+    if len(schedule.passes) < 2 or _branches(schedule):
+        return 0
+    row = [e for e in topological([s.value for s in schedule.stores]) if e.axes & schedule.row]
+    loads = [e for e in row if e.op in ("load", "at")]
+    if not loads or len(row) - len(loads) > HELD_COST or any(e.op == "reduce" for e in row):
+        return 0
+    wide = any(e.dtype.bits > 32 for e in row if e.dtype.kind in "fc") or len(loads) > 2
+    return max(lanes, HELD // 2 if wide else HELD)
 
 
 def render(
-    nest: Nest,
-    classes: Sequence[str],
-    target: Target = SM80,
-    name: str = "kernel",
-    row_threads: int = WARP,
+    nest: Nest, classes: Sequence[str], target: Target = SM80, name: str = "", short: bool = False
 ) -> Launch:
-    """The nest's kernel for a GPU.
+    """The nest's kernel for a GPU. Its name is a digest of its text, unless one is given."""
+    from . import engine
+    from .gpu import GpuKernel
 
-    A contiguous row has `row_threads` threads: a warp, or for few long rows a block, a multiple.
+    how = plan(nest, tuple(classes), short)
+    schedule = how.schedule
+    kernel = GpuKernel(how, target, "kernel")
+    text = kernel.render()
+    name = name or "k" + hashlib.sha256(text.encode()).hexdigest()[:24]
+    text = text.replace("@kernel", f"@{name}")
+    block = (BLOCK, 1) if how.form == "points" or how.serial else (WARP, BLOCK // WARP)
+    per_block = {"points": BLOCK * how.lanes, "rows": block[1], "columns": block[0]}[how.form]
+    return Launch(
+        name, str(engine.emit(text, target, assembly=True)), block, per_block, kernel.arguments(),
+        how.form, how.x, how.y, how.lanes, how.held, how.warp, how.serial, how.owners,
+        schedule.state_bytes if schedule.blocked else 0,
+        name + "_finish" if schedule.blocked else "",
+        llvm=text,
+    )  # fmt: skip
 
-    Raises NotImplementedError for nests without a GPU kernel: those that read a scan twice.
-    """
+
+# Assembled, and kept on disk
+
+
+@lru_cache(maxsize=1)
+def assembler() -> str | None:
+    """The path of `ptxas`, or None."""
+    for place in (os.environ.get("TAIMATSU_PTXAS"), "ptxas", "/usr/local/cuda/bin/ptxas"):
+        found = shutil.which(place) if place else None
+        if found:
+            return found
+    return None
+
+
+def assemble(ptx: str, target: str, *options: str) -> tuple[bytes | None, str]:
+    """The cubin, or None, and what ptxas says. Raises FileNotFoundError if there is no ptxas."""
+    path = assembler()
+    if path is None:
+        raise FileNotFoundError("ptxas: not found; set TAIMATSU_PTXAS, or install nvidia-cuda-nvcc")
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = os.path.join(folder, "k.ptx"), os.path.join(folder, "k.cubin")
+        with open(source, "w") as f:
+            f.write(ptx)
+        command = [path, f"-arch={target}", *options, source, "-o", result]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return None, done.stderr
+        with open(result, "rb") as f:
+            return f.read(), done.stderr
+
+
+_KEPT = ("name", "block", "per_block", "arguments", "form", "x", "y", "lanes", "held", "warp",
+         "serial", "owners", "state_bytes", "finish", "shared")  # fmt: skip
+_loaded: dict[str, Launch] = {}
+
+
+def key(nest: Nest, classes: Sequence[str], target: str, short: bool) -> str:
+    """What the kernel is called in the cache."""
     from . import engine
 
-    schedule, team = schedule_for(nest, tuple(classes))
-    if team > 1:
-        team = row_threads
-    kernel = GpuKernel(schedule, target, name, team)
-    text = kernel.render()
-    block = {1: (BLOCK, 1), WARP: (WARP, BLOCK // WARP)}.get(team, (team, 1))
-    per_block = {1: BLOCK * schedule.lanes[0], WARP: BLOCK // WARP}.get(team, 1)
-    assembly = str(engine.emit(text, target, assembly=True))
-    return Launch(name, text, assembly, block, per_block,
-                  kernel.arguments())  # fmt: skip
+    return engine.key(nest, (target, *classes), False, short)
 
 
+def kernel(nest: Nest, classes: Sequence[str], target: str, short: bool = False) -> Launch:
+    """The nest's kernel for `target` ("sm_90"), from the cache or rendered.
+
+    Raises ValueError for a target that isn't in `TARGETS`.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"codegen: no target {target!r}; there are {', '.join(TARGETS)}")
+    with lock:
+        name = key(nest, classes, target, short)
+        found = _loaded.get(name) or recall(name)
+        if found is None:
+            found = render(nest, tuple(classes), TARGETS[target], short=short)
+            cubin = assemble(found.ptx, target)[0] if assembler() else None
+            found = replace(found, image=cubin or found.ptx.encode() + b"\0", llvm="")
+            text = found.ptx.encode()
+            about = {k: getattr(found, k) for k in _KEPT} | {"ptx": len(text)}
+            cache().put(name, about, text + found.image)
+            counts.compiled += 1
+        _loaded[name] = found
+        return found
+
+
+def recall(name: str) -> Launch | None:
+    """A kernel from the cache on disk."""
+    kept = cache().get(name)
+    if kept is None:
+        return None
+    about, code = kept
+    if "ptx" not in about:
+        return None
+    n = about.pop("ptx")
+    about = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
+    counts.cache_hits += 1
+    return Launch(ptx=code[:n].decode(), image=code[n:], **about)

@@ -20,6 +20,7 @@ from .promote import default_dtype
 if TYPE_CHECKING:
     from taimatsu.ops.table import Op
 
+    from .ptx import Launch
     from .trace import OperandType, Variant
 
 _PACKAGE = Path(__file__).parent.parent
@@ -81,6 +82,19 @@ class Recalled:
                 loaded = engine.kernel(nest, classes, blocked, short)
                 cache().alias(key, engine.key(nest, classes, blocked, short))
             return loaded
+
+    def kernel_for(self, target: str, classes: tuple[str, ...], short: bool = False) -> Launch:
+        """The kernel for a GPU ("sm_90"), and how it is launched: see `ptx.Launch`."""
+        from . import ptx
+
+        key = _digest(self._key, target, tuple(classes), bool(short))
+        with lock:
+            found = ptx.recall(key)
+            if found is None:
+                nest = self.variant.nest
+                found = ptx.kernel(nest, classes, target, short)
+                cache().alias(key, ptx.key(nest, classes, target, short))
+            return found
 
 
 def _load(key: str) -> Loaded | None:

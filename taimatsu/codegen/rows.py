@@ -57,6 +57,10 @@ class RowPass:
         else:
             self.levels = int(any(self.positions.values()))
 
+    def stride(self, scope: Scope, elements: int) -> Value:
+        """How far a loop goes on from one iteration to the next, of so many elements each."""
+        return literal(elements, I64)
+
     def run(self) -> None:
         """Renders the pass; leaves the results of reductions in the row's memo."""
         kernel, scope, p = self.kernel, self.scope, self.p
@@ -110,7 +114,8 @@ class RowPass:
                 self.kernel.store(inner, s)
             return ungroup((state, carry))
 
-        values = self.kernel.loop(scope, self.r0, first, end, width, lanes, ungroup(shape), body)
+        step = self.stride(scope, width)
+        values = self.kernel.loop(scope, self.r0, first, end, step, lanes, ungroup(shape), body)
         state, carry = regroup(values, shape)
         return state, carry
 
@@ -123,12 +128,12 @@ class RowPass:
             return self.elements(scope, first, end, width, lanes, state, carry)
         shape = [state, carry]
         kernel, build, reduces = self.kernel, self.build, self.p.reduces
-        chunk, step = Axis("chunk"), CHUNK**levels * width
+        chunk, step = Axis("chunk"), self.stride(scope, CHUNK**levels * width)
 
         def body(inner: Scope, values: list[Value]) -> list[Value]:
             state, carry = regroup(values, shape)
             begin = inner.starts[chunk]
-            far = build.binary(inner.code, "add", begin, literal(step, I64))
+            far = build.binary(inner.code, "add", begin, step)
             near = build.compare(inner.code, "lt", far, end)
             stop = build.select(inner.code, near, far, end)
             if levels == 1:
@@ -301,9 +306,9 @@ class Blocks:
                 p = build.gep(code, p, BYTE, steps)
             yield e, f, p
 
-    def save(self, scope: Scope) -> None:
-        for e, f, pointer in self.pointers(scope, None):
-            v = scope.memo[e]
+    def save(self, scope: Scope, block: Value | None = None) -> None:
+        for e, f, pointer in self.pointers(scope, block):
+            v = scope.found(e)[0]
             v = v[f] if isinstance(v, list) else v
             self.build.store(scope.code, pointer, self.build.splat(scope.code, v, scope.lanes))
 

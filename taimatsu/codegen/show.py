@@ -30,7 +30,7 @@ TARGETS = {
     "sse": lambda: llvm.SSE,
     "neon": lambda: llvm.NEON,
 }
-GPUS = {"sm_70": ptx.SM70, "sm_80": ptx.SM80, "sm_90": ptx.SM90}
+GPUS = ptx.TARGETS
 
 
 # Expressions
@@ -340,7 +340,7 @@ class Entry:
         nest = self.variant().nest
         name = self.op.name.replace(".", "_")
         launch = ptx.render(nest, contiguous(nest), GPUS[self.gpu], name)
-        head = f"// blocks of {launch.block}, {launch.per_block} points or rows each\n"
+        head = f"// {launch.form}: blocks of {launch.block}, {launch.per_block} each along x\n"
         return head + launch.ptx
 
     def tests(self) -> str:

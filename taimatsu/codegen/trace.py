@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from taimatsu.ops.schema import SchemaParam
     from taimatsu.ops.table import Op
 
+    from .ptx import Launch
+
 # An operand for `variant`: (dtype name, "tensor" | "scalar" | "number"); None where absent. Of a
 # number that is settled its value comes third.
 OperandType = tuple[str, str] | tuple[str, str, float] | None
@@ -77,6 +79,12 @@ class Variant:
         from . import engine
 
         return engine.kernel(self.nest, classes, blocked, short)
+
+    def kernel_for(self, target: str, classes: tuple[str, ...], short: bool = False) -> Launch:
+        """The kernel for a GPU ("sm_90"), and how it is launched: see `ptx.Launch`."""
+        from . import ptx
+
+        return ptx.kernel(self.nest, classes, target, short)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import llvmlite.binding as binding
 import numpy as np
 
 from taimatsu.codegen import engine
-from taimatsu.codegen.ptx import WARP, Launch
+from taimatsu.codegen.ptx import Grid, Launch
+from taimatsu.codegen.team import WARP
 
 here = threading.local()  # registers, warp and block of the running thread
 
@@ -43,6 +44,11 @@ def _down(mask: int, value: int, distance: int, clamp: int) -> int:
     return _shuffle(value, here.registers["tid.x"] % WARP + distance)
 
 
+def _up(mask: int, value: int, distance: int, clamp: int) -> int:
+    lane = here.registers["tid.x"] % WARP
+    return _shuffle(value, lane - distance if lane >= distance else lane)
+
+
 def _index(mask: int, value: int, lane: int, clamp: int) -> int:
     return _shuffle(value, lane)
 
@@ -51,7 +57,7 @@ def _meet(which: int) -> None:
     here.block.barrier.wait()
 
 
-REGISTERS = [f"{r}.{d}" for r in ("tid", "ctaid", "ntid", "nctaid") for d in "xy"]
+REGISTERS = [f"{r}.{d}" for r in ("tid", "ctaid", "ntid", "nctaid") for d in "xyz"]
 WORD = ctypes.c_int32
 
 
@@ -64,14 +70,15 @@ def callbacks() -> dict[str, object]:
         for name in REGISTERS
     }
     table["shfl.sync.down.i32"], table["shfl.sync.idx.i32"] = shuffle(_down), shuffle(_index)
+    table["shfl.sync.up.i32"] = shuffle(_up)
     table["barrier.cta.sync.aligned.all"] = barrier(_meet)
     for name, f in table.items():
         binding.add_symbol(f"simt.{name}", ctypes.cast(f, ctypes.c_void_p).value)
     return table
 
 
-def function(launch: Launch):
-    """The kernel for this CPU."""
+def functions(launch: Launch):
+    """The kernel for this CPU, and its finish function if there is one."""
     callbacks()
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -81,49 +88,56 @@ def function(launch: Launch):
     text = re.sub(r"byval\(.*?\) ", "", text)  # arrays by reference here
     jit = binding.create_mcjit_compiler(engine.parse(text), engine.machine(host))
     jit.finalize_object()
-    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
-    return jit, signature(jit.get_function_address(launch.name))
+    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, ctypes.c_int64)
+    names = filter(None, (launch.name, launch.finish))
+    return jit, [signature(jit.get_function_address(name)) for name in names]
 
 
 def run(
-    launch: Launch, operands: list[np.ndarray], geometry: list[int], scalars: np.ndarray,
-    grid: tuple[int, int] = (2, 2), block: tuple[int, int] | None = None,
-) -> int:  # fmt: skip
+    launch: Launch, operands: list[np.ndarray], geometry: list[int], scalars: np.ndarray, grid: Grid
+) -> int:
     """Launches the kernel; returns the flags."""
-    jit, call = function(launch)
-    block = block or launch.block
+    jit, calls = functions(launch)
     pointers = np.array([a.ctypes.data for a in operands])
     sizes = np.array(geometry, np.int64)
     assert (len(pointers), len(sizes)) == launch.arguments[:2]
-    flags = np.zeros(1, np.int32)
-    arguments = [a.ctypes.data for a in (pointers, sizes, scalars, flags)]
-    together = "shfl" in launch.llvm
+    flags, scratch = np.zeros(1, np.int32), np.full(grid.scratch + 8, 255, np.uint8)
+    arguments = [a.ctypes.data for a in (pointers, sizes, scalars, flags, scratch)]
+    together = "shfl" in launch.llvm or "barrier" in launch.llvm
+    _blocks(lambda: calls[0](*arguments, grid.sections), grid.blocks, grid.threads, together)
+    if grid.sections > 1:
+        finish = grid.finish_blocks, grid.finish_threads
+        _blocks(lambda: calls[1](*arguments, grid.sections), *finish, together)
+    del jit
+    return int(flags[0])
+
+
+def _blocks(call, blocks: tuple[int, int, int], size: tuple[int, int], together: bool) -> None:
+    """Runs the blocks one after the other, their threads together if they wait for each other."""
     failures = []
 
     def thread(registers: dict[str, int], warp: Meeting | None, whole: Meeting | None) -> None:
         here.registers, here.warp, here.block = registers, warp, whole
         try:
-            call(*arguments)
+            call()
         except Exception as error:
             failures.append(error)
 
-    for y, x in itertools.product(range(grid[1]), range(grid[0])):
-        size = block[0] * block[1]
-        whole = Meeting(size)
-        warps = [Meeting(WARP) for _ in range(-(-size // WARP))]
+    n = size[0] * size[1]
+    for z, y, x in itertools.product(*(range(k) for k in reversed(blocks))):
+        whole = Meeting(n)
+        warps = [Meeting(WARP) for _ in range(-(-n // WARP))]
         threads = []
-        for i in range(size):
-            registers = dict(zip(REGISTERS, (i % block[0], i // block[0], x, y, *block, *grid),
-                                 strict=True))  # fmt: skip
-            arguments_of_thread = (registers, warps[i // WARP], whole)
+        for i in range(n):
+            at = (i % size[0], i // size[0], 0, x, y, z, *size, 1, *blocks)
+            registers = dict(zip(REGISTERS, at, strict=True))
+            arguments = (registers, warps[i // WARP], whole)
             if together:
-                threads.append(threading.Thread(target=thread, args=arguments_of_thread))
+                threads.append(threading.Thread(target=thread, args=arguments))
             else:
-                thread(*arguments_of_thread)
+                thread(*arguments)
         for t in threads:
             t.start()
         for t in threads:
             t.join()
     assert not failures, failures[0]
-    del jit
-    return int(flags[0])
