@@ -30,8 +30,8 @@ from typing import Any
 from taimatsu._core import UntypedStorage, atomic_add
 
 __all__ = [
-    "Segment", "allocate", "get_all_sharing_strategies", "get_sharing_strategy", "segment_of",
-    "set_sharing_strategy", "share_storage",
+    "Segment", "allocate", "get_all_sharing_strategies", "get_sharing_strategy", "release_all",
+    "segment_of", "set_sharing_strategy", "share_storage",
 ]  # fmt: skip
 
 HEADER = 64  # bytes before the first part; an int64 at 0 counts the users
@@ -356,14 +356,14 @@ def _after_fork_in_child() -> None:
         full.release()
 
 
-def _release_all() -> None:
+def release_all() -> None:
     """What interpreters leave undone at their end: the others would count this one for ever."""
     for segment in list(_segments.values()):
         segment.release()
 
 
 def _at_exit(_: object = None) -> None:
-    util.Finalize(None, _release_all, exitpriority=-100)
+    util.Finalize(None, release_all, exitpriority=-100)
 
 
 if hasattr(os, "register_at_fork"):

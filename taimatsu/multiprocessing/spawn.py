@@ -8,6 +8,7 @@ from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any
 
+from . import interrupts
 from .context import get_context
 
 __all__ = [
@@ -64,6 +65,7 @@ def signal_name(exitcode: int) -> str | None:
 
 def _run(fn: Callable, index: int, args: tuple, errors: Any) -> None:
     try:
+        interrupts.begin()
         fn(index, *args)
     except KeyboardInterrupt:
         pass  # the parent has it too
@@ -97,7 +99,11 @@ class ProcessContext:
         if not self.sentinels:
             return True
         failed = None
-        for sentinel in connection.wait(list(self.sentinels), timeout):
+        ended: list[Any] = []
+        for seconds in interrupts.waits(timeout):
+            if ended := connection.wait(list(self.sentinels), seconds):
+                break
+        for sentinel in ended:
             index = self.sentinels.pop(sentinel)
             self.processes[index].join()
             if self.processes[index].exitcode != 0 and failed is None:
@@ -155,13 +161,14 @@ def start_processes(
     """
     mp = get_context(start_method)
     processes, errors = [], []
-    for i in range(nprocs):
-        receiver, sender = mp.Pipe(duplex=False)
-        p = mp.Process(target=_run, args=(fn, i, args, sender), daemon=daemon)
-        p.start()
-        sender.close()
-        processes.append(p)
-        errors.append(receiver)
+    with interrupts.held(start_method):
+        for i in range(nprocs):
+            receiver, sender = mp.Pipe(duplex=False)
+            p = mp.Process(target=_run, args=(fn, i, args, sender), daemon=daemon)
+            p.start()
+            sender.close()
+            processes.append(p)
+            errors.append(receiver)
     started = ProcessContext(processes, errors)
     if not join:
         return started

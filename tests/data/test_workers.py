@@ -1,13 +1,14 @@
 """DataLoader with workers: order, seeds, failures, deaths, positions; that nothing is left."""
 
+import contextlib
 import gc
 import os
 import random
 import signal
 import subprocess
 import sys
-import textwrap
 import time
+import weakref
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 import taimatsu as torch
+from taimatsu.multiprocessing import interrupts
 from taimatsu.utils import data
 
 LONG = 60  # seconds that nothing here takes, but on a machine that is hardly running
@@ -101,11 +103,10 @@ def processes():
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left():
-    before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     yield
     assert processes() == []
-    if before:
-        assert not [f for f in set(os.listdir("/dev/shm")) - before if "taimatsu" in f]
+    if os.path.isdir("/dev/shm"):
+        assert not [f for f in os.listdir("/dev/shm") if f.startswith(f"taimatsu_{os.getpid()}_")]
 
 
 # ---- batches -------------------------------------------------------------------------------------
@@ -350,7 +351,8 @@ def test_too_many_workers_are_warned_of():
 
 # ---- the ends of the main process ----------------------------------------------------------------
 PROGRAM = """
-import multiprocessing, os, sys, time
+import multiprocessing, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 import taimatsu as torch
 from taimatsu.utils import data
 
@@ -363,10 +365,12 @@ class Forever(data.Dataset):
         return torch.ones(1000)
 
 if __name__ == "__main__":
+    {beginning}
     torch.multiprocessing.set_sharing_strategy(sys.argv[2])
     epoch = iter(data.DataLoader(Forever(), num_workers=2, multiprocessing_context=sys.argv[1]))
     first = next(epoch)
     print(*(p.pid for p in multiprocessing.active_children()), flush=True)
+    {ending}
     next(epoch), next(epoch)
 """
 
@@ -392,27 +396,78 @@ def alive(pid):
     ],
 )
 def test_no_process_is_left_when_the_main_one_ends(tmp_path, name, method, strategy):
-    (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
-    program = subprocess.Popen(
-        [sys.executable, str(tmp_path / "program.py"), method, strategy],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    program = started(tmp_path, method, strategy)
     workers = [int(pid) for pid in program.stdout.readline().split()]
     assert len(workers) == 2
     if name == "SIGINT":
         os.killpg(program.pid, signal.SIGINT)  # as a terminal does it
     else:
         os.kill(program.pid, getattr(signal, name))
-    error = program.communicate(timeout=LONG)[1]
-    if name == "SIGINT":
+    nothing_is_left(program, workers, name == "SIGINT")
+
+
+def started(folder, method="fork", strategy="file_descriptor", beginning="", ending=""):
+    text = PROGRAM.replace("{beginning}", beginning).replace("{ending}", ending)
+    (folder / "program.py").write_text(text)
+    return subprocess.Popen(
+        [sys.executable, str(folder / "program.py"), method, strategy],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def nothing_is_left(program, workers, interrupted):
+    try:
+        error = program.communicate(timeout=LONG)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+    if interrupted:
         assert error.count(b"Traceback") == 1 and b"KeyboardInterrupt" in error
     end = time.monotonic() + LONG
     while any(map(alive, workers)) or [f for f in os.listdir("/dev/shm") if str(program.pid) in f]:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+INTERRUPT = "os.killpg(0, signal.SIGINT)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("place", ["before", "after_in_parent", "after_in_child"])
+def test_an_interrupt_while_workers_are_starting(tmp_path, place):
+    hook = f"os.register_at_fork({place}=lambda: once.acquire(False) and {INTERRUPT})"
+    program = started(tmp_path, beginning=f"once = multiprocessing.Lock(); {hook}")
+    nothing_is_left(program, [], True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_interrupt_that_the_waiting_thread_does_not_get(tmp_path):
+    # As one that comes just before the wait: the system call is not interrupted.
+    other = f"threading.Timer(0.2, lambda: {INTERRUPT}).start()"
+    block = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})"
+    program = started(tmp_path, ending=f"{other}; {block}")
+    nothing_is_left(program, [int(pid) for pid in program.stdout.readline().split()], True)
+
+
+def test_an_interrupt_where_nobody_can_catch_it():
+    class Thing:
+        pass
+
+    thing = Thing()
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hook = sys.unraisablehook
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    try:
+        interrupts.insist()
+        with pytest.raises(KeyboardInterrupt):
+            del thing
+            assert reference() is None
+    finally:
+        sys.unraisablehook = hook
+        signal.signal(signal.SIGINT, handler)
 
 
 # ---- positions -----------------------------------------------------------------------------------

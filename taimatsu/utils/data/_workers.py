@@ -19,6 +19,7 @@ from multiprocessing import parent_process
 from typing import Any
 
 import taimatsu as torch
+from taimatsu.multiprocessing import interrupts, shared_memory
 
 from . import _fetch
 from ._fetch import Exhausted, Failure, WorkerInfo, fetcher, seed_all, seed_of_batch
@@ -131,10 +132,11 @@ def _serve(setup: Setup, index: int, connection: Any, progress: Any, to_close: l
     """The main function of a worker process."""
     import faulthandler
 
+    interrupts.begin(lambda *_: None)  # the main process has it too, and ends this one
+    signal.signal(signal.SIGTERM, _terminated)
     for inherited in to_close:  # of a fork: else their owner's end would not be noticed
         inherited.close()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, lambda *_: None)  # the main process has it too, and ends this one
     if not faulthandler.is_enabled():
         faulthandler.enable()
     torch.set_num_threads(1)
@@ -157,6 +159,13 @@ def _serve(setup: Setup, index: int, connection: Any, progress: Any, to_close: l
             del reply, message
     except (EOFError, ConnectionError):
         return
+
+
+def _terminated(number: int, _: object) -> None:
+    """End by the signal, but not without giving shared memory back."""
+    shared_memory.release_all()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def _end_with_parent() -> None:
@@ -184,9 +193,11 @@ class WorkerProcesses:
         self.connections: list[Any] = []
         self.poll = select.poll()
         self.by_fd: dict[int, int] = {}
+        interrupts.insist()
         try:
-            for i in range(n):
-                self._start(setup, i, context)
+            with interrupts.held(context.get_start_method()):
+                for i in range(n):
+                    self._start(setup, i, context)
         except BaseException:
             self.close()
             raise
@@ -218,8 +229,10 @@ class WorkerProcesses:
 
         ProcessDied where a worker is no more and has left no reply.
         """
-        ready = self.poll.poll(None if timeout is None else timeout * 1000)
-        if not ready:
+        for seconds in interrupts.waits(timeout):
+            if ready := self.poll.poll(seconds * 1000):
+                break
+        else:
             return None
         fd = ready[0][0]
         i = self.by_fd[fd]
@@ -257,6 +270,14 @@ class WorkerProcesses:
 
     def close(self) -> None:
         """End all workers: those that don't end by themselves within the grace."""
+        try:
+            self._end()
+        except BaseException:  # a second Ctrl-C
+            for process in self.processes:
+                process.kill()
+            raise
+
+    def _end(self) -> None:
         for connection in self.connections:
             connection.close()
         end = time.monotonic() + GRACE_SECONDS
@@ -293,10 +314,10 @@ class WorkerThreads:
 
     def receive(self, timeout: float | None) -> tuple[int, Reply] | None:
         """The next reply and whose it is; None after `timeout` seconds."""
-        try:
-            return self.replies.get(timeout=timeout)
-        except queue.Empty:
-            return None
+        for seconds in interrupts.waits(timeout):
+            with contextlib.suppress(queue.Empty):
+                return self.replies.get(timeout=seconds)
+        return None
 
     def died(self, i: int, task: Any) -> RuntimeError:
         """Threads don't."""
