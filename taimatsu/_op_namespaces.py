@@ -20,7 +20,7 @@ defined: dict[str, dict[str, Any]] = {}  # by namespace and name: what `library`
 _namespaces: dict[str, Namespace] = {}
 
 # Where ATen's name has a prefix instead of a module.
-_PREFIXES = {"linalg_": "linalg", "special_": "special", "fft_": "fft"}
+PREFIXES = {"linalg_": "linalg", "special_": "special", "fft_": "fft"}
 
 
 def _slice(self: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
@@ -113,7 +113,7 @@ def _aten(name: str) -> Callable | None:
     """The function that ATen calls ``name``."""
     if name in _ATEN:
         return _ATEN[name]
-    for prefix, module in _PREFIXES.items():
+    for prefix, module in PREFIXES.items():
         if name.startswith(prefix):
             found = getattr(getattr(taimatsu, module), name.removeprefix(prefix), None)
             return found if callable(found) else None

@@ -75,7 +75,6 @@ class _Finder(importlib.abc.MetaPathFinder):
         spec.submodule_search_locations = found.submodule_search_locations
         return spec
 
-
     def find_distributions(
         self, context: importlib.metadata.DistributionFinder.Context | None = None
     ) -> Iterator[importlib.metadata.Distribution]:

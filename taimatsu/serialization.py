@@ -23,6 +23,7 @@ import pickletools
 import struct
 import sys
 import typing
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -367,10 +368,27 @@ def load(
             return _load_legacy(file, map_location, weights_only, pickle_load_args)
         try:
             source = _ZipSource(file, bool(mmap))
+            if source.is_script:
+                return _load_script(file, start, map_location, weights_only)
             reader = _StorageReader(source.read_storage, map_location)
             return _unpickle(source.pickle(), reader.load, weights_only, pickle_load_args)
         except (zipfile.BadZipFile, struct.error, zlib.error) as error:
             raise RuntimeError(f"load: the file is damaged: {error}") from error
+
+
+def _load_script(file: Any, start: int, map_location: Any, weights_only: bool) -> Any:
+    if weights_only:
+        raise RuntimeError(
+            "Cannot use ``weights_only=True`` with TorchScript archives passed to ``torch.load``; "
+            "this file is one: use torch.jit.load, or weights_only=False"
+        )
+    warnings.warn(
+        "'torch.load' received a zip file that looks like a TorchScript archive dispatching to "
+        "'torch.jit.load' (call 'torch.jit.load' directly to silence this warning)",
+        UserWarning, stacklevel=3,
+    )  # fmt: skip
+    file.seek(start)
+    return torch.jit.load(file, map_location)
 
 
 def _unpickle(
@@ -430,19 +448,30 @@ class _ZipSource:
         if not pickles:
             raise RuntimeError("load: the archive has no data.pkl; it is not a checkpoint")
         self._folder = pickles[0].rpartition("/")[0]
-        if f"{self._folder}/constants.pkl" in names:
-            raise RuntimeError("load: this is a TorchScript archive; use torch.jit.load")
+        self.is_script = f"{self._folder}/constants.pkl" in names
         order = f"{self._folder}/byteorder"
         self._swapped = order in names and self._archive.read(order).decode() != sys.byteorder
         self._map = None
         if mapped:
             self._map = _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_COPY)
 
-    def pickle(self) -> io.BytesIO:
-        return io.BytesIO(self._archive.read(f"{self._folder}/data.pkl"))
+    def read(self, name: str) -> bytes | None:
+        """A record's bytes; None if there is no such record."""
+        full = f"{self._folder}/{name}"
+        return self._archive.read(full) if full in self._archive.NameToInfo else None
 
-    def read_storage(self, key: str, nbytes: int, dtype: Any) -> Any:
-        name = f"{self._folder}/data/{key}"
+    def below(self, folder: str, ending: str) -> Iterator[tuple[str, bytes]]:
+        """The records of a folder whose names end so."""
+        prefix = f"{self._folder}/{folder}"
+        for name in self._archive.namelist():
+            if name.startswith(prefix) and name.endswith(ending):
+                yield name.removeprefix(prefix), self._archive.read(name)
+
+    def pickle(self, name: str = "data") -> io.BytesIO:
+        return io.BytesIO(self.read(f"{name}.pkl") or b"")
+
+    def read_storage(self, key: str, nbytes: int, dtype: Any, pickle: str = "data") -> Any:
+        name = f"{self._folder}/{pickle}/{key}"
         if name not in self._archive.NameToInfo:
             raise RuntimeError(f"load: the file is damaged: the storage {key} is missing")
         info = self._archive.getinfo(name)

@@ -93,7 +93,7 @@ void check_dims(const Layout& l, int consumed, PyObject* key) {
 
 LayoutRef basic_layout(const Tensor& t, const Value* args) {
   const Layout& from = *t.layout;
-  PyObject* key = args[1].object;
+  PyObject* key = args[1].none() ? Py_None : args[1].object;
   if (!PyTuple_Check(key)) {
     check_dims(from, consumes(key), key);
     View view(from, consumes(key));

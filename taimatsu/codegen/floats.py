@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import typing
 from collections.abc import Sequence
-from fractions import Fraction
 
 from .coefficients import POLYNOMIALS
 from .ir import F32, F64, I32, I64, DType, Expr
@@ -115,6 +114,8 @@ Constant = Sequence[float]  # (nearest f64, rest)
 
 def split(constant: Constant, dtype: DType, parts: int = 2) -> list[float]:
     """A constant as a sum of `parts` numbers of `dtype`, the largest first."""
+    from fractions import Fraction  # not by `import taimatsu`: it brings decimal numbers
+
     rest, result = sum(map(Fraction, constant)), []
     for _ in range(parts):
         part = float(rest)

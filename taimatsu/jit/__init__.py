@@ -1,8 +1,8 @@
-"""``jit``: programs written for TorchScript run, eagerly.
+"""``jit``: programs written for TorchScript, and its archives.
 
-`script` and `trace` check what they are given and give it back: the result computes the same, in
-Python. There is no graph yet, so what needs one (saving an archive, looking at the graph) raises
-NotImplementedError; ``state_dict`` with `taimatsu.save` keeps a model.
+`trace` records ops as TorchScript's code (`record`), `load` reads archives of PyTorch's or our own
+(`archive`) and runs their code (`language`, `aten`). `script` checks what it is given and gives it
+back: it computes the same, in Python, and can't be saved.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import inspect
 import typing
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import taimatsu as torch
 from taimatsu.futures import Future
 from taimatsu.nn import Module
+
+from .archive import ScriptModule, load, save
+from .aten import Error
 
 __all__ = [
     "Attribute", "Error", "Final", "Future", "RecursiveScriptModule", "ScriptFunction",
@@ -30,10 +33,6 @@ Final = typing.Final
 _F = TypeVar("_F", bound=Callable)
 
 
-class Error(RuntimeError):
-    """An error raised in compiled code, in PyTorch."""
-
-
 class TracerWarning(Warning):
     """What tracing can't see, such as a branch on a value."""
 
@@ -43,11 +42,24 @@ class TracerWarning(Warning):
 
 
 class ScriptFunction:
-    """A compiled function in PyTorch; `script` gives back the function here."""
+    """A traced function."""
 
+    def __init__(self, module: ScriptModule, function: Callable):
+        self._module = module
+        self.__name__ = self.name = getattr(function, "__name__", "function")
+        self.__doc__ = function.__doc__
 
-class ScriptModule(Module):
-    """The base class of modules with ``script_method``; an ordinary module here."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._module(*args, **kwargs)
+
+    @property
+    def code(self) -> str:
+        """Its text."""
+        return self._module.code
+
+    def save(self, f: Any, **options: Any) -> None:
+        """Writes an archive; see `save`."""
+        self._module.save(f, **options)
 
 
 RecursiveScriptModule = TopLevelTracedModule = TracedModule = ScriptModule
@@ -74,29 +86,59 @@ def script(
 
 
 def trace(
-    func: Callable, example_inputs: Any = None, optimize: Any = None, check_trace: bool = True,
+    func: Any, example_inputs: Any = None, optimize: Any = None, check_trace: bool = True,
     check_inputs: Any = None, check_tolerance: float = 1e-5, strict: bool = True,
     example_kwarg_inputs: dict | None = None, **options: Any,
 ) -> Any:  # fmt: skip
-    """A function or module for calls like that with the example. It is run once on the example, so
-    that what is wrong with it shows, and given back.
+    """What a function or module does in a call with the example, as a `ScriptModule` or
+    `ScriptFunction`: its ops, recorded. It can be saved, and loaded by PyTorch.
 
-    Branches on values are taken anew in each call, unlike in PyTorch, where those of the example
-    are recorded.
+    Branches and sizes are those of the example in each call. A module's parameters and buffers are
+    shared with it. `Error` for what can't be written as TorchScript.
+
+    >>> traced = torch.jit.trace(nn.Linear(2, 3), torch.ones(1, 2))
+    >>> traced.save("model.pt")
     """
+    from .record import record
+
+    single = torch.is_tensor(example_inputs) or isinstance(example_inputs, dict)
+    args = (example_inputs,) if single else tuple(example_inputs or ())
+    forward = func.forward if _is(func, Module) else func
     if example_kwarg_inputs is not None:
-        func(**example_kwarg_inputs)
+        bound = inspect.signature(forward).bind(**example_kwarg_inputs)
+        args = tuple(bound.arguments.values())
+        names = list(bound.arguments)
     else:
-        single = torch.is_tensor(example_inputs)
-        func(*((example_inputs,) if single else tuple(example_inputs)))
-    return func
+        names = _names(forward, len(args))
+    root = func if _is(func, Module) else getattr(func, "__self__", None)
+    if root is not None and _is(root, Module):
+        return record(root, func, names, args)
+    return ScriptFunction(record(Module(), func, names, args), func)
+
+
+def _names(function: Callable, count: int) -> list[str]:
+    """The names of the first parameters."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # of a builtin
+        parameters = {}.values()
+    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [*plain, *(f"argument_{i}" for i in range(len(plain), count))][:count]
 
 
 def trace_module(mod: Module, inputs: dict[str, Any], *options: Any, **more: Any) -> Module:
-    """`trace` of several methods of a module: by their names, the examples."""
-    for name, example in inputs.items():
-        trace(mod if name == "forward" else getattr(mod, name), example)
-    return mod
+    """`trace` of a module's method: by its name, the example."""
+    from .record import record
+
+    if len(inputs) != 1:
+        raise NotImplementedError(
+            f"jit.trace_module: one method at a time is traced; got {', '.join(inputs)}"
+        )
+    ((name, example),) = inputs.items()
+    args = (example,) if torch.is_tensor(example) else tuple(example)
+    method = getattr(mod, name)
+    called = mod if name == "forward" else method
+    return record(mod, called, _names(method, len(args)), args, name)
 
 
 def freeze(
@@ -263,20 +305,3 @@ def enable_onednn_fusion(enabled: bool) -> None:
 def onednn_fusion_enabled() -> bool:
     """What `enable_onednn_fusion` set."""
     return _onednn_fusion
-
-
-# ---- Archives ---------------------------------------------------------------------------------
-def save(m: Any, f: Any, _extra_files: Any = None) -> NoReturn:
-    """Writes a TorchScript archive. NotImplementedError: there is no graph to write yet."""
-    raise NotImplementedError(
-        "jit.save: TorchScript archives can't be written yet; keep the model's parameters with "
-        "torch.save(model.state_dict(), path)"
-    )
-
-
-def load(f: Any, map_location: Any = None, _extra_files: Any = None, **options: Any) -> NoReturn:
-    """Reads a TorchScript archive. NotImplementedError: its code can't be run yet."""
-    raise NotImplementedError(
-        "jit.load: TorchScript archives can't be run yet; in PyTorch, save the model's "
-        "state_dict() with torch.save, and load it into the same module here"
-    )

@@ -72,7 +72,7 @@ view_as_real = _view("view_as_real(Tensor(a) self) -> Tensor(a)",
 view_as_complex = _view("view_as_complex(Tensor(a) self) -> Tensor(a)",
                         "Pairs along the last dim as complex numbers.", method=False)
 
-basic_index = _view("_basic_index(Tensor(a) self, Any key) -> Tensor(a)",
+basic_index = _view("_basic_index(Tensor(a) self, Any? key) -> Tensor(a)",
                     "`self[key]` for ints, slices, None and ...: one view, whatever the key.",
                     module=None)
 

@@ -54,3 +54,11 @@ def test_record_function_decorates():
     with profile() as p:
         f()
     assert [e.name for e in p.events()] == ["named", "ones"]
+
+
+def test_a_new_dim_is_an_op_like_others():
+    x = torch.ones(2, requires_grad=True)
+    with profile():
+        assert x[None].shape == (1, 2)
+    with torch.autocast("cpu"):
+        assert x[None].requires_grad

@@ -24,3 +24,16 @@ def test_libraries_are_loaded_when_they_are_needed():
         "assert x.tolist() == [1.0, 1.0, 1.0]\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_import_stays_small():
+    script = (
+        "import sys; before = set(sys.modules); import taimatsu\n"
+        "new = [m for m in sys.modules if m not in before and m[:13] != 'taimatsu.ops.']\n"
+        "print(len(new), *new)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True
+    )
+    count, *names = run.stdout.split()
+    assert int(count) <= 60, names

@@ -1,0 +1,280 @@
+"""TorchScript's language, as archives have it: checked, and turned into Python functions.
+
+An archive's code is a part of Python: classes of modules with typed attributes, functions of
+statements over ``torch.<op>``. It may come from anywhere, so it is compiled from its syntax tree
+with no builtins, by these rules: only the listed kinds of statements and expressions; ``torch``,
+``ops``, ``CONSTANTS`` and ``__torch__`` are tables, not modules; an attribute is one that the
+object's class in the archive declares.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import taimatsu as torch
+
+from .aten import Error, operator_of
+
+__all__ = ["Code", "Declared"]
+
+_STATEMENTS = (
+    ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.For, ast.While, ast.Return,
+    ast.Pass, ast.Break, ast.Continue, ast.Assert,
+)  # fmt: skip
+_EXPRESSIONS = (
+    ast.Name, ast.Constant, ast.Attribute, ast.Call, ast.Tuple, ast.List, ast.Dict, ast.Subscript,
+    ast.Slice, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.ListComp,
+    ast.comprehension, ast.keyword,
+)  # fmt: skip
+_HIDDEN = (ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context)
+
+
+class Declared:
+    """An object of a class of the archive: compiled code sees what `_declared` names."""
+
+    _declared: frozenset[str] = frozenset()
+
+
+def _attribute(value: Any, name: str) -> Any:
+    if isinstance(value, Declared) and name in value._declared:
+        return getattr(value, name)
+    if isinstance(value, tuple) and name in getattr(value, "_fields", ()):
+        return getattr(value, name)
+    raise Error(f"jit: compiled code can't take the attribute {name!r} of {type(value).__name__}")
+
+
+def _set_attribute(value: Any, name: str, new: Any) -> None:
+    if not isinstance(value, Declared) or name not in value._declared:
+        raise Error(f"jit: compiled code can't set {name!r} of {type(value).__name__}")
+    setattr(value, name, new)
+
+
+class _Ops(dict):
+    """``torch.<name>``, looked up once."""
+
+    def __missing__(self, name: str) -> Callable:
+        self[name] = found = operator_of(name)
+        return found
+
+
+def _load(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def _call(function: str, *args: ast.expr) -> ast.Call:
+    return ast.Call(_load(function), list(args), [])
+
+
+def _dotted(node: ast.expr) -> list[str] | None:
+    """The names of ``a.b.c``."""
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(names)] if isinstance(node, ast.Name) else None
+
+
+class _Compiler(ast.NodeTransformer):
+    """Names that begin with "<" are this module's own: no source can spell them."""
+
+    def __init__(self, code: Code):
+        self.code = code
+
+    def visit(self, node: ast.AST) -> Any:
+        if not isinstance(node, (*_STATEMENTS, *_EXPRESSIONS, *_HIDDEN)):
+            raise Error(f"jit: {type(node).__name__} is not a part of TorchScript's code")
+        return super().visit(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        names = _dotted(node)
+        if names and names[0] in ("torch", "ops"):
+            return ast.Subscript(_load("<ops>"), ast.Constant(".".join(names[1:])), ast.Load())
+        if names and names[0] == "CONSTANTS":
+            return ast.Subscript(
+                _load("<constants>"), ast.Constant(int(names[1].removeprefix("c"))), ast.Load()
+            )
+        if names and names[0] == "__torch__":
+            return _call("<resolve>", ast.Constant(".".join(names)))
+        return _call("<attribute>", self.visit(node.value), ast.Constant(node.attr))
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name in ("annotate", "unchecked_cast"):
+            return self.visit(node.args[1])
+        if name == "uninitialized":
+            return ast.Constant(None)
+        if name == "getattr":
+            return _call("<attribute>", self.visit(node.args[0]), self.visit(node.args[1]))
+        if name == "isinstance":
+            kind = self.code.keep(self.code.type(node.args[1]))
+            return _call("<isinstance>", self.visit(node.args[0]), kind)
+        return self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        target = node.targets[0]
+        if isinstance(target, ast.Attribute):
+            value = self.visit(node.value)
+            name = ast.Constant(target.attr)
+            return ast.Expr(_call("<set>", self.visit(target.value), name, value))
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        if node.value is None:
+            return ast.Pass()
+        return self.visit(ast.Assign([node.target], node.value))
+
+
+class Code:
+    """The functions and classes of an archive by name, each compiled when it is first asked for.
+
+    ``files``: the sources by their paths; ``base``: the class of modules.
+    """
+
+    def __init__(self, files: dict[str, str], constants: list[Any], base: type):
+        self.files, self.constants, self._base = files, constants, base
+        self._parsed: dict[str, dict[str, ast.stmt]] = {}
+        self._found: dict[str, Any] = {}
+        self._kept: list[Any] = []
+        self._globals: dict[str, Any] = {
+            "__builtins__": {}, "<ops>": _Ops(), "<constants>": constants, "<kept>": self._kept,
+            "<resolve>": self.resolve, "<attribute>": _attribute, "<set>": _set_attribute,
+            "<isinstance>": torch.jit.isinstance, "fork": torch.jit.fork,
+            "int": _number(int), "float": _number(float), "bool": _number(bool), "str": str,
+            "range": range, "len": len, "print": print, "list": list, "enumerate": enumerate,
+            "zip": zip, "min": min, "max": max, "abs": abs, "sum": sum, "sorted": sorted,
+            "inf": float("inf"), "nan": float("nan"),
+        }  # fmt: skip
+
+    def keep(self, value: Any) -> ast.expr:
+        """An expression for an object."""
+        self._kept.append(value)
+        index = ast.Constant(len(self._kept) - 1)
+        return ast.Subscript(_load("<kept>"), index, ast.Load())
+
+    def source(self, qualified: str) -> str:
+        """The text of the file that defines a name."""
+        return self.files.get(_path(qualified.rpartition(".")[0]), "")
+
+    def resolve(self, qualified: str) -> Any:
+        """The function or class ``__torch__...``. `Error` if the archive has none."""
+        if qualified not in self._found:
+            module, _, name = qualified.rpartition(".")
+            if module not in self._parsed:
+                body = ast.parse(self.files.get(_path(module), "")).body
+                self._parsed[module] = {getattr(s, "name", ""): s for s in body}
+            definition = self._parsed[module].get(name)
+            if isinstance(definition, ast.FunctionDef):
+                self._found[qualified] = self.function(definition)
+            elif isinstance(definition, ast.ClassDef):
+                self._class(qualified, definition)
+            else:
+                raise Error(f"jit: the archive has no definition of {qualified}")
+        return self._found[qualified]
+
+    def function(self, definition: ast.FunctionDef) -> Callable:
+        """A Python function of this definition."""
+        compiler, given = _Compiler(self), definition.args
+        if given.vararg or given.kwarg or given.posonlyargs or definition.decorator_list:
+            raise Error(f"jit: {definition.name}() has parameters that TorchScript doesn't have")
+        arguments = ast.arguments(
+            posonlyargs=[], args=[ast.arg(a.arg) for a in given.args], vararg=None,
+            kwonlyargs=[ast.arg(a.arg) for a in given.kwonlyargs],
+            kw_defaults=[d and compiler.visit(d) for d in given.kw_defaults], kwarg=None,
+            defaults=[compiler.visit(d) for d in given.defaults],
+        )  # fmt: skip
+        body = [compiler.visit(s) for s in definition.body] or [ast.Pass()]
+        fields: dict[str, Any] = {"name": definition.name, "args": arguments, "body": body}
+        if sys.version_info >= (3, 12):
+            fields["type_params"] = []
+        made = ast.FunctionDef(**fields, decorator_list=[], returns=None)
+        module = ast.fix_missing_locations(ast.Module([made], []))
+        space: dict[str, Any] = {}
+        exec(compile(module, f"<TorchScript {definition.name}>", "exec"), self._globals, space)
+        return space[definition.name]
+
+    def _class(self, qualified: str, definition: ast.ClassDef) -> None:
+        kind = _dotted(definition.bases[0]) if definition.bases else None
+        fields = {s.target.id: s for s in definition.body if _is_field(s)}
+        members: dict[str, Any] = {"__module__": "torch.jit"}
+        if kind == ["NamedTuple"]:
+            types = [(n, Any) for n in fields]
+            self._found[qualified] = typing.NamedTuple(definition.name, types)
+            return
+        if kind not in (None, ["Module"], ["object"]):
+            raise Error(f"jit: {qualified} is {kind}, which can't be loaded")
+        lists = {
+            s.targets[0].id: ast.literal_eval(s.value) for s in definition.body
+            if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name)
+        }  # fmt: skip
+        annotated = [
+            ast.literal_eval(s.targets[0].slice) for s in definition.body
+            if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Subscript)
+        ]  # fmt: skip
+        for name, field in fields.items():
+            if field.value is not None:
+                members[name] = _literal(field.value)
+        base = self._base if kind == ["Module"] else Declared
+        members |= {
+            "_parameter_names": frozenset(lists.get("__parameters__", ())),
+            "_buffer_names": frozenset(lists.get("__buffers__", ())),
+            "_qualified": qualified, "_code": self, "__doc__": None,
+        }  # fmt: skip
+        methods = [s for s in definition.body if isinstance(s, ast.FunctionDef)]
+        named = {m.name for m in methods if m.name == "__init__" or m.name[:2] != "__"}
+        members["_declared"] = frozenset({*fields, *annotated, *named})
+        made = self._found[qualified] = type(definition.name, (base,), members)
+        for method in methods:
+            if method.name in named:
+                setattr(made, method.name, self.function(method))
+
+    def type(self, node: ast.expr) -> Any:
+        """The type that an annotation names, for `isinstance`."""
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return tuple(self.type(e) for e in node.elts)
+        if isinstance(node, ast.Subscript):
+            origin = _TYPES[_dotted(node.value)[-1]]  # type: ignore[index]
+            inner = self.type(node.slice)
+            return origin[inner]
+        names = _dotted(node)
+        if names and names[0] == "__torch__":
+            return self.resolve(".".join(names))
+        if names and names[-1] in _TYPES:
+            return _TYPES[names[-1]]
+        if isinstance(node, ast.Constant) and node.value is None:
+            return type(None)
+        raise Error(f"jit: unknown type {ast.unparse(node)}")
+
+
+_TYPES: dict[str, Any] = {
+    "Tensor": torch.Tensor, "int": int, "float": float, "bool": bool, "str": str,
+    "complex": complex, "NoneType": type(None), "Device": torch.device, "List": list,
+    "list": list, "Dict": dict, "Tuple": tuple, "Optional": typing.Optional,
+    "Union": typing.Union, "Any": Any, "number": typing.Union[int, float, complex],  # noqa: UP007
+}  # fmt: skip
+
+
+def _path(module: str) -> str:
+    return module.replace(".", "/") + ".py"
+
+
+def _number(kind: type) -> Callable:
+    def convert(x: Any) -> Any:
+        return kind(x.item() if isinstance(x, torch.Tensor) else x)
+
+    return convert
+
+
+def _is_field(statement: ast.stmt) -> typing.TypeGuard[Any]:
+    return isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+
+
+def _literal(node: ast.expr) -> Any:
+    """A constant of a class, where ``inf``, ``torch.device("cpu")`` and the like are left out."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
