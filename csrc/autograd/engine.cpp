@@ -351,6 +351,10 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
   }
 }
 
+bool wants_only_some() { return current && current->wanted; }
+
+bool wants(Node& n) { return !current->skips(&n); }
+
 uint64_t current_backward() { return current ? current->id : 0; }
 
 void queue_callback(PyObject* f) {

@@ -52,12 +52,14 @@ Value constant_value(const Param& p, PyObject* o, std::deque<std::vector<int64_t
 }  // namespace
 
 // What a node keeps for a plan, in order, and where each step finds its arguments. One plan has
-// one for each choice of which arguments are tensors, and which numbers or absent.
+// one for each choice of which arguments are tensors, and which numbers or absent. A pass that
+// wants only some of the gradients carries out a narrower plan on what the node has kept.
 struct Recipe {
   struct Keep {
     enum Kind : uint8_t { Input, Like, Inputs, Likes, Value, Output } kind;
     uint8_t index;  // of the argument or output
   };
+  const Plan& plan;      // lives as long as the op
   uint64_t tensors = 0;  // bits of the kept arguments that are tensors
   std::vector<Keep> keeps;
   uint16_t n_saved = 0, n_values = 0, n_lists = 0;
@@ -68,13 +70,18 @@ struct Recipe {
   std::deque<std::vector<int64_t>> lists;  // of the constants
 
   Recipe(const Plan& plan, const Value* args);
+  Recipe(const Plan& plan, const Recipe& whole);  // of a narrower plan
+
+  // For the params in `mask` alone, from what is kept; for all if that mentions more.
+  const Recipe& narrowed(Op& op, uint64_t mask) const;
 
  private:
   Place places_[2][kMaxArgs];  // of arguments and of outputs
   Place place(const Source& s, const Param* p);
+  void trace();
 };
 
-Recipe::Recipe(const Plan& plan, const Value* args) {
+Recipe::Recipe(const Plan& plan, const Value* args) : plan(plan) {
   each_bit(plan.saved_args | plan.saved_likes, [&](int i) {
     const bool whole = plan.saved_args & bit(i);
     const auto index = static_cast<uint8_t>(i);
@@ -94,6 +101,33 @@ Recipe::Recipe(const Plan& plan, const Value* args) {
     places_[1][i] = {Place::Saved, 0, n_saved++};
     keeps.push_back({Keep::Output, static_cast<uint8_t>(i)});
   });
+  each_bit(plan.mask, [&](int i) {
+    if (args[i].tag == Value::Tensors) list_params |= bit(i);
+  });
+  trace();
+}
+
+Recipe::Recipe(const Plan& plan, const Recipe& whole)
+    : plan(plan), tensors(whole.tensors), list_params(whole.list_params) {
+  std::copy(&whole.places_[0][0], &whole.places_[2][0], &places_[0][0]);
+  trace();
+}
+
+const Recipe& Recipe::narrowed(Op& op, uint64_t mask) const {
+  const Plan& fewer = op.narrowed(plan, mask);
+  const bool kept = !(fewer.saved_args & ~plan.saved_args) &&
+                    !(fewer.saved_likes & ~(plan.saved_args | plan.saved_likes)) &&
+                    !(fewer.saved_outs & ~plan.saved_outs);
+  if (!kept) return *this;
+  for (const auto& r : fewer.recipes) {
+    if (r->tensors == tensors) return *r;
+  }
+  fewer.recipes.push_back(std::make_shared<Recipe>(fewer, *this));
+  return *fewer.recipes.back();
+}
+
+// Where the steps and the gradients find what they mention.
+void Recipe::trace() {
   for (const Step& s : plan.steps) {
     std::vector<Place> from;
     const size_t given = s.sources.size();
@@ -107,9 +141,6 @@ Recipe::Recipe(const Plan& plan, const Value* args) {
     steps.push_back(std::move(from));
   }
   for (const Source& s : plan.grads) grads.push_back(place(s, nullptr));
-  each_bit(plan.mask, [&](int i) {
-    if (args[i].tag == Value::Tensors) list_params |= bit(i);
-  });
 }
 
 Place Recipe::place(const Source& s, const Param* p) {
@@ -139,7 +170,6 @@ using SavedList = std::vector<SavedTensor>;
 // In one block: this head, saved tensors, other saved arguments, saved lists of tensors.
 struct OpRecord {
   Op* op;
-  const Plan* plan;
   const Recipe* recipe;
 
   SavedTensor* saved() { return reinterpret_cast<SavedTensor*>(this + 1); }
@@ -189,41 +219,61 @@ void destroy_op(Node& n) {
 // ---- Executing a plan
 // ---------------------------------------------------------------------------------
 
+// Edges of a param: a list of tensors has one for each.
+uint32_t edges_of(const Node& n, const Recipe& whole, int param) {
+  const bool is_list = whole.list_params & bit(param);
+  return is_list ? n.n_edges - static_cast<uint32_t>(whole.grads.size()) + 1 : 1;
+}
+
+// What the running pass wants of the node.
+const Recipe& wanted_recipe(Node& n) {
+  const OpRecord& r = record_of(n);
+  if (!wants_only_some() || n.n_edges < 2) return *r.recipe;
+  uint64_t mask = 0;
+  const Edge* edge = n.edges;
+  each_bit(r.recipe->plan.mask, [&](int param) {
+    for (uint32_t k = edges_of(n, *r.recipe, param); k > 0; --k, ++edge) {
+      if (edge->node && wants(*edge->node)) mask |= bit(param);
+    }
+  });
+  return mask == r.recipe->plan.mask ? *r.recipe : r.recipe->narrowed(*r.op, mask);
+}
+
 // A run of a plan: what it has unpacked and computed so far.
 class Execution {
  public:
   Execution(Node& n, TensorRef* grads)
-      : n_(n), r_(record_of(n)), recipe_(*r_.recipe), grads_(grads) {
-    if (n.released && !recipe_.keeps.empty()) fail_released();
+      : n_(n), r_(record_of(n)), kept_(*r_.recipe), recipe_(wanted_recipe(n)), grads_(grads) {
+    if (n.released && !kept_.keeps.empty()) fail_released();
     char* memory = bytes() <= sizeof few_ ? few_ : static_cast<char*>(pool_take(bytes()));
     results_ = reinterpret_cast<Tensors*>(memory);
     held_ = reinterpret_cast<TensorRef*>(results_ + recipe_.steps.size());
     for (size_t i = 0; i < recipe_.steps.size(); ++i) new (&results_[i]) Tensors;
-    for (int i = 0; i < recipe_.n_saved; ++i) new (&held_[i]) TensorRef;
+    for (int i = 0; i < kept_.n_saved; ++i) new (&held_[i]) TensorRef;
   }
   ~Execution() {
     for (size_t i = 0; i < recipe_.steps.size(); ++i) results_[i].~Tensors();
-    for (int i = 0; i < recipe_.n_saved; ++i) held_[i].~TensorRef();
+    for (int i = 0; i < kept_.n_saved; ++i) held_[i].~TensorRef();
     if (reinterpret_cast<char*>(results_) != few_) pool_give(results_, bytes());
   }
   Execution(const Execution&) = delete;
 
   void run(TensorRef* inputs) {
     const bool history = modes.grad;
-    for (int i = 0; i < recipe_.n_saved; ++i) r_.saved()[i].unpack(n_, history, held_[i]);
-    for (int i = 0; i < recipe_.n_lists; ++i) unpack_list(r_.lists()[i], history);
+    for (int i = 0; i < kept_.n_saved; ++i) r_.saved()[i].unpack(n_, history, held_[i]);
+    for (int i = 0; i < kept_.n_lists; ++i) unpack_list(r_.lists()[i], history);
     for (size_t i = 0; i < recipe_.steps.size(); ++i) {
-      const Step& s = r_.plan->steps[i];
+      const Step& s = recipe_.plan.steps[i];
       s.op ? call_op(*s.op, i) : call_function(s.function.get(), i);
     }
-    if (recipe_.list_params) return gradients_with_list(inputs);
+    if (kept_.list_params || &recipe_ != &kept_) return gradients_by_param(inputs);
     for (size_t i = 0; i < recipe_.grads.size(); ++i) inputs[i] = gradient(recipe_.grads[i]);
   }
 
  private:
   Node& n_;
   OpRecord& r_;
-  const Recipe& recipe_;
+  const Recipe &kept_, &recipe_;  // of what the node keeps, and of what is wanted
   TensorRef* grads_;
   Tensors* results_;  // of the steps
   TensorRef* held_;   // saved tensors
@@ -235,7 +285,7 @@ class Execution {
   alignas(Tensors) char few_[2 * sizeof(Tensors) + 6 * sizeof(TensorRef)];
 
   size_t bytes() const {
-    return recipe_.steps.size() * sizeof(Tensors) + recipe_.n_saved * sizeof(TensorRef);
+    return recipe_.steps.size() * sizeof(Tensors) + kept_.n_saved * sizeof(TensorRef);
   }
 
   void unpack_list(const SavedList& saved, bool history) {
@@ -323,21 +373,21 @@ class Execution {
          "' gave something else than a tensor or None");
   }
 
-  // One param is a list of tensors: an edge for each of its elements.
-  void gradients_with_list(TensorRef* inputs) {
-    const int others = static_cast<int>(recipe_.grads.size()) - 1;
-    const int size = static_cast<int>(n_.n_edges) - others;
+  // Where params and edges differ in number: one param is a list, or some are not wanted.
+  void gradients_by_param(TensorRef* inputs) {
     size_t k = 0;
-    each_bit(r_.plan->mask, [&](int param) {
-      const Place p = recipe_.grads[k++];
-      if (!(recipe_.list_params & bit(param))) {
-        *inputs++ = gradient(p);
-        return;
+    each_bit(kept_.plan.mask, [&](int param) {
+      const int edges = static_cast<int>(edges_of(n_, kept_, param));
+      if (recipe_.plan.mask & bit(param)) {
+        const Place p = recipe_.grads[k++];
+        if (!(kept_.list_params & bit(param))) {
+          *inputs = gradient(p);
+        } else if (p.kind == Place::Result) {
+          Tensors& outs = results_[p.index];
+          for (int i = 0; i < std::min(edges, outs.size()); ++i) inputs[i] = outs[i];
+        }
       }
-      for (int i = 0; p.kind == Place::Result && i < size && i < results_[p.index].size(); ++i) {
-        inputs[i] = results_[p.index][i];
-      }
-      inputs += size;
+      inputs += edges;
     });
   }
 };
@@ -389,10 +439,9 @@ const Recipe& recipe_of(const Plan& plan, const Value* args) {
 
 // `out(i)` is the i-th output.
 template <class Out>
-void save(Node& n, Op& op, const Plan& plan, const Recipe& recipe, const Value* args, Out&& out) {
+void save(Node& n, Op& op, const Recipe& recipe, const Value* args, Out&& out) {
   auto* r = static_cast<OpRecord*>(pool_take(OpRecord::bytes(recipe)));
   r->op = &op;
-  r->plan = &plan;
   r->recipe = &recipe;
   SavedTensor* saved = r->saved();
   OwnedValue* value = r->values();
@@ -455,13 +504,12 @@ void record(Op& op, uint64_t mask, const Value* args, Tensors& outs) {
   int first = 0;
   while (first < n_outs && !differentiable(first)) ++first;
   if (first == n_outs) return;
-  const Plan& plan = op.plan(mask, args);
-  const Recipe& recipe = recipe_of(plan, args);
+  const Recipe& recipe = recipe_of(op.plan(mask, args), args);
   NodeRef n = connect(op, mask, recipe, args, n_outs, nullptr);
   for (int i = 0; i < n_outs; ++i) {
     if (outs[i]) n->outputs[i].describe(*outs[i]);
   }
-  save(*n, op, plan, recipe, args, [&](int i) -> Tensor& { return *outs[i]; });
+  save(*n, op, recipe, args, [&](int i) -> Tensor& { return *outs[i]; });
   for (int i = first; i < n_outs; ++i) {
     if (differentiable(i)) set_history(*outs[i], n.get(), i);
   }
@@ -474,7 +522,7 @@ void written(Op& op, uint64_t mask, const Value* args, Tensor& t) {
     if (modes.anomaly) note_write(*t.storage);
     return;
   }
-  const Plan& plan = op.plan(mask, args);
+  const Recipe& recipe = recipe_of(op.plan(mask, args), args);
   Edge before = gradient_edge(t);
   bump_version(t);
   t.storage->writer = &op;
@@ -483,10 +531,9 @@ void written(Op& op, uint64_t mask, const Value* args, Tensor& t) {
     // The value from before the write is a copy; it has the history that `t` had.
     set_history(args[0].t(), before.node.get(), before.slot);
   }
-  const Recipe& recipe = recipe_of(plan, args);
   NodeRef n = connect(op, mask, recipe, args, 1, mask & 1 ? &before : nullptr);
   n->outputs[0].describe(t);
-  save(*n, op, plan, recipe, args, [&](int) -> Tensor& { return t; });
+  save(*n, op, recipe, args, [&](int) -> Tensor& { return t; });
   if (t.base) {
     rebase_view(t, {std::move(n), 0});
   } else {

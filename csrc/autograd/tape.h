@@ -162,6 +162,8 @@ struct AnomalyScope {  // `n` runs: nodes made meanwhile are its children
 // ------------------------------------------------------------------------------------
 void accumulate(TensorRef& sum, TensorRef g);
 void fit_gradient(TensorRef& g, Node& target, uint32_t slot, const Node& from, uint32_t index);
+bool wants_only_some();            // the running pass is to give some gradients, not all
+bool wants(Node& n);               // it has use for gradients that arrive at `n`
 void queue_callback(PyObject* f);  // to be called at the end of this thread's running pass
 uint64_t current_backward();       // a number for that pass; 0 outside of any
 

@@ -177,10 +177,16 @@ void note_saved(Plan& plan, const Source& s) {
   if (s.kind == Source::Like) plan.saved_likes |= uint64_t{1} << s.index;
 }
 
-std::unique_ptr<Plan> convert_plan(PyObject* o, uint64_t mask) {
+// Asks the entry.
+std::unique_ptr<Plan> make_plan(const Op& op, uint64_t mask, Object statics, Object present) {
+  Object made = Object::steal(checked(PyObject_CallMethod(op.entry.get(), "plan", "KOO",
+                                                          static_cast<unsigned long long>(mask),
+                                                          statics.get(), present.get())));
   auto plan = std::make_unique<Plan>();
   plan->mask = mask;
-  Object steps = attribute(o, "steps"), grads = attribute(o, "grads");
+  plan->statics = std::move(statics);
+  plan->present = std::move(present);
+  Object steps = attribute(made.get(), "steps"), grads = attribute(made.get(), "grads");
   for (Py_ssize_t i = 0, n = PySequence_Size(steps.get()); i < n; ++i) {
     Object item = Object::steal(checked(PySequence_GetItem(steps.get(), i)));
     Object callee = Object::steal(checked(PySequence_GetItem(item.get(), 0)));
@@ -343,11 +349,17 @@ const Plan& Op::plan(uint64_t mask, const Value* args) {
       checked(PyDict_SetItem(values.get(), p.interned, v.get()));
     }
   }
-  Object plan = Object::steal(
-      checked(PyObject_CallMethod(entry.get(), "plan", "KOO", static_cast<unsigned long long>(mask),
-                                  values.get(), presence.get())));
-  plans.emplace_back(key, convert_plan(plan.get(), mask));
+  plans.emplace_back(key, make_plan(*this, mask, std::move(values), std::move(presence)));
   return *plans.back().second;
+}
+
+const Plan& Op::narrowed(const Plan& whole, uint64_t mask) {
+  if (mask == whole.mask) return whole;
+  for (auto& p : whole.narrower) {
+    if (p->mask == mask) return *p;
+  }
+  whole.narrower.push_back(make_plan(*this, mask, whole.statics, whole.present));
+  return *whole.narrower.back();
 }
 
 // ---- Variants -------------------------------------------------------------------------------

@@ -138,6 +138,8 @@ struct Plan {
   std::vector<Step> steps;
   std::vector<Source> grads;                                    // one per set bit of mask
   mutable std::vector<std::shared_ptr<struct Recipe>> recipes;  // autograd/record.cpp
+  Object statics, present;                              // what else it was asked of the entry for
+  mutable std::vector<std::unique_ptr<Plan>> narrower;  // the same call's for fewer params
 };
 
 // ---- Routines of view and native ops: C++, by name ----------------------------------------------
@@ -238,6 +240,7 @@ struct Op {
     return p.type == Type::Ints || p.optional;
   }
   const Plan& plan(uint64_t mask, const Value* args);
+  const Plan& narrowed(const Plan& whole, uint64_t mask);  // of the same call
   // Whether the argument is a number that is part of the variant's identity.
   bool settles(size_t param, const Value* args) const {
     if (static_cast<int>(param) != settling || args[param].tag != Value::Number) return false;

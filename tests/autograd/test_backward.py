@@ -10,6 +10,7 @@ import pytest
 
 import taimatsu as torch
 from taimatsu.autograd import backward, grad
+from taimatsu.autograd.profiler import profile
 
 
 def leaf(*values, dtype=torch.float64):
@@ -220,6 +221,92 @@ def test_backward_inputs_restricts_accumulation():
     same(x.grad, [2])
     with pytest.raises(RuntimeError, match="cannot be empty"):
         (x * 2).sum().backward(inputs=[])
+
+
+# ---- some of the gradients ---------------------------------------------------------------------
+
+
+def conv(x, w, b):
+    return torch.nn.functional.conv2d(x, w, b)
+
+
+OF_SEVERAL = {
+    "mul": (lambda a, b: a * b, [(3, 4), (3, 4)]),
+    "div": (lambda a, b: a / b, [(3, 4), (4,)]),
+    "pow": (lambda a, b: a.abs() ** b, [(3,), (3,)]),
+    "mm": (lambda a, b: a @ b, [(3, 4), (4, 5)]),
+    "linear": (torch.nn.functional.linear, [(2, 3, 4), (5, 4), (5,)]),
+    "baddbmm": (torch.baddbmm, [(5,), (2, 3, 4), (2, 4, 5)]),
+    "where": (lambda a, b: torch.where(a > 0, a, b), [(3, 4), (3, 1)]),
+    "cat": (lambda *all: torch.cat(all, 1), [(2, 3), (2, 1), (2, 4)]),
+    "einsum": (lambda *all: torch.einsum("ij,jk,kl->il", *all), [(2, 3), (3, 4), (4, 2)]),
+    "layer_norm": (lambda x, w, b: torch.nn.functional.layer_norm(x, [6], w, b),
+                   [(4, 6), (6,), (6,)]),
+    "conv2d": (conv, [(2, 3, 5, 5), (4, 3, 3, 3), (4,)]),
+    "attention": (torch.nn.functional.scaled_dot_product_attention,
+                  [(2, 5, 4), (2, 7, 4), (2, 7, 3)]),
+    "lerp": (torch.lerp, [(3,), (3,), (3,)]),
+    "index_put": (lambda x, v: x.index_put((torch.tensor([0, 2]),), v), [(4, 3), (2, 3)]),
+    "solve": (lambda a, b: torch.linalg.solve(a @ a.mT + torch.eye(3), b), [(3, 3), (3, 2)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_SEVERAL)
+def test_a_part_of_the_gradients_equals_that_part_of_all(name):
+    function, shapes = OF_SEVERAL[name]
+    torch.manual_seed(0)
+    inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+    y = function(*inputs)
+    g = torch.randn_like(y)
+    everything = grad(y, inputs, g, retain_graph=True)
+    for count in (1, 2):
+        for i in range(len(inputs) - count + 1):
+            some = inputs[i : i + count]
+            got = grad(y, some, g, retain_graph=True)
+            again = grad(y, some, g, retain_graph=True, create_graph=True)
+            for x, a, b in zip(everything[i:], got, again, strict=False):
+                same(a, x.numpy())
+                same(b, x.numpy())
+
+
+def calls(run):
+    with profile() as p:
+        run()
+    return [e.name for e in p.events()]
+
+
+def test_only_what_leads_to_an_input_is_computed():
+    x, w, b = (torch.randn(s, requires_grad=True) for s in [(8, 4), (3, 4), (3,)])
+    y = torch.nn.functional.linear(x, w, b)
+    g = torch.ones_like(y)
+    products = ("mm", "matmul")
+    for wanted, count in [([x], 1), ([w], 1), ([x, w], 2), ([b], 0)]:
+        names = calls(lambda wanted=wanted: grad(y, wanted, g, retain_graph=True))
+        assert sum(n in products for n in names) == count, (wanted, names)
+    names = calls(lambda: y.backward(g, inputs=[w], retain_graph=True))
+    assert sum(n in products for n in names) == 1 and x.grad is None and w.grad is not None
+    assert sum(n in products for n in calls(lambda: y.backward(g))) == 2
+
+
+def test_a_part_of_the_gradients_in_place_and_through_lists():
+    a, b, c = leaf(1.0, 2.0), leaf(3.0, 4.0), leaf(5.0, 6.0)
+    y = a * 2
+    y *= b
+    y[:1].mul_(c[:1])
+    for x, expected in [(a, [30, 8]), (b, [10, 4]), (c, [6, 0])]:
+        same(grad(y.sum(), x, retain_graph=True)[0], expected)
+    z = torch.stack([a, b, a]) * torch.stack([c, c, b])
+    same(grad(z.sum(), b, retain_graph=True)[0], [6, 8])
+    same(grad(z.sum(), [c, a])[1], [8, 10])
+
+
+def test_what_is_kept_is_checked_though_it_is_not_wanted():
+    a, b = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    kept = a * 1
+    y = kept * b
+    kept += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        grad(y.sum(), a)
 
 
 # ---- the life of a graph ----------------------------------------------------------------------
