@@ -5,6 +5,8 @@
 // the sum and the output are scaled down to it. So there is never more than one block of scores.
 // The steps on scores are formulas of the table (taimatsu/ops/attention.py), the products gemm's.
 //
+// A block of keys and values is packed once for all the queries of a head that a thread has.
+//
 // Every sum runs over blocks in order, and blocks depend on the sizes alone: threads share queries
 // (and in the backward pass keys), never a sum.
 #include <cmath>
@@ -17,15 +19,20 @@
 namespace taimatsu {
 namespace {
 
-constexpr int64_t kQueries = 128, kKeys = 256;  // scores of a block: 136 KiB in f32
-constexpr int64_t kLine = kKeys + 16;           // lines of scores fall into different cache sets
+constexpr int64_t kQueries = 96, kKeys = 256;  // scores of a block: 102 KiB in f32
+constexpr int64_t kLine = kKeys + 16;          // lines of scores fall into different cache sets
 
 // ---- Steps on a block of scores: kernels of row ops ---------------------------------------------
 
-// The kernel of a formula whose rows are lines of scores. `shape`: a letter for each operand,
+// The kernel of a formula whose rows are lines of a block. `shape`: a letter for each operand,
 // outputs first: r a row, m one of a mask, c one number for each row.
 class BlockStep {
  public:
+  struct Lines {
+    const void* data;
+    int64_t step;  // from one to the next
+  };
+
   BlockStep(const char* name, const char* shape, DType dtype) : shape_(shape) {
     Op& op = core_op(name);
     const int64_t sizes[2] = {kQueries, kLine};
@@ -46,16 +53,19 @@ class BlockStep {
   }
   int64_t scratch_bytes() const { return kernel_.scratch_bytes * kLine; }
 
-  void operator()(std::initializer_list<void*> operands, int64_t rows, int64_t length,
-                  void* scratch, int64_t mask_row = 0) const {
+  void operator()(std::initializer_list<Lines> operands, int64_t rows, int64_t length,
+                  void* scratch) const {
     int64_t geometry[8 + 4 * kMaxOperands] = {0, 1, 0, rows, 0, 1, 0, length};
-    int64_t* strides = geometry + 8;
-    for (const char* s = shape_; *s; ++s, strides += 4) {
+    void* data[kMaxOperands];
+    int n = 0;
+    for (const Lines& l : operands) {
+      data[n] = const_cast<void*>(l.data);
+      int64_t* strides = geometry + 8 + 4 * n;
       strides[0] = strides[2] = 0;
-      strides[1] = *s == 'r' ? kLine : *s == 'm' ? mask_row : 1;
-      strides[3] = *s == 'c' ? 0 : 1;
+      strides[1] = l.step;
+      strides[3] = shape_[n++] == 'c' ? 0 : 1;
     }
-    kernel_.fn(operands.begin(), geometry, nullptr, scratch);
+    kernel_.fn(data, geometry, nullptr, scratch);
   }
 
  private:
@@ -64,9 +74,10 @@ class BlockStep {
 };
 
 struct Steps {
-  BlockStep forward, masked_forward, backward, masked_backward;
+  BlockStep scale, forward, masked_forward, backward, masked_backward;
   explicit Steps(DType t)
-      : forward("_attention_scores", "rcccrcc", t),
+      : scale("_attention_scaled", "rrc", t),
+        forward("_attention_scores", "rcccrcc", t),
         masked_forward("_attention_masked_scores", "rcccrmcc", t),
         backward("_attention_gradient", "rrrrcc", t),
         masked_backward("_attention_masked_gradient", "rrrrmcc", t) {}
@@ -121,6 +132,8 @@ struct Attention {
   T scale, keep_scale;
   bool causal;
   DType dtype;
+  int64_t block;  // queries of a block
+  bool packs;     // keys and values, for their many queries
   const Steps& steps;
 
   // args: query, key, value, mask, keep; settings: dropout_p, is_causal, scale.
@@ -148,41 +161,68 @@ struct Attention {
     keep_scale = static_cast<T>(1 / (1 - settings[0].to_double()));
     causal = settings[1].to_bool();
     scale = static_cast<T>(settings[2].to_double());
+    block = queries <= 4 * kQueries && causal ? kQueries / 2 : kQueries;
+    packs = queries >= 32;
   }
   double work() const {
     return static_cast<double>(batch) * queries * keys * (width + value_width);
   }
-  int64_t query_blocks() const { return (queries + kQueries - 1) / kQueries; }
+  int64_t query_blocks() const { return (queries + block - 1) / block; }
   int64_t key_blocks() const { return (keys + kKeys - 1) / kKeys; }
-  int64_t rows(int64_t i0) const { return std::min(kQueries, queries - i0); }
+  // Where block i begins. Of causal attention later queries see more keys: who has several
+  // neighbouring blocks gets some of both ends.
+  int64_t start(int64_t i) const { return (i % 2 ? query_blocks() - 1 - i / 2 : i / 2) * block; }
+  int64_t rows(int64_t i0) const { return std::min(block, queries - i0); }
   // The end of the block of keys from j0 on, as far as queries from i0 on see it.
   int64_t end(int64_t i0, int64_t j0) const {
     const int64_t end = std::min(keys, j0 + kKeys);
     return causal ? std::min(end, i0 + rows(i0)) : end;
   }
 
-  Product product(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, Matrix out,
+  // A right operand of many products.
+  struct Right {
+    Matrix matrix;
+    PackedColumns packed;
+  };
+  int64_t right_size(int64_t k, int64_t n) const {
+    return packs ? packed_bytes(dtype, k, n) / sizeof(T) : 0;
+  }
+  Right right(const Matrix& m, int64_t k, int64_t n, T*& memory) const {
+    if (!packs) return {m, {}};
+    return {m, pack_columns(dtype, m, k, n, std::exchange(memory, memory + right_size(k, n)))};
+  }
+
+  Product product(int64_t m, int64_t n, int64_t k, Matrix a, const Right& b, Matrix out,
                   bool accumulate) const {
     Product p;
     p.dtype = dtype;
     p.m = m, p.n = n, p.k = k;
-    p.a = a, p.b = b, p.out = out;
+    p.a = a, p.b = b.matrix, p.packed_b = b.packed, p.out = out;
     if (accumulate) p.add = out;
     return p;
   }
 
-  // `scale * query`, without gaps: rows [i0, i0 + rows).
-  void scaled_queries(int64_t b, int64_t i0, T* to) const {
-    for (int64_t i = 0; i < rows(i0); ++i) {
-      const T* line = query.line(b, i0 + i);
-      for (int64_t e = 0; e < width; ++e) *to++ = scale * line[e * query.col];
+  // Rows times a factor each. `to` may be `from`.
+  void scale_rows(const T* from, int64_t row, int64_t col, const T* factor, int64_t n,
+                  int64_t length, T* to, int64_t to_row, int64_t to_col) const {
+    if (col == 1 && to_col == 1) {
+      return steps.scale({{to, to_row}, {from, row}, {factor, 1}}, n, length, nullptr);
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t e = 0; e < length; ++e)
+        to[i * to_row + e * to_col] = factor[i] * from[i * row + e * col];
     }
   }
+  // `scale * query`, without gaps: rows [i0, i0 + rows). `factor` has room for a block.
+  void scaled_queries(int64_t b, int64_t i0, T* factor, T* to) const {
+    std::fill(factor, factor + rows(i0), scale);
+    scale_rows(query.line(b, i0), query.row, query.col, factor, rows(i0), width, to, width, 1);
+  }
   // The scores of queries from i0 on and keys [j0, j1), but for a mask of what is allowed.
-  void scores(int64_t b, int64_t i0, int64_t j0, int64_t j1, T* scaled, T* s) const {
+  void scores(int64_t b, int64_t i0, int64_t j0, int64_t j1, T* scaled, const Right& key_t,
+              T* s) const {
     const T never = -std::numeric_limits<T>::infinity();
-    Product p = product(rows(i0), j1 - j0, width, {scaled, width, 1}, key.transposed(b, j0),
-                        {s, kLine, 1}, false);
+    Product p = product(rows(i0), j1 - j0, width, {scaled, width, 1}, key_t, {s, kLine, 1}, false);
     if (add.data) p.add = {add.line(b, i0) + j0 * add.col, add.row, add.col};
     multiply(p);
     for (int64_t i = 0; i < rows(i0); ++i, s += kLine) {
@@ -191,7 +231,9 @@ struct Attention {
       }
     }
   }
-  bool* mask(int64_t b, int64_t i0, int64_t j0) const { return allowed.line(b, i0) + j0; }
+  BlockStep::Lines mask(int64_t b, int64_t i0, int64_t j0) const {
+    return {allowed.line(b, i0) + j0, allowed.row};
+  }
   // Weights, or their gradients, that dropout leaves.
   void drop(int64_t b, int64_t i0, int64_t j0, int64_t j1, T* s) const {
     if (!keep.data) return;
@@ -201,44 +243,72 @@ struct Attention {
     }
   }
 
-  void forward(int64_t b, int64_t i0, const Batch<T>& output, T* logsumexp) const {
-    const int64_t n = rows(i0);
-    T* scaled =
-        workspace<T>(n * width + kQueries * (kLine + 5) + steps.forward_scratch() / sizeof(T));
-    T *s = scaled + n * width, *factor = s + kQueries * kLine;
-    T *largest = factor + kQueries, *sum = largest + kQueries;
-    T *new_largest = sum + kQueries, *new_sum = new_largest + kQueries;
-    T* scratch = new_sum + kQueries;
-    std::fill(largest, sum, -std::numeric_limits<T>::infinity());
-    std::fill(sum, new_largest, T(0));
-    scaled_queries(b, i0, scaled);
-    for (int64_t j0 = 0; j0 < end(i0, j0); j0 += kKeys) {
-      const int64_t j1 = end(i0, j0);
-      scores(b, i0, j0, j1, scaled, s);
-      if (allowed.data) {
-        steps.masked_forward({s, new_largest, new_sum, factor, s, mask(b, i0, j0), largest, sum}, n,
-                             j1 - j0, scratch, allowed.row);
-      } else {
-        steps.forward({s, new_largest, new_sum, factor, s, largest, sum}, n, j1 - j0, scratch);
+  // The queries of blocks [first, last) of a head.
+  void forward(int64_t b, int64_t first, int64_t last, const Batch<T>& output, T* logsumexp) const {
+    T* memory =
+        workspace<T>(2 * queries + kQueries * (width + kLine + 3) + right_size(width, kKeys) +
+                     right_size(kKeys, value_width) + steps.forward_scratch() / sizeof(T));
+    auto take = [&](int64_t n) { return std::exchange(memory, memory + n); };
+    T *largest = take(queries), *sum = take(queries);  // of each query, so far
+    T *new_largest = take(kQueries), *new_sum = take(kQueries), *factor = take(kQueries);
+    T *scaled = take(kQueries * width), *s = take(kQueries * kLine);
+    T* packed = take(right_size(width, kKeys) + right_size(kKeys, value_width));
+    T* scratch = memory;
+    std::fill(largest, largest + queries, -std::numeric_limits<T>::infinity());
+    std::fill(sum, sum + queries, T(0));
+    for (int64_t j0 = 0; j0 < keys; j0 += kKeys) {
+      const int64_t count = std::min(kKeys, keys - j0);
+      T* at = packed;
+      const Right key_t = right(key.transposed(b, j0), width, count, at);
+      const Right values = right(value.from(b, j0), count, value_width, at);
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t i0 = start(i), n = rows(i0), j1 = end(i0, j0);
+        if (j1 <= j0) continue;
+        T* to = output.line(b, i0);
+        scaled_queries(b, i0, factor, scaled);
+        scores(b, i0, j0, j1, scaled, key_t, s);
+        if (allowed.data) {
+          steps.masked_forward({{s, kLine},
+                                {new_largest, 1},
+                                {new_sum, 1},
+                                {factor, 1},
+                                {s, kLine},
+                                mask(b, i0, j0),
+                                {largest + i0, 1},
+                                {sum + i0, 1}},
+                               n, j1 - j0, scratch);
+        } else {
+          steps.forward({{s, kLine},
+                         {new_largest, 1},
+                         {new_sum, 1},
+                         {factor, 1},
+                         {s, kLine},
+                         {largest + i0, 1},
+                         {sum + i0, 1}},
+                        n, j1 - j0, scratch);
+        }
+        std::copy(new_largest, new_largest + n, largest + i0);
+        std::copy(new_sum, new_sum + n, sum + i0);
+        drop(b, i0, j0, j1, s);
+        if (j0 > 0) {
+          scale_rows(to, output.row, output.col, factor, n, value_width, to, output.row,
+                     output.col);
+        }
+        multiply(
+            product(n, value_width, j1 - j0, {s, kLine, 1}, values, output.from(b, i0), j0 > 0));
       }
-      std::swap(largest, new_largest);
-      std::swap(sum, new_sum);
-      drop(b, i0, j0, j1, s);
-      if (j0 > 0) scale_rows(output.line(b, i0), output.row, n, factor);
-      multiply(product(n, value_width, j1 - j0, {s, kLine, 1}, value.from(b, j0),
-                       output.from(b, i0), j0 > 0));
     }
-    for (int64_t i = 0; i < n; ++i) {
-      const bool masked = sum[i] == 0;  // every key is
-      factor[i] = masked ? T(0) : 1 / sum[i];
-      logsumexp[b * queries + i0 + i] =
-          masked ? std::numeric_limits<T>::infinity() : largest[i] + std::log(sum[i]);
-    }
-    scale_rows(output.line(b, i0), output.row, n, factor);
-  }
-  void scale_rows(T* out, int64_t step, int64_t n, const T* factor) const {
-    for (int64_t i = 0; i < n; ++i, out += step) {
-      for (int64_t e = 0; e < value_width; ++e) out[e] *= factor[i];
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t i0 = start(i), n = rows(i0);
+      for (int64_t r = 0; r < n; ++r) {
+        const T total = sum[i0 + r];
+        const bool masked = total == 0;  // every key is
+        factor[r] = masked ? T(0) : 1 / total;
+        logsumexp[b * queries + i0 + r] =
+            masked ? std::numeric_limits<T>::infinity() : largest[i0 + r] + std::log(total);
+      }
+      T* to = output.line(b, i0);
+      scale_rows(to, output.row, output.col, factor, n, value_width, to, output.row, output.col);
     }
   }
 
@@ -246,40 +316,57 @@ struct Attention {
     Batch<T> output;  // what is given
     const T *logsumexp, *delta;
     Batch<T> query, key, value;  // what is computed
+    bool of_query, of_keys;      // which of it: keys' and values' go together
   };
-  // What queries from i0 on and keys from j0 on contribute to the gradients of either or both.
-  void backward(int64_t b, int64_t i0, int64_t j0, const Gradients& g, bool of_query,
-                bool of_keys) const {
-    const int64_t n = rows(i0), j1 = end(i0, j0), count = j1 - j0;
-    if (count <= 0) return;
-    T* scaled =
-        workspace<T>(n * width + 2 * kQueries * kLine + steps.backward_scratch() / sizeof(T));
-    T *s = scaled + n * width, *ds = s + kQueries * kLine, *scratch = ds + kQueries * kLine;
-    scaled_queries(b, i0, scaled);
-    scores(b, i0, j0, j1, scaled, s);
-    multiply(product(n, count, value_width, g.output.from(b, i0), value.transposed(b, j0),
-                     {ds, kLine, 1}, false));
-    drop(b, i0, j0, j1, ds);
-    T *logsumexp = const_cast<T*>(g.logsumexp) + b * queries + i0,
-      *delta = const_cast<T*>(g.delta) + b * queries + i0;
-    if (allowed.data) {
-      steps.masked_backward({s, ds, s, ds, mask(b, i0, j0), logsumexp, delta}, n, count, scratch,
-                            allowed.row);
-    } else {
-      steps.backward({s, ds, s, ds, logsumexp, delta}, n, count, scratch);
-    }
-    if (of_query) {
-      Product p =
-          product(n, width, count, {ds, kLine, 1}, key.from(b, j0), g.query.from(b, i0), j0 > 0);
-      p.alpha = Number::real(scale);
-      multiply(p);
-    }
-    if (of_keys) {
-      drop(b, i0, j0, j1, s);
+  // What queries of blocks [first, last) and keys from j0 on contribute to the gradients.
+  void backward(int64_t b, int64_t first, int64_t last, int64_t j0, const Gradients& g) const {
+    const int64_t all = std::min(kKeys, keys - j0);
+    const int64_t packed_size =
+        right_size(width, all) + right_size(value_width, all) + right_size(all, width);
+    T* memory = workspace<T>(kQueries * (width + 1) + 2 * kQueries * kLine + packed_size +
+                             steps.backward_scratch() / sizeof(T));
+    auto take = [&](int64_t n) { return std::exchange(memory, memory + n); };
+    T *factor = take(kQueries), *scaled = take(kQueries * width);
+    T *s = take(kQueries * kLine), *ds = take(kQueries * kLine);
+    T *at = take(packed_size), *scratch = memory;
+    const Right key_t = right(key.transposed(b, j0), width, all, at);
+    const Right value_t = right(value.transposed(b, j0), value_width, all, at);
+    const Right keys_ = right(key.from(b, j0), all, width, at);
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t i0 = start(i), n = rows(i0), j1 = end(i0, j0), count = j1 - j0;
+      if (count <= 0) continue;
+      scaled_queries(b, i0, factor, scaled);
+      scores(b, i0, j0, j1, scaled, key_t, s);
       multiply(
-          product(count, width, n, {ds, 1, kLine}, {scaled, width, 1}, g.key.from(b, j0), true));
-      multiply(product(count, value_width, n, {s, 1, kLine}, g.output.from(b, i0),
-                       g.value.from(b, j0), true));
+          product(n, count, value_width, g.output.from(b, i0), value_t, {ds, kLine, 1}, false));
+      drop(b, i0, j0, j1, ds);
+      const T *logsumexp = g.logsumexp + b * queries + i0, *delta = g.delta + b * queries + i0;
+      if (allowed.data) {
+        steps.masked_backward({{s, kLine},
+                               {ds, kLine},
+                               {s, kLine},
+                               {ds, kLine},
+                               mask(b, i0, j0),
+                               {logsumexp, 1},
+                               {delta, 1}},
+                              n, count, scratch);
+      } else {
+        steps.backward(
+            {{s, kLine}, {ds, kLine}, {s, kLine}, {ds, kLine}, {logsumexp, 1}, {delta, 1}}, n,
+            count, scratch);
+      }
+      if (g.of_query) {
+        Product p = product(n, width, count, {ds, kLine, 1}, keys_, g.query.from(b, i0), j0 > 0);
+        p.alpha = Number::real(scale);
+        multiply(p);
+      }
+      if (g.of_keys) {
+        drop(b, i0, j0, j1, s);
+        multiply(product(count, width, n, {ds, 1, kLine}, {{scaled, width, 1}, {}},
+                         g.key.from(b, j0), true));
+        multiply(product(count, value_width, n, {s, 1, kLine}, {g.output.from(b, i0), {}},
+                         g.value.from(b, j0), true));
+      }
     }
   }
 };
@@ -293,10 +380,10 @@ void run_forward(const Value* args, Tensor& out, Tensor& logsumexp) {
   const int64_t blocks = a.query_blocks();
   WithoutGil without(a.work() > kLongWork);
   parallel_for(a.batch * blocks, 1, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) {
-      // Of causal attention later queries see more keys: threads get some of both ends.
-      const int64_t i = at % blocks, block = i % 2 ? blocks - 1 - i / 2 : i / 2;
-      a.forward(at / blocks, block * kQueries, output, logsumexp.as<T>());
+    for (int64_t at = begin; at < end;) {  // a head after the other
+      const int64_t b = at / blocks, last = std::min(end - b * blocks, blocks);
+      a.forward(b, at % blocks, last, output, logsumexp.as<T>());
+      at = b * blocks + last;
     }
   });
 }
@@ -308,36 +395,39 @@ void run_backward(const Value* args, Tensors& outs) {
   for (int i = 0; i < 3; ++i) {
     if (i > 0 || a.keys == 0) fill(*outs[i], Number::integer(0));
   }
-  const typename Attention<T>::Gradients g{{args[0].t(), sizes}, args[6].t().as<T>(),
-                                           args[7].t().as<T>(),  {*outs[0], sizes},
-                                           {*outs[1], sizes},    {*outs[2], sizes}};
+  typename Attention<T>::Gradients g{{args[0].t(), sizes},
+                                     args[6].t().as<T>(),
+                                     args[7].t().as<T>(),
+                                     {*outs[0], sizes},
+                                     {*outs[1], sizes},
+                                     {*outs[2], sizes},
+                                     true,
+                                     true};
   const int64_t query_blocks = a.query_blocks(), key_blocks = a.key_blocks();
   // The contributions to one sum come in the same order either way.
   WithoutGil without(a.work() > kLongWork);
   if (a.batch >= num_threads()) {
     parallel_for(a.batch, 1, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) {
-        for (int64_t i = 0; i < query_blocks; ++i) {
-          for (int64_t j = 0; j < key_blocks; ++j) {
-            a.backward(b, i * kQueries, j * kKeys, g, true, true);
-          }
-        }
+      for (int64_t at = begin * key_blocks; at < end * key_blocks; ++at) {
+        a.backward(at / key_blocks, 0, query_blocks, at % key_blocks * kKeys, g);
       }
     });
     return;
   }
+  g.of_keys = false;
   parallel_for(a.batch * query_blocks, 1, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) {
+    for (int64_t at = begin; at < end;) {
+      const int64_t b = at / query_blocks, last = std::min(end - b * query_blocks, query_blocks);
       for (int64_t j = 0; j < key_blocks; ++j) {
-        a.backward(at / query_blocks, at % query_blocks * kQueries, j * kKeys, g, true, false);
+        a.backward(b, at % query_blocks, last, j * kKeys, g);
       }
+      at = b * query_blocks + last;
     }
   });
+  std::swap(g.of_query, g.of_keys);
   parallel_for(a.batch * key_blocks, 1, 1, [&](int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; ++at) {
-      for (int64_t i = 0; i < query_blocks; ++i) {
-        a.backward(at / key_blocks, i * kQueries, at % key_blocks * kKeys, g, false, true);
-      }
+      a.backward(at / key_blocks, 0, query_blocks, at % key_blocks * kKeys, g);
     }
   });
 }

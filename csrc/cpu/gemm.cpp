@@ -77,9 +77,21 @@ void only_add(Product p) {
 
 int64_t panel_columns(DType dtype) { return routine_for(dtype).cols; }
 
-PackedMatrix::PackedMatrix(DType dtype, const Matrix& b, int64_t k, int64_t n) {
+int64_t packed_bytes(DType dtype, int64_t k, int64_t n) {
   const Routine& routine = routine_for(dtype);
-  columns_ = (n + routine.cols - 1) / routine.cols * routine.cols;
+  return round_up(n, routine.cols) * k * routine.bytes;
+}
+
+PackedColumns pack_columns(DType dtype, const Matrix& b, int64_t k, int64_t n, void* to) {
+  const Routine& routine = routine_for(dtype);
+  const int64_t columns = round_up(n, routine.cols);
+  routine.pack(b, k, 0, n, columns, to);
+  return {to, columns, k, 0};
+}
+
+PackedMatrix::PackedMatrix(DType dtype, const Matrix& b, int64_t k, int64_t n) : rows_(k) {
+  const Routine& routine = routine_for(dtype);
+  columns_ = round_up(n, routine.cols);
   memory_ = new_storage(columns_ * k * routine.bytes);
   parallel_for(
       n, std::max<int64_t>(1, (1 << 15) / (k + 1)), routine.cols,

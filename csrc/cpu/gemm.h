@@ -18,18 +18,22 @@ struct Matrix {
 struct PackedColumns {
   const void* data = nullptr;
   int64_t columns = 0;  // of the whole, in whole panels
-  int64_t first = 0;    // where the product begins: a multiple of the panel
+  int64_t rows = 0;     // of the whole: a product may have fewer
+  int64_t first = 0;    // the column where the product begins: a multiple of the panel
 };
-class PackedMatrix {
+int64_t packed_bytes(DType dtype, int64_t k, int64_t n);
+PackedColumns pack_columns(DType dtype, const Matrix& b, int64_t k, int64_t n, void* to);
+
+class PackedMatrix {  // that holds its memory, and is made by all threads
  public:
   PackedMatrix() = default;
   PackedMatrix(DType dtype, const Matrix& b, int64_t k, int64_t n);
-  PackedColumns from(int64_t column) const { return {memory_->data, columns_, column}; }
+  PackedColumns from(int64_t column) const { return {memory_->data, columns_, rows_, column}; }
   explicit operator bool() const { return static_cast<bool>(memory_); }
 
  private:
   Ref<Storage> memory_;
-  int64_t columns_ = 0;
+  int64_t columns_ = 0, rows_ = 0;
 };
 int64_t panel_columns(DType dtype);
 

@@ -16,6 +16,12 @@ from .table import composite, native, row
 # ---- a block of scores ---------------------------------------------------------------------------
 
 
+@row("_attention_scaled(Row x, Cell factor) -> Row", rows=1, dtypes=FLOATING)
+def _attention_scaled(x, factor):
+    """Rows times a factor each."""
+    return x * factor
+
+
 @row("_attention_scores(Row scores, Cell largest, Cell sum)"
      " -> (Row, Cell largest, Cell sum, Cell factor)", rows=1, dtypes=FLOATING)
 def _attention_scores(x, largest, sum):
