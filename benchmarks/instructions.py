@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from .compare import OURS, environment
@@ -66,7 +67,7 @@ def main() -> None:
     workload = next(w for w in group.workloads if w.name == workload_name)
     torch = importlib.import_module(OURS)
     torch.set_num_threads(1)
-    timed = compiled(workload, group.operands(torch))
+    timed = compiled(workload, group.operands(torch), time.perf_counter)
     timed(WARM_UP)
     loops = max(WARM_UP, round(SECONDS * WARM_UP / timed(WARM_UP)))
     switch = ["callgrind_control", str(os.getpid()), "-i"]

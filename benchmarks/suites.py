@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     attention,
+    calls,
     convolution,
     data,
     dtypes,
@@ -19,6 +20,7 @@ from . import (
 
 SUITES = {
     "overhead": overhead.GROUPS,
+    "calls": calls.GROUPS,
     "kernels": kernels.GROUPS,
     "dtypes": dtypes.GROUPS,
     "movement": movement.GROUPS,
