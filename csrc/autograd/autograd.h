@@ -19,8 +19,9 @@
 namespace taimatsu {
 
 // Who interposes in a thread, as bits: interpreters of ops (tracer, autocast, vmap, profiler ...),
-// and __torch_function__ modes, which see the public functions. Both are stacks in Python.
-constexpr uint32_t kInterpreters = 1, kFunctionModes = 2;
+// and __torch_function__ modes, which see the public functions. Both are stacks in Python. And who
+// notes what a composite calls (ops/replay.h).
+constexpr uint32_t kInterpreters = 1, kFunctionModes = 2, kRecording = 4;
 
 // State of the calling thread, consulted by every op call.
 struct Modes {

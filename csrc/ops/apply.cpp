@@ -1,6 +1,7 @@
 // One pointwise rule over lists of tensors: what an optimizer's step is.
 #include "autograd/autograd.h"
 #include "ops/launch.h"
+#include "ops/replay.h"
 #include "python/objects.h"
 
 namespace taimatsu {
@@ -18,6 +19,7 @@ std::vector<int> replaced(const Op& op) {
 
 // Writes the results for one set of tensors over the tensors that they replace.
 void apply_one(Op& op, const Value* args, const std::vector<int>& targets) {
+  void_notes();
   Tensors outs;
   Call c{op, args, outs};
   const Variant& v = find_variant(c);

@@ -1,6 +1,7 @@
 // The path of every op call: interpreters, outputs, emit, tape.
 #include "autograd/tape.h"
 #include "ops/launch.h"
+#include "ops/replay.h"
 #include "python/objects.h"
 
 namespace taimatsu {
@@ -59,7 +60,8 @@ void infer(Call& c, Tensor* const* into) {
     case Kind::Row: return infer_row(c, into);
     case Kind::Indexed: return infer_indexed(c, into);
     default:
-      if (c.op.native->infer) c.op.native->infer(c);
+      if (c.op.native->infer) return c.op.native->infer(c);
+      void_notes();  // sizes that depend on elements
   }
 }
 
@@ -347,6 +349,12 @@ void mark_inference(const Op& op, const Value* args, Tensors& outs) {
   }
 }
 
+void carry_out(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
+  call_checked(op, args, outs, into);
+  const bool makes = op.pure && op.kind != Kind::Composite;  // its ops have seen to it
+  if (modes.inference && !into && makes) mark_inference(op, args, outs);
+}
+
 }  // namespace
 
 void set_interpreter(PyObject* function) {
@@ -356,24 +364,33 @@ void set_interpreter(PyObject* function) {
 
 void run_composite(Call& c) {
   if (c.op.composite) return c.op.composite(c);
+  struct Outer {  // the composite that calls this one
+    const Op* op = composite;
+    ~Outer() { composite = op; }
+  } outer;
+  if (c.op.base_name[0] != '_') composite = &c.op;
+  if (replay(c)) return;
+  Recording recording(c);
   const auto& params = c.op.schema.params;
   Object args = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(params.size()))));
   for (size_t i = 0; i < params.size(); ++i) {
     checked(PyTuple_SetItem(args.get(), static_cast<Py_ssize_t>(i), to_python(c.args[i])));
   }
-  const Op* outer = composite;
-  if (c.op.base_name[0] != '_') composite = &c.op;
-  PyObject* result = PyObject_Call(c.op.python, args.get(), nullptr);
-  composite = outer;
-  c.outs.other = Object::steal(checked(result));
+  c.outs.other = Object::steal(checked(PyObject_Call(c.op.python, args.get(), nullptr)));
+  recording.finish(c.outs.other.get());
 }
 
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   Named{op}([&] {
-    if ((modes.interpose & kInterpreters) && interpreter) return interpose(op, args, outs, into);
-    call_checked(op, args, outs, into);
-    const bool makes = op.pure && op.kind != Kind::Composite;  // its ops have seen to it
-    if (modes.inference && !into && makes) mark_inference(op, args, outs);
+    if (modes.interpose & (kInterpreters | kRecording)) {
+      if ((modes.interpose & kInterpreters) && interpreter) return interpose(op, args, outs, into);
+      if (modes.interpose & kRecording) {
+        NotedCall noted(op, args, into);
+        carry_out(op, args, outs, into);
+        return noted.done(outs);
+      }
+    }
+    carry_out(op, args, outs, into);
   });
 }
 

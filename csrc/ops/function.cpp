@@ -4,6 +4,7 @@
 
 #include "autograd/autograd.h"
 #include "ops/launch.h"
+#include "ops/replay.h"
 #include "python/objects.h"
 #include "python/python.h"
 
@@ -320,6 +321,27 @@ PyObject* py_compose(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   });
 }
 
+// constant(tensor) -> tensor: what a composite made itself and keeps, the same whatever elements
+// its arguments have, so that a replay may use it (replay.h).
+PyObject* py_constant(PyObject*, PyObject* tensor) {
+  return guard([&] {
+    if (!is_tensor(tensor)) fail(Error::Type, "constant() takes a tensor");
+    as_tensor(tensor)->constant = true;
+    return new_ref(tensor);
+  });
+}
+
+// void_notes(): the composite that runs does what is no call of an op, and has to each time.
+PyObject* py_void_notes(PyObject*, PyObject*) {
+  void_notes();
+  Py_RETURN_NONE;
+}
+
+// set_replays(on) -> whether they were: without, composites are run in Python each time.
+PyObject* py_set_replays(PyObject*, PyObject* on) {
+  return guard([&] { return boolean(set_replays(PyObject_IsTrue(on) == 1)); });
+}
+
 PyObject* py_set_interpreter(PyObject*, PyObject* function) {
   return guard([&]() -> PyObject* {
     set_interpreter(function == Py_None ? nullptr : function);
@@ -341,6 +363,9 @@ PyMethodDef kMethods[] = {
     {"method", py_method, METH_VARARGS, nullptr},
     {"define", py_define, METH_O, nullptr},
     {"return_type", py_return_type, METH_O, nullptr},
+    {"constant", py_constant, METH_O, nullptr},
+    {"void_notes", py_void_notes, METH_NOARGS, nullptr},
+    {"set_replays", py_set_replays, METH_O, nullptr},
     {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_call)),
      METH_FASTCALL | METH_KEYWORDS, nullptr},
     {"call_into", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&py_call_into)),

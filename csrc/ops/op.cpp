@@ -1,6 +1,8 @@
 // The registry of ops: from a table entry to an Op, its variants and its derivative plans.
 #include "ops/op.h"
 
+#include "ops/replay.h"
+
 #include <algorithm>
 
 #include "autograd/autograd.h"
@@ -293,6 +295,7 @@ Op* define(PyObject* entry) {
         op->composite = it->second;
       } else {
         op->python = attribute(entry, "formula").leak();
+        if (op->pure && truth(entry, "replayed")) op->replays = new_replays();
       }
       break;
     }

@@ -100,6 +100,7 @@ struct Variant {
   int over = 0;
   std::vector<int> ranks;
   bool accumulates = false;
+  std::shared_ptr<struct RowMemo> row;  // of the last call of a row op
 
   // `letters` of the class of each of `operands` operands stand in the key .
   Kernel kernel(const LayoutClass& key, int operands, int letters, bool blocked, bool is_short,
@@ -219,6 +220,7 @@ struct Op {
   const NativeRoutine* native = nullptr;
   PyObject* python = nullptr;            // of composites: a function,
   CompositeRoutine composite = nullptr;  // or a routine of the core
+  struct Replays* replays = nullptr;     // what is known of the function (ops/replay.h)
 
   // Caches. Linear search with the last hit in front: an op sees few variants.
   std::vector<std::pair<VariantKey, std::unique_ptr<Variant>>> variants;

@@ -23,6 +23,10 @@ PyObject* sequence(int64_t n, const std::function<PyObject*(int64_t)>& item, boo
   return out.leak();
 }
 
+size_t item_size(Value::Tag t) {
+  return t == Value::Ints ? sizeof(int64_t) : t == Value::Floats ? sizeof(double) : sizeof(bool);
+}
+
 }  // namespace
 
 OwnedValue::OwnedValue(const Value& v) : value_(v) {
@@ -62,6 +66,25 @@ void OwnedValue::clear() {
       delete[] v.tensors.data;
       break;
     default: break;
+  }
+}
+
+bool equal(const Value& a, const Value& b) {
+  if (a.tag != b.tag) return false;
+  switch (a.tag) {
+    case Value::Number:
+      return a.number.tag == b.number.tag && a.number.i == b.number.i &&
+             (a.number.tag != Number::Complex || a.number.imag == b.number.imag);
+    case Value::Ints:
+    case Value::Floats:
+    case Value::Bools:
+      return a.list.size == b.list.size &&
+             !std::memcmp(a.list.data, b.list.data, a.list.size * item_size(a.tag));
+    case Value::String: return !std::strcmp(a.string, b.string);
+    case Value::DType: return a.dtype == b.dtype;
+    case Value::Device: return a.device == b.device;
+    case Value::MemoryFormat: return a.format == b.format;
+    default: return a.tag == Value::None;
   }
 }
 

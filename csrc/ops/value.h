@@ -103,6 +103,8 @@ class OwnedValue {
   Value value_;
 };
 
+bool equal(const Value& a, const Value& b);  // of values without tensors and other objects
+
 // Python object <-> Value, untyped: what a Python gradient or composite receives.
 PyObject* to_python(const Value& v);  // a new reference
 

@@ -68,6 +68,7 @@ void capsule_destructor(PyObject* capsule) {
 
 template <class Managed>
 PyObject* make_capsule(Tensor& t, const char* name) {
+  void_notes();
   const Layout& l = *t.layout;
   void* memory = std::calloc(1, sizeof(Export<Managed>) + 2 * l.ndim * sizeof(int64_t));
   if (!memory) throw std::bad_alloc();

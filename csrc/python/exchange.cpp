@@ -162,6 +162,7 @@ PyObject* array_interface(PyObject* self, void*) {
                 : is_floating(t.dtype) ? 'f'
                                        : kinds[info(t.dtype).is_signed ? 2 : 1];
     std::string type = concat(kind == 'b' ? '|' : '<', kind, itemsize(t.dtype));
+    void_notes();
     lend(*t.storage);
     Object sizes = Object::steal(ints_tuple(t.sizes()));
     return Py_BuildValue("{sO sO ss s(KO) si}", "shape", sizes.get(), "strides",
@@ -201,6 +202,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
       dims[d] = l.size(d);
       dims[l.ndim + d] = l.stride(d) * itemsize(t.dtype);
     }
+    void_notes();
     lend(*t.storage);
     static char nothing[16];
     view->buf = t.numel() ? t.data() : nothing;

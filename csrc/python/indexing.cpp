@@ -302,7 +302,7 @@ class AdvancedKey {
       at_.emplace_back(&t);
       return keep();
     }
-    if (t.ndim() == 0) return push_flag(load_element(t.dtype, t.data()).as_int() != 0);
+    if (t.ndim() == 0) return push_flag(read_item(t).as_int() != 0);
     for (int d = 0; d < t.ndim(); ++d) {
       if (t.layout->size(d) == from_.size(dim_ + d)) continue;
       fail(Error::Index, "The shape of the mask ", format(t.sizes()), " at index ", d,

@@ -418,6 +418,7 @@ PyMethodDef functions[] = {
 }  // namespace
 
 PyObject* storage_object(Storage* s) {
+  void_notes();
   if (s->wrapper) return new_ref(s->wrapper);
   return wrap(storage_type, Ref<Storage>(s));
 }

@@ -248,6 +248,7 @@ int set_part(PyObject* self, PyObject* value, void* closure) {
 
 void set_requires_grad(Tensor& t, bool required) {
   if (t.requires_grad == required && !requires_grad(t)) return;
+  void_notes();
   if (requires_grad(t) && !t.requires_grad) {
     if (required) return;
     fail(Error::Runtime,
@@ -270,6 +271,7 @@ void set_requires_grad(Tensor& t, bool required) {
 }
 
 void set_contents(Tensor& t, Storage* storage, const Layout* layout, DType dtype) {
+  void_notes();
   retain(storage);
   retain(layout);
   release(std::exchange(t.storage, storage));

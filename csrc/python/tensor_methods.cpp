@@ -37,12 +37,14 @@ PyObject* stride(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames)
 PyObject* dim(PyObject* self, PyObject*) { return PyLong_FromLong(as_tensor(self)->ndim()); }
 PyObject* numel(PyObject* self, PyObject*) { return PyLong_FromLongLong(as_tensor(self)->numel()); }
 PyObject* storage_offset(PyObject* self, PyObject*) {
+  void_notes();
   return PyLong_FromLongLong(as_tensor(self)->layout->offset);
 }
 PyObject* element_size(PyObject* self, PyObject*) {
   return PyLong_FromLongLong(itemsize(as_tensor(self)->dtype));
 }
 PyObject* data_ptr(PyObject* self, PyObject*) {
+  void_notes();
   const Tensor& t = *as_tensor(self);
   return PyLong_FromVoidPtr(t.storage->data && t.numel() ? t.data() : nullptr);
 }
@@ -121,6 +123,7 @@ PyObject* element_object(DType t, const char* p) {
 PyObject* item(PyObject* self, PyObject*) {
   return guard([&] {
     const Tensor& t = *as_tensor(self);
+    void_notes();
     if (t.numel() != 1) {
       fail(Error::Runtime, "a Tensor with ", t.numel(), " elements cannot be converted to Scalar");
     }
@@ -150,7 +153,11 @@ PyObject* tolist(PyObject* self, PyObject*) {
 // ---- History
 // ----------------------------------------------------------------------------------------
 PyObject* detach(PyObject* self, PyObject*) {
-  return guard([&]() -> PyObject* { return tensor_object(detached(*as_tensor(self))); });
+  return guard([&]() -> PyObject* {
+    TensorRef t = detached(*as_tensor(self));
+    note_detached(*as_tensor(self), *t);
+    return tensor_object(std::move(t));
+  });
 }
 
 PyObject* detach_(PyObject* self, PyObject*) {
@@ -355,6 +362,7 @@ PyCFunction overridable() {
 }  // namespace
 
 char* host_data(const Tensor& t, const char* what) {
+  void_notes();
   if (t.device().type == DeviceType::Meta) {
     fail(Error::NotImplemented, what, ": Cannot copy out of meta tensor; no data!");
   }
@@ -365,6 +373,7 @@ char* host_data(const Tensor& t, const char* what) {
 }
 
 Number read_item(const Tensor& t) {
+  void_notes();
   if (t.device().type == DeviceType::CPU) return load_element(t.dtype, t.data());
   if (t.device().type == DeviceType::Meta) {
     fail(Error::Runtime, "Tensor.item() cannot be called on meta tensors");

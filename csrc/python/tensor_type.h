@@ -10,6 +10,7 @@
 
 #include "autograd/autograd.h"
 #include "ops/launch.h"
+#include "ops/replay.h"
 #include "python/python.h"
 
 namespace taimatsu {

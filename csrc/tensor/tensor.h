@@ -33,6 +33,7 @@ struct Tensor {
   bool tracked;           // by the garbage collector
   uint16_t output_index;  // which output of `node`
   ViewOrigin view_origin;
+  bool constant;          // a table, the same whoever asks for it (ops/replay.h)
   uint32_t node_version;  // of a view: the base's version when `node` was set
   Node* node;             // owned; what computed this tensor, null for leaves
   Tensor* grad;           // owned

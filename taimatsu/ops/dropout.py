@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import warnings
 
+from taimatsu import _core
+
 from .creation import empty_like
 from .table import composite
 
@@ -84,6 +86,7 @@ def feature_alpha_dropout(input, p, training, inplace):
 
 def _unexpected(name: str, input, dims: tuple[int, ...], what: str) -> None:
     if input.dim() not in dims:
+        _core.void_notes()  # each call warns
         warnings.warn(f"{name}: got {input.dim()}-D input, where {what} is expected; this is "
                       "deprecated and will be an error", stacklevel=4)
 

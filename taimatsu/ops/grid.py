@@ -11,6 +11,7 @@ import math
 import warnings
 from typing import Any
 
+from taimatsu import _core
 from taimatsu.codegen import lang
 from taimatsu.codegen.ir import I32, I64
 from taimatsu.codegen.lang import where, window
@@ -155,6 +156,7 @@ _declare_grid_samplers()
 
 def _aligned(align_corners: bool | None) -> bool:
     if align_corners is None:
+        _core.void_notes()  # each call warns
         warnings.warn("grid_sample and affine_grid take align_corners=False by default; give it "
                       "explicitly", stacklevel=4)
     return bool(align_corners)

@@ -97,8 +97,9 @@ def _table(places, weights, n: int, dtype: Any) -> Taps:
     back[rank, row], back_weights[rank, row] = column, value
     more = [(0, _filled(taps) - taps), (0, 0)]
     tables = np.pad(places, more), np.pad(weights, more), back, back_weights
-    return Taps(*(_core.tensor(x) if x.dtype == np.int64 else _core.tensor(x).to(dtype)
-                  for x in tables))
+    tensors = (_core.tensor(x) if x.dtype == np.int64 else _core.tensor(x).to(dtype)
+               for x in tables)
+    return Taps(*map(_core.constant, tensors))
 
 
 @functools.lru_cache(256)
@@ -414,6 +415,7 @@ def interpolate(self, size, scale_factor, mode, align_corners, recompute_scale_f
 
 
 def _deprecated(name: str) -> None:
+    _core.void_notes()  # each call warns
     warnings.warn(f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` "
                   "instead.", stacklevel=3)
 

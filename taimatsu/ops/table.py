@@ -72,6 +72,7 @@ class Op:
         nonempty: bool = False,
         outside: type[Exception] = IndexError,
         doc: str | None = None,
+        replayed: bool = True,
         coordinates: tuple[str, ...] = (),  # this and what follows: of derived indexed ops
         accumulates: tuple[str, ...] = (),
         over: str | None = None,
@@ -93,6 +94,7 @@ class Op:
         self.settle = dict(settle or {})
         self.nonempty, self.outside = nonempty, outside
         self._doc = doc
+        self.replayed = replayed
         self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
         self.over, self.ranks = over, dict(ranks or {})
         self.backward: Any = None  # a function, or one for each input by name
@@ -330,7 +332,12 @@ def view(schema: str, **options: Any) -> Any:
 
 
 def composite(schema: str, **options: Any):
-    """A Python function of other ops. A gradient of its own takes the place of theirs."""
+    """A Python function of other ops. A gradient of its own takes the place of theirs.
+
+    replayed   whether what it calls follows from its arguments' sizes, strides and dtypes, its
+              other arguments and the modes, or from elements that it looks at: then the calls of
+              one run are repeated without it [True]
+    """
     return _entry("composite", schema, options)
 
 
