@@ -6,7 +6,8 @@
 namespace taimatsu {
 namespace {
 
-struct Accumulator {
+struct Accumulator : Pooled {
+  explicit Accumulator(Tensor& t) : leaf(&t) {}
   TensorRef leaf;
   bool busy = false;  // a thread is adding, maybe without the GIL
 };
@@ -116,7 +117,7 @@ NodeRef accumulator(Tensor& leaf) {
   TensorExtra& extra = extra_of(leaf);
   if (extra.accumulator) return NodeRef(extra.accumulator);
   NodeRef n = new_node(accumulate_type(), &accumulate_class, 0, 1);
-  n->payload = new Accumulator{TensorRef(&leaf)};
+  n->payload = new Accumulator(leaf);
   n->outputs[0].describe(leaf);
   extra.accumulator = n.get();
   attach_tensor_hooks(*n, 0, leaf);

@@ -22,6 +22,10 @@ inline Node* as_node(PyObject* o) { return reinterpret_cast<Node*>(o); }
 // Memory for payloads: free lists by size.
 void* pool_take(size_t bytes);
 void pool_give(void* p, size_t bytes);
+struct Pooled {  // payloads that are made for every call
+  static void* operator new(size_t bytes) { return pool_take(bytes); }
+  static void operator delete(void* p, size_t bytes) { pool_give(p, bytes); }
+};
 
 struct GradMode {  // sets grad mode for a scope
   bool before = modes.grad;

@@ -175,7 +175,8 @@ const NodeClass copy_slices_class = {apply_copy_slices, nullptr, nullptr, destro
 // ---- Nodes of view ops
 // --------------------------------------------------------------------------------
 
-struct View {
+struct View : Pooled {
+  View(Window w, ViewRoutine::Inverse i) : window(std::move(w)), inverse(i) {}
   Window window;
   ViewRoutine::Inverse inverse;
   std::vector<int64_t> dims;  // of a permutation that sizes and strides don't tell
@@ -443,7 +444,7 @@ void record_view(Op& op, const Value* args, Tensors& outs) {
       static_cast<Views*>(n->payload)->push_back(shown(i));
     } else {
       n = new_node(node_type_of(op), &view_class, 1, 1);
-      auto* v = new View{shown(i), op.view->inverse, {}};
+      auto* v = new View(shown(i), op.view->inverse);
       n->payload = v;
       if (v->inverse == ViewRoutine::Permute && ambiguous(*self.layout)) {
         v->dims = traced_permutation(op, self, args);

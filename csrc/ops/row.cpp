@@ -167,10 +167,66 @@ TensorRef rows_innermost(Tensor& t, const RowShape& shape, bool copy) {
   return out;
 }
 
+// An argument that sizes follow from, beside the tensors.
+Value argument(const Call& c, int param) { return param < 0 ? Value() : c.args[param]; }
+
+bool names_rows(RowSpec::Kind k) { return k == RowSpec::Param || k == RowSpec::Trailing; }
+
 }  // namespace
+
+// What follows from layouts and dims alone. That of the last call is kept: most are like it.
+struct RowMemo {
+  explicit RowMemo(const Call& c) : dims_(dims(c)), keepdim_(argument(c, c.op.keepdim)) {
+    for (uint8_t i : c.op.operands) {
+      if (!c.args[i].is_tensor()) continue;
+      if (operands_.empty()) device_ = c.args[i].t().device();
+      operands_.emplace_back(c.args[i].t().layout);
+    }
+  }
+  Device device() const { return device_; }
+  bool fits(const Call& c) const {
+    size_t n = 0;
+    for (uint8_t i : c.op.operands) {
+      if (!c.args[i].is_tensor()) continue;
+      const Tensor& t = c.args[i].t();
+      if (n == operands_.size() || operands_[n].get() != t.layout) return false;
+      if (n++ == 0 && t.device() != device_) return false;
+    }
+    return n == operands_.size() && equal(dims_.get(), dims(c)) &&
+           equal(keepdim_.get(), argument(c, c.op.keepdim));
+  }
+  bool gives(const Tensors& outs) const {  // an out= form may have other layouts
+    for (int i = 0; i < outs.size(); ++i) {
+      if (outs[i]->layout != outputs[i].get()) return false;
+    }
+    return true;
+  }
+
+  std::vector<LayoutRef> outputs;
+  // Of the one launch, if one will do.
+  bool direct = false;
+  std::vector<int64_t> geometry;
+  LayoutClass key;
+  bool blocked = false, is_short = false;
+  int64_t length = 0;
+
+ private:
+  static Value dims(const Call& c) {
+    return names_rows(c.op.rows.kind) ? argument(c, c.op.rows.index) : Value();
+  }
+  Device device_;  // of the operands
+  std::vector<LayoutRef> operands_;
+  OwnedValue dims_, keepdim_;
+};
 
 void infer_row(Call& c, Tensor* const*) {
   Variant& v = find_variant(c);
+  if (v.row && v.row->fits(c)) {
+    for (size_t i = 0; i < v.outputs.size(); ++i) {
+      c.outs.push(empty(v.row->outputs[i].get(), v.outputs[i].dtype, v.row->device()));
+    }
+    return;
+  }
   RowShape shape(c);
   const bool keepdim = c.op.keepdim >= 0 && c.args[c.op.keepdim].to_bool();
   const Tensor* like = nullptr;
@@ -186,10 +242,78 @@ void infer_row(Call& c, Tensor* const*) {
       c.outs.push(empty(shape.output_sizes(o.role, keepdim, sizes), o.dtype, like->device()));
     }
   }
+  v.row = std::make_shared<RowMemo>(c);
+  for (int i = 0; i < c.outs.size(); ++i) v.row->outputs.emplace_back(c.outs[i]->layout);
 }
+
+namespace {
+
+// The kernel over all rows, or over those of one place in the dims that it hasn't got.
+class RowKernel {
+ public:
+  RowKernel(const Call& c, const RowMemo& m, int operands, Device device)
+      : op_(c.op),
+        kernel_(c.variant->kernel(m.key, operands, 2, m.blocked, m.is_short, device)),
+        length_(m.length),
+        size_(8 + 4 * operands) {
+    std::copy(m.geometry.begin(), m.geometry.end(), geometry_);
+    if (!c.variant->scalars.empty()) pack_scalars(c, scalars_);
+  }
+  int32_t run(void** ptr) {
+    const int64_t rows = geometry_[1] * geometry_[3];
+    if (kernel_.finish) return run_blocks(ptr, rows);
+    return launch({kernel_, ptr, geometry_, size_, 4, scalars_, rows * length_, length_, &op_});
+  }
+
+ private:
+  int32_t run_blocks(void** ptr, int64_t rows) {
+    const int axis = geometry_[5] >= 64 ? 2 : 3;  // r1 or r0
+    const int64_t extent = geometry_[2 * axis + 1];
+    const int64_t step = axis == 2 ? std::max<int64_t>(1, kBlock / geometry_[7]) : kBlock;
+    const int64_t blocks = (extent + step - 1) / step;
+    TensorRef states =
+        empty(Ints(std::vector<int64_t>{blocks * rows * kernel_.state_bytes}.data(), 1), DType::U8);
+    std::vector<int32_t> flags(blocks);
+    PyThreadState* state = PyEval_SaveThread();
+    parallel_for(blocks, 1, 1, [&](int64_t begin, int64_t end) {
+      int64_t g[8 + 4 * kMaxOperands];
+      std::copy(geometry_, geometry_ + size_, g);
+      for (int64_t b = begin; b < end; ++b) {
+        g[2 * axis] = b * step;
+        g[2 * axis + 1] = std::min(extent, (b + 1) * step);
+        flags[b] =
+            kernel_.fn(ptr, g, scalars_, states->as<char>() + b * rows * kernel_.state_bytes);
+      }
+    });
+    restore_gil(state);
+    int32_t status = 0;
+    for (int32_t f : flags) status |= f;
+    return status | kernel_.finish(ptr, geometry_, scalars_, states->data(), blocks);
+  }
+
+  const Op& op_;
+  Kernel kernel_;
+  int64_t length_;
+  int size_;
+  int64_t geometry_[8 + 4 * kMaxOperands];
+  int64_t scalars_[kMaxScalars];
+};
+
+}  // namespace
 
 void run_row(Call& c) {
   Variant& v = find_variant(c);
+  if (v.row && v.row->direct && v.row->fits(c) && v.row->gives(c.outs)) {
+    void* ptr[kMaxOperands];
+    int n = 0;
+    for (int i = 0; i < c.outs.size(); ++i) ptr[n++] = c.outs[i]->data();
+    for (uint8_t i : c.op.operands) {
+      if (c.args[i].is_tensor()) ptr[n++] = c.args[i].t().data();
+    }
+    RowKernel kernel(c, *v.row, n, v.row->device());
+    if (const int32_t status = kernel.run(ptr)) check_status(c.op, status);
+    return;
+  }
   RowShape shape(c);
   RowOperand ops[kMaxOperands];
   const int n = row_operands(c, ops);
@@ -232,7 +356,10 @@ void run_row(Call& c) {
     if (axis >= 2) return 3 - axis < it.reduced ? 3 - axis : -1;
     return 1 - axis < kept ? it.reduced + 1 - axis : -1;
   };
-  int64_t geometry[8 + 4 * kMaxOperands];
+  RowMemo memo(c);
+  memo.length = length;
+  std::vector<int64_t>& geometry = memo.geometry;
+  geometry.resize(8 + 4 * n);
   for (int a = 0; a < 4; ++a) {
     int d = dim_of(a);
     geometry[2 * a] = 0;
@@ -240,7 +367,6 @@ void run_row(Call& c) {
     for (int i = 0; i < n; ++i) geometry[8 + 4 * i + a] = d < 0 ? 0 : it.stride[i][d];
   }
   if (length == 0) geometry[7] = 0;
-  LayoutClass key;
   for (int i = 0; i < n; ++i) {
     // An axis of extent 1 is as good as contiguous, where the operand has it at all.
     auto cls = [&](int a) {
@@ -248,60 +374,35 @@ void run_row(Call& c) {
       bool absent = (a < 2 && ops[i].role == Role::Shared) || (a >= 2 && ops[i].role == Role::Cell);
       return geometry[2 * a + 1] == 1 && !absent ? 1 : stride_class(s);
     };
-    key.add(i, cls(1), cls(3));
+    memo.key.add(i, cls(1), cls(3));
   }
-  const int64_t rows = (geometry[1]) * (geometry[3]);
+  const int64_t rows = geometry[1] * geometry[3];
   int64_t outer = 1;
   for (int d = it.reduced + 2; d < it.ndim; ++d) outer *= it.extent[d];
   const Device device = ops[0].tensor->device();
-  const bool blocked =
-      device.type == DeviceType::CPU && rows * outer < kFewRows && length >= 2 * kBlock;
-  const bool is_short = length < kShortRow;
-  key.bits[1] = (blocked ? 1 : 0) | (is_short ? 2 : 0);
+  memo.blocked = device.type == DeviceType::CPU && rows * outer < kFewRows && length >= 2 * kBlock;
+  memo.is_short = length < kShortRow;
+  memo.key.bits[1] = (memo.blocked ? 1 : 0) | (memo.is_short ? 2 : 0);
+  memo.direct = outer == 1 && rewritten.empty();
 
-  int64_t scalars[kMaxScalars];
-  if (!v.scalars.empty()) pack_scalars(c, scalars);
-  Kernel kernel = v.kernel(key, n, 2, blocked, is_short, device);
-  const int size = 8 + 4 * n;
   int32_t status = 0;
-  auto run = [&](void** ptr) {
-    if (!kernel.finish) {
-      status |= launch({kernel, ptr, geometry, size, 4, scalars, rows * length, length, &c.op});
-      return;
-    }
-    const int axis = geometry[5] >= 64 ? 2 : 3;  // r1 or r0
-    const int64_t extent = geometry[2 * axis + 1];
-    const int64_t step = axis == 2 ? std::max<int64_t>(1, kBlock / geometry[7]) : kBlock;
-    const int64_t blocks = (extent + step - 1) / step;
-    TensorRef states =
-        empty(Ints(std::vector<int64_t>{blocks * rows * kernel.state_bytes}.data(), 1), DType::U8);
-    std::vector<int32_t> flags(blocks);
-    PyThreadState* state = PyEval_SaveThread();
-    parallel_for(blocks, 1, 1, [&](int64_t begin, int64_t end) {
-      int64_t g[8 + 4 * kMaxOperands];
-      std::copy(geometry, geometry + size, g);
-      for (int64_t b = begin; b < end; ++b) {
-        g[2 * axis] = b * step;
-        g[2 * axis + 1] = std::min(extent, (b + 1) * step);
-        flags[b] = kernel.fn(ptr, g, scalars, states->as<char>() + b * rows * kernel.state_bytes);
-      }
-    });
-    restore_gil(state);
-    for (int32_t f : flags) status |= f;
-    status |= kernel.finish(ptr, geometry, scalars, states->data(), blocks);
-  };
+  RowKernel kernel(c, memo, n, device);
   void* base[kMaxOperands];
   for (int i = 0; i < n; ++i) base[i] = ops[i].tensor->data();
   if (outer == 1) {
-    run(base);
+    status = kernel.run(base);
   } else {
     for_outer(it, it.reduced + 2, [&](const int64_t* offset) {
       void* ptr[kMaxOperands];
       for (int i = 0; i < n; ++i) {
         ptr[i] = static_cast<char*>(base[i]) + offset[i] * itemsize(ops[i].tensor->dtype);
       }
-      run(ptr);
+      status |= kernel.run(ptr);
     });
+  }
+  if (memo.direct && v.row && v.row->fits(c) && v.row->gives(c.outs)) {
+    memo.outputs = v.row->outputs;
+    v.row = std::make_shared<RowMemo>(std::move(memo));
   }
   if (status) check_status(c.op, status);
   for (int i = 0; i < c.outs.size() && !rewritten.empty(); ++i) {
