@@ -114,7 +114,7 @@ clean:  ## remove what builds made (not .venv)
 # $(call configure,directory,options): CMake runs when a switch or the interpreter changed.
 configure = mkdir -p build && $(LOCK) cmake -S . -B build/$(1) -G Ninja \
   -DPython_EXECUTABLE="$$($(PYTHON) -c 'import sys; print(sys.executable)')" \
-  -DUSE_MKLDNN=$(or $(USE_MKLDNN),AUTO) $(2) $(CMAKE_ARGS) \
+  -DUSE_MKLDNN=$(or $(USE_MKLDNN),AUTO) -DUSE_CUDA=$(or $(USE_CUDA),ON) $(2) $(CMAKE_ARGS) \
   > build/$(1).log || (cat build/$(1).log; exit 1)
 # Two makes at a time in one build directory would spoil it.
 LOCK := $(if $(shell command -v flock),flock build)

@@ -10,6 +10,9 @@ constexpr int (*kParts[])(PyObject*) = {
     init_errors,      init_overrides, init_dtypes, init_devices,    init_storage_type,
     init_tensor_type, init_exchange,  init_dlpack, init_creation,   init_modes,
     init_cpu,         init_autograd,  init_ops,    init_extensions,
+#if TM_USE_CUDA
+    init_cuda,
+#endif
 };
 
 PyModuleDef definition = {PyModuleDef_HEAD_INIT,

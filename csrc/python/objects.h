@@ -44,5 +44,6 @@ int init_modes(PyObject* module);
 int init_ops(PyObject* module);       // csrc/ops/function.cpp
 int init_autograd(PyObject* module);  // csrc/autograd
 int init_cpu(PyObject* module);       // csrc/cpu: Generator, thread settings of libraries
+int init_cuda(PyObject* module);      // csrc/cuda/bindings.cpp, in builds with USE_CUDA
 
 }  // namespace taimatsu

@@ -35,6 +35,7 @@ const Backend kMeta = {
 };
 
 const Backend* backends[kDeviceTypes] = {&kCpu, nullptr, &kMeta};
+const Backend* (*finders[kDeviceTypes])() = {};
 
 }  // namespace
 
@@ -73,7 +74,8 @@ Device Device::parse(const char* text) {
 }
 
 const Backend& backend(DeviceType t) {
-  const Backend* b = backends[static_cast<int>(t)];
+  const Backend*& b = backends[static_cast<int>(t)];
+  if (!b && finders[static_cast<int>(t)]) b = finders[static_cast<int>(t)]();
   if (!b) {
     std::string name = kDeviceNames[static_cast<int>(t)], upper = name;
     for (char& c : upper) c = static_cast<char>(std::toupper(c));
@@ -83,7 +85,9 @@ const Backend& backend(DeviceType t) {
   return *b;
 }
 
-void register_backend(DeviceType t, const Backend& b) { backends[static_cast<int>(t)] = &b; }
+void register_backend(DeviceType t, const Backend* (*find)()) {
+  finders[static_cast<int>(t)] = find;
+}
 
 // ---- Storages -----------------------------------------------------------------------------------
 

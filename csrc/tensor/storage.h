@@ -35,7 +35,8 @@ struct Backend {
   void (*launch)(void* code, const struct Launch& l, Device d) = nullptr;  // doesn't wait
 };
 const Backend& backend(DeviceType t);  // throws if there is none
-void register_backend(DeviceType t, const Backend& b);
+// `find` gives the device's backend, or null where there is no such device; asked until it does.
+void register_backend(DeviceType t, const Backend* (*find)());
 
 struct Storage : Counted {
   uint32_t version = 0;               // counts in-place writes
