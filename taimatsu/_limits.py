@@ -21,6 +21,8 @@ _FORMATS = {
     "float8_e8m0fnu": (1, -127, 127),
 }
 _NAN_ON_TOP = ("float8_e4m3fn",)  # whose largest pattern is no number
+_POSITIVE = ("float8_e8m0fnu",)  # without a sign
+_EPS = {"float8_e5m2fnuz": 0.125}  # what PyTorch says, though after 1 comes 1.25
 
 
 class _Limits:
@@ -75,11 +77,12 @@ class finfo(_Limits):
             raise TypeError(f"finfo: the limits of torch.{self.dtype} are not known")
         precision, lowest, highest = _FORMATS[self.dtype]
         self.bits = 8 * dtype.to_real().itemsize
-        self.eps = 2.0 ** (1 - precision)
-        top = 2.0 - self.eps * (1 + (self.dtype in _NAN_ON_TOP))
+        step = 2.0 ** (1 - precision)
+        self.eps = _EPS.get(self.dtype, step)
+        top = 2.0 - step * (1 + (self.dtype in _NAN_ON_TOP))
         self.max = top * 2.0**highest
-        self.min = -self.max
         self.tiny = self.smallest_normal = 2.0**lowest
+        self.min = self.tiny if self.dtype in _POSITIVE else -self.max
         digits = int((precision - 1) * 0.30102999566398)  # of decimals that survive a round trip
         self.resolution = 10.0**-digits
 

@@ -20,6 +20,10 @@ void check_dtypes(const Tensor& a, const Tensor& b) {
   if (a.dtype == DType::Bool) {
     fail(Error::Runtime, "not implemented for 'Bool'; convert to a number type first");
   }
+  if (is_float8(a.dtype) || a.dtype == DType::C32) {
+    fail(Error::NotImplemented, "not implemented for '", info(a.dtype).legacy,
+         "'; convert to a wider type first");
+  }
 }
 
 void check_ndim(const Tensor& t, int ndim, const char* name) {

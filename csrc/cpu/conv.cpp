@@ -384,9 +384,11 @@ void convolve(ConvKind kind, const ConvShape& s, int dims, Tensor& x, Tensor& w,
   Tensor& result = kind == ConvKind::Forward ? y : kind == ConvKind::Data ? x : w;
   if (result.numel() == 0) return;
   if (s.work() == 0) return fill(result, Number::integer(0));
-  if (result.dtype == DType::F16 || result.dtype == DType::BF16) {  // computed in f32
-    TensorRef wide[3] = {to_dtype(x, DType::F32), to_dtype(w, DType::F32), to_dtype(y, DType::F32)};
-    TensorRef wide_bias = bias ? to_dtype(*bias, DType::F32) : TensorRef();
+  const bool half = result.dtype == DType::F16 || result.dtype == DType::BF16;
+  if (half || result.dtype == DType::C32) {  // computed in 32 bits
+    const DType t = half ? DType::F32 : DType::C64;
+    TensorRef wide[3] = {to_dtype(x, t), to_dtype(w, t), to_dtype(y, t)};
+    TensorRef wide_bias = bias ? to_dtype(*bias, t) : TensorRef();
     convolve(kind, s, dims, *wide[0], *wide[1], wide_bias.get(), *wide[2]);
     return copy_into(result, *wide[kind == ConvKind::Forward ? 2 : kind == ConvKind::Data ? 0 : 1]);
   }

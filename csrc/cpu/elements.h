@@ -41,7 +41,9 @@ auto with_real_type(DType t, const F& body) {
     case DType::BF16: return body(TypeTag<BFloat16>{});
     case DType::F32: return body(TypeTag<float>{});
     case DType::F64: return body(TypeTag<double>{});
-    default: fail(Error::NotImplemented, "not implemented for '", info(t).legacy, "'");
+    default:
+      fail(Error::NotImplemented, "not implemented for '", info(t).legacy,
+           "'; convert it with .to(", is_complex(t) ? "torch.complex64)" : "torch.float32)");
   }
 }
 

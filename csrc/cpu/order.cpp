@@ -128,7 +128,9 @@ bool sort_range(uint64_t* words, uint64_t* other, int64_t n, int low, int high, 
 }  // namespace
 
 const KeyType& key_type(DType t) {
-  if (is_complex(t)) fail(Error::NotImplemented, "not implemented for '", info(t).legacy, "'");
+  if (is_complex(t) || is_float8(t)) {
+    fail(Error::NotImplemented, "not implemented for '", info(t).legacy, "'");
+  }
   return routine().types[static_cast<int>(t)];
 }
 

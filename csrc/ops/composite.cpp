@@ -116,6 +116,7 @@ TM_COMPOSITE("half", run_as<DType::F16>);
 TM_COMPOSITE("bfloat16", run_as<DType::BF16>);
 TM_COMPOSITE("float", run_as<DType::F32>);
 TM_COMPOSITE("double", run_as<DType::F64>);
+TM_COMPOSITE("chalf", run_as<DType::C32>);
 TM_COMPOSITE("cfloat", run_as<DType::C64>);
 TM_COMPOSITE("cdouble", run_as<DType::C128>);
 TM_COMPOSITE("bool", run_as<DType::Bool>);

@@ -520,7 +520,7 @@ void scan(Call& c) {
       on_cpu &= t.storage->device.type == DeviceType::CPU;
       mask |= static_cast<uint64_t>(requires_grad(t)) << i;
     } else if (!v.none()) {
-      code = 16 + static_cast<uint64_t>(v.number.tag);
+      code = 24 + static_cast<uint64_t>(v.number.tag);
     }
     operands |= OperandBits{code} << at;
     at += 6;

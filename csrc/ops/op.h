@@ -109,7 +109,7 @@ struct Variant {
 
 // Identity of a variant: all that promotion looks at, and the static attributes.
 struct VariantKey {
-  uint64_t operands = 0;  // 6 bits each: dtype, 16 + kind of a number, 31 absent; +32 if 0-dim
+  uint64_t operands = 0;  // 6 bits each: dtype, 24 + kind of a number, 31 absent; +32 if 0-dim
   uint32_t statics = 0;   // interned
   DType default_dtype = DType::F32;
   bool operator==(const VariantKey& o) const {

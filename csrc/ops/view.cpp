@@ -386,7 +386,7 @@ LayoutRef view_as_real(const Tensor& t, const Value*) {
   return s.intern();
 }
 DType view_complex_dtype(const Tensor& t, const Value*) {
-  if (t.dtype != DType::F32 && t.dtype != DType::F64) {
+  if (t.dtype != DType::F16 && t.dtype != DType::F32 && t.dtype != DType::F64) {
     fail(Error::Runtime,
          "view_as_complex is only supported for half, float and double tensors, "
          "but got a tensor of scalar type: ",

@@ -10,6 +10,10 @@ DLDataType to_dlpack_type(DType t) {
                         : is_floating(t)    ? kDLFloat
                         : info(t).is_signed ? kDLInt
                                             : kDLUInt;
+  if (is_float8(t)) {  // kDLFloat8_e4m3fn and those that follow, in DLPack's order
+    constexpr uint8_t codes[] = {10, 12, 11, 13, 14};
+    return {codes[static_cast<int>(t) - static_cast<int>(DType::F8E4M3)], 8, 1};
+  }
   return {static_cast<uint8_t>(code), static_cast<uint8_t>(8 * itemsize(t)), 1};
 }
 

@@ -305,9 +305,9 @@ int init_dtypes(PyObject* module) {
       dtypes[i] = new_named(module, dtype_type, info(static_cast<DType>(i)).name, i);
     }
     const std::pair<const char*, DType> others[] = {
-        {"half", DType::F16},   {"float", DType::F32},    {"double", DType::F64},
-        {"short", DType::I16},  {"int", DType::I32},      {"long", DType::I64},
-        {"cfloat", DType::C64}, {"cdouble", DType::C128},
+        {"half", DType::F16},  {"float", DType::F32},  {"double", DType::F64},
+        {"short", DType::I16}, {"int", DType::I32},    {"long", DType::I64},
+        {"chalf", DType::C32}, {"cfloat", DType::C64}, {"cdouble", DType::C128},
     };
     for (auto& [name, t] : others) checked(PyModule_AddObjectRef(module, name, dtype_object(t)));
 

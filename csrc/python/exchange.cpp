@@ -23,7 +23,7 @@ const char* buffer_format(DType t) {
     case DType::F64: return "d";
     case DType::C64: return "Zf";
     case DType::C128: return "Zd";
-    case DType::BF16: return nullptr;
+    default: return nullptr;  // struct has no 8-bit floats, bfloat16 or complex32
   }
   return nullptr;
 }
@@ -84,7 +84,8 @@ void refuse_numpy(const Tensor& t, bool requires_grad) {
          " device type tensor to numpy. Use "
          "Tensor.cpu() to copy the tensor to host memory first.");
   }
-  if (!buffer_format(t.dtype)) fail(Error::Type, "Got unsupported ScalarType BFloat16");
+  if (!buffer_format(t.dtype))
+    fail(Error::Type, "Got unsupported ScalarType ", info(t.dtype).legacy);
 }
 
 Object byte_strides(const Tensor& t) {

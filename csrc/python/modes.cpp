@@ -137,10 +137,6 @@ PyObject* get_default_dtype(PyObject*, PyObject*) { return new_ref(dtype_object(
 PyObject* py_set_default_dtype(PyObject*, PyObject* dtype) {
   return guard([&] {
     DType t = dtype_argument(dtype, "set_default_dtype");
-    if (!is_floating(t)) {
-      fail(Error::Type, "only floating-point types are supported as the default type; got ",
-           info(t).name);
-    }
     set_default_dtype(t);
     return new_ref(Py_None);
   });

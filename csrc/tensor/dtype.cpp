@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tensor/float8.h"
 #include "tensor/half.h"
 
 namespace taimatsu {
@@ -25,14 +26,14 @@ constexpr DTypeInfo kInfo[kNamedDTypes] = {
     {"float64", "f64", "Double", 8, Category::Floating, true},
     {"complex64", "c64", "ComplexFloat", 8, Category::Complex, true},
     {"complex128", "c128", "ComplexDouble", 16, Category::Complex, true},
+    {"float8_e4m3fn", "f8e4m3fn", "Float8_e4m3fn", 1, Category::Floating, true},
+    {"float8_e5m2", "f8e5m2", "Float8_e5m2", 1, Category::Floating, true},
+    {"float8_e4m3fnuz", "f8e4m3fnuz", "Float8_e4m3fnuz", 1, Category::Floating, true},
+    {"float8_e5m2fnuz", "f8e5m2fnuz", "Float8_e5m2fnuz", 1, Category::Floating, true},
+    {"float8_e8m0fnu", "f8e8m0fnu", "Float8_e8m0fnu", 1, Category::Floating, true},
+    {"complex32", "c32", "ComplexHalf", 4, Category::Complex, true},
     // By name only.
-    {"float8_e4m3fn", "", "Float8_e4m3fn", 1, Category::Floating, true},
-    {"float8_e5m2", "", "Float8_e5m2", 1, Category::Floating, true},
-    {"float8_e4m3fnuz", "", "Float8_e4m3fnuz", 1, Category::Floating, true},
-    {"float8_e5m2fnuz", "", "Float8_e5m2fnuz", 1, Category::Floating, true},
-    {"float8_e8m0fnu", "", "Float8_e8m0fnu", 1, Category::Floating, true},
     {"float4_e2m1fn_x2", "", "Float4_e2m1fn_x2", 1, Category::Floating, true},
-    {"complex32", "", "ComplexHalf", 4, Category::Complex, true},
     {"quint8", "", "QUInt8", 1, Category::Integral, false},
     {"qint8", "", "QInt8", 1, Category::Integral, true},
     {"qint32", "", "QInt32", 4, Category::Integral, true},
@@ -68,13 +69,28 @@ bool is_wide_unsigned(DType t) { return t == DType::U16 || t == DType::U32 || t 
 const DTypeInfo& info(DType t) { return kInfo[static_cast<int>(t)]; }
 const char* kernel_code(DType t) { return info(t).code; }
 
+const Float8& float8_format(DType t) {
+  static constexpr Float8 formats[] = {
+      {3, 7, 0x7e, Float8::Saturate, false},     {2, 15, 0x7b, Float8::Infinity, false},
+      {3, 8, 0x7f, Float8::NotANumber, true},    {2, 16, 0x7f, Float8::NotANumber, true},
+      {0, 127, 0xfe, Float8::NotANumber, false},
+  };
+  return formats[static_cast<int>(t) - static_cast<int>(DType::F8E4M3)];
+}
+
 DType real_dtype(DType t) {
-  return t == DType::C64 ? DType::F32 : t == DType::C128 ? DType::F64 : t;
+  switch (t) {
+    case DType::C32: return DType::F16;
+    case DType::C64: return DType::F32;
+    case DType::C128: return DType::F64;
+    default: return t;
+  }
 }
 
 DType complex_dtype(DType t) {
   if (is_complex(t)) return t;
-  return t == DType::F64 ? DType::C128 : DType::C64;
+  if (is_float8(t)) fail(Error::Runtime, "there is no complex dtype of torch.", info(t).name);
+  return t == DType::F64 ? DType::C128 : t == DType::F16 ? DType::C32 : DType::C64;
 }
 
 DType dtype_of_code(const char* code) {
@@ -87,8 +103,10 @@ DType dtype_of_code(const char* code) {
 DType default_dtype() { return default_dtype_; }
 
 void set_default_dtype(DType t) {
-  if (!is_floating(t)) {
-    fail(Error::Type, "only floating-point types are supported as the default type; got ",
+  if (!is_floating(t) || is_float8(t)) {
+    fail(Error::Type,
+         "only floating-point types that there is arithmetic of are supported as the "
+         "default type; got ",
          info(t).name);
   }
   default_dtype_ = t;
@@ -98,11 +116,16 @@ void set_default_dtype(DType t) {
 
 DType promote(DType a, DType b) {
   if (a == b) return a;
+  if (is_float8(a) || is_float8(b)) {
+    fail(Error::Runtime, "Promotion for Float8 Types is not supported, attempted to promote ",
+         info(a).legacy, " and ", info(b).legacy, "; convert one of them with .to(dtype)");
+  }
   if (category(a) > category(b)) std::swap(a, b);  // from here on b's category is not below a's
   Category high = category(b);
   if (category(a) == high) {
     switch (high) {
-      case Category::Complex: return DType::C128;
+      case Category::Complex:
+        return a == DType::C128 || b == DType::C128 ? DType::C128 : DType::C64;
       case Category::Floating:
         // Neither 16-bit type holds the other's values.
         if (a == DType::F64 || b == DType::F64) return DType::F64;
@@ -118,7 +141,7 @@ DType promote(DType a, DType b) {
   // A higher category wins, with enough precision for a real of the lower one.
   if (high == Category::Complex) {
     if (is_wide_unsigned(a)) cannot_promote(a, b);
-    return a == DType::F64 ? DType::C128 : b;
+    return is_floating(a) ? promote(complex_dtype(a), b) : b;
   }
   if (high == Category::Integral && is_wide_unsigned(b)) cannot_promote(a, b);
   return b;
@@ -224,12 +247,21 @@ bool fits_float(double v) {
   return !std::isfinite(v) || std::fabs(v) <= std::numeric_limits<float>::max();
 }
 
+// Numbers that are to be stored in 8 bits may be no larger than the largest; infinity and NaN may.
+bool fits_float8(const Float8& f, double v) {
+  if (!std::isfinite(v)) return true;
+  if (!f.has_sign() && v < 0) return false;
+  return std::fabs(v) <= float8_to_float(f, f.largest);
+}
+
 bool fits(DType t, const Number& n) {
   if (t == DType::Bool || t == DType::C128) return true;
   if (t == DType::C64)
     return fits_float(n.as_double()) && (n.tag != Number::Complex || fits_float(n.imag));
+  if (t == DType::C32) return true;
   if (is_floating(t)) {
     if (n.tag == Number::Complex && n.imag != 0) return false;
+    if (is_float8(t)) return fits_float8(float8_format(t), n.as_double());
     return t != DType::F32 || fits_float(n.as_double());  // 16-bit floats round to infinity
   }
   switch (t) {
@@ -275,6 +307,15 @@ Number load_element(DType t, const void* p) {
     case DType::I64: return Number::integer(load<int64_t>(p));
     case DType::F16: return Number::real(float16_to_float(load<uint16_t>(p)));
     case DType::BF16: return Number::real(bfloat16_to_float(load<uint16_t>(p)));
+    case DType::F8E4M3:
+    case DType::F8E5M2:
+    case DType::F8E4M3UZ:
+    case DType::F8E5M2UZ:
+    case DType::F8E8M0: return Number::real(float8_to_float(float8_format(t), load<uint8_t>(p)));
+    case DType::C32: {
+      const auto* parts = static_cast<const uint16_t*>(p);
+      return Number::complex(float16_to_float(parts[0]), float16_to_float(parts[1]));
+    }
     case DType::F32: return Number::real(load<float>(p));
     case DType::F64: return Number::real(load<double>(p));
     case DType::C64: {
@@ -302,6 +343,19 @@ void store_element(DType t, void* p, const Number& n) {
     case DType::I64: return store(p, to_integer<int64_t>(n));
     case DType::F16: return store(p, float_to_float16(static_cast<float>(n.as_double())));
     case DType::BF16: return store(p, float_to_bfloat16(static_cast<float>(n.as_double())));
+    case DType::F8E4M3:
+    case DType::F8E5M2:
+    case DType::F8E4M3UZ:
+    case DType::F8E5M2UZ:
+    case DType::F8E8M0:
+      return store(p, float_to_float8(float8_format(t), static_cast<float>(n.as_double())));
+    case DType::C32: {
+      const std::complex<double> z = n.as_complex();
+      const uint16_t parts[] = {float_to_float16(static_cast<float>(z.real())),
+                                float_to_float16(static_cast<float>(z.imag()))};
+      std::memcpy(p, parts, sizeof parts);
+      return;
+    }
     case DType::F32: return store(p, static_cast<float>(n.as_double()));
     case DType::F64: return store(p, n.as_double());
     case DType::C64: return store(p, std::complex<float>(n.as_complex()));

@@ -22,9 +22,15 @@ enum class DType : uint8_t {
   F32,
   F64,
   C64,
-  C128
+  C128,
+  F8E4M3,
+  F8E5M2,
+  F8E4M3UZ,
+  F8E5M2UZ,
+  F8E8M0,
+  C32
 };
-constexpr int kDTypes = 15;
+constexpr int kDTypes = 21;
 // Behind these come dtypes that are known by name only: programs compare with them and keep them in
 // tables; no tensor has one.
 constexpr int kNamedDTypes = 40;
@@ -48,8 +54,10 @@ inline bool is_integral(DType t, bool with_bool = false) {
   return category(t) == Category::Integral || (with_bool && t == DType::Bool);
 }
 inline bool is_differentiable(DType t) { return category(t) >= Category::Floating; }
+// 8-bit floats are for storage: they are moved, compared and converted, and there is no arithmetic.
+inline bool is_float8(DType t) { return t >= DType::F8E4M3 && t <= DType::F8E8M0; }
 DType real_dtype(DType t);              // complex64 -> float32; others themselves
-DType complex_dtype(DType t);           // float32 -> complex64
+DType complex_dtype(DType t);           // float32 -> complex64; throws for 8-bit floats
 DType dtype_of_code(const char* code);  // inverse of info().code; throws
 const char* kernel_code(DType t);       // info(t).code
 

@@ -25,12 +25,12 @@ class IndexOutOfRange(IndexError):
 
 
 def numpy_dtype(t: DType) -> np.dtype:
-    """bf16 has no NumPy type: it is interpreted as f32."""
-    if t.kind == "c":
-        return np.dtype(f"c{t.bits // 8}")
+    """What has no NumPy type is interpreted in the type that it is computed in."""
+    if t.kind == "c" or t.name == "bf16" or (t.bits == 8 and t.floating):
+        t = t.compute
     if t.name == "bool":
         return np.dtype(bool)
-    return np.dtype(np.float32 if t.name == "bf16" else f"{t.kind}{t.bits // 8}")
+    return np.dtype(f"{t.kind}{t.bits // 8}")
 
 
 def run(

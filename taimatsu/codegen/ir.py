@@ -47,13 +47,15 @@ class DType(typing.NamedTuple):
 
     @property
     def compute(self) -> DType:
-        """The type that arithmetic on this one is done in: 16-bit floats compute in f32."""
+        """The type that arithmetic on this one is done in: floats under 32 bits compute in f32."""
+        if self.kind == "c":
+            return C64 if self is C32 else self
         return F32 if self.kind == "f" and self.bits < 32 else self
 
     @property
     def real(self) -> DType:
         """The type of a complex number's parts; any other type itself."""
-        return {"c64": F32, "c128": F64}.get(self.name, self)
+        return {"c32": F16, "c64": F32, "c128": F64}.get(self.name, self)
 
 
 BOOL = DType("bool", "b", 8)
@@ -61,10 +63,17 @@ U8, U16, U32, U64 = (DType(f"u{n}", "u", n) for n in (8, 16, 32, 64))
 I8, I16, I32, I64 = (DType(f"i{n}", "i", n) for n in (8, 16, 32, 64))
 F16, BF16 = DType("f16", "f", 16), DType("bf16", "f", 16)
 F32, F64 = DType("f32", "f", 32), DType("f64", "f", 64)
-C64, C128 = DType("c64", "c", 64), DType("c128", "c", 128)
+C32, C64, C128 = (DType(f"c{n}", "c", n) for n in (32, 64, 128))
+# For storage: they are moved, compared and converted (see `narrow`), and there is no arithmetic.
+FLOAT8 = tuple(
+    DType(f"f8{name}", "f", 8) for name in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu")
+)
 DTYPES = {
-    t.name: t for t in (BOOL, U8, U16, U32, U64, I8, I16, I32, I64, F16, BF16, F32, F64, C64, C128)
-}
+    t.name: t
+    for t in (
+        BOOL, U8, U16, U32, U64, I8, I16, I32, I64, F16, BF16, F32, F64, C64, C128, *FLOAT8, C32,
+    )
+}  # fmt: skip
 
 
 class Axis:

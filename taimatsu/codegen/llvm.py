@@ -6,10 +6,10 @@ instructions of one operation. A value is wider than the machine's registers on 
 f32 are four AVX2 registers): LLVM splits it, which is the unrolling. `loops` decides what is
 evaluated where.
 
-How types look in registers: bf16 is its 16 bits as an integer, a complex number two values, a bool
-i1 (i8 in memory). What a comparison of vectors gives is kept as a `mask`, integers 0 or -1 as wide
-as what was compared, unless the target has mask registers: LLVM packs vectors of i1 into bytes for
-every `and` and unpacks them for every `select`.
+How types look in registers: bf16 and 8-bit floats are their bits as an integer, a complex number
+two values, a bool i1 (i8 in memory). What a comparison of vectors gives is kept as a `mask`,
+integers 0 or -1 as wide as what was compared, unless the target has mask registers: LLVM packs
+vectors of i1 into bytes for every `and` and unpacks them for every `select`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .ir import BF16, BOOL, F16, F32, F64, I32, I64, U8, U16, U32, U64, DType, Expr
+from .ir import BF16, BOOL, F16, F32, F64, FLOAT8, I32, I64, U8, U16, U32, U64, DType, Expr
 
 PTR = DType("ptr", "p", 64)
 BYTE = DType("byte", "u", 8)
@@ -75,12 +75,17 @@ class Code:
         self.label = label
 
 
+def held_as_bits(dtype: DType) -> bool:
+    """Whether a float is the integer of its bits in registers."""
+    return dtype is BF16 or dtype in FLOAT8
+
+
 def register_type(dtype: DType, lanes: int = 1) -> str:
     if dtype is BOOL:
         element = "i1"
     elif dtype.kind == "p":
         element = "ptr"
-    elif dtype.kind == "f" and dtype is not BF16:
+    elif dtype.kind == "f" and not held_as_bits(dtype):
         element = {16: "half", 32: "float", 64: "double"}[dtype.bits]
     else:
         element = f"i{dtype.bits}"
@@ -93,7 +98,7 @@ def memory_dtype(dtype: DType) -> DType:
 
 def suffix(dtype: DType, lanes: int) -> str:
     """The type as intrinsics' names spell it: v8f32."""
-    kind = "f" if dtype.kind == "f" and dtype is not BF16 else "i"
+    kind = "f" if dtype.kind == "f" and not held_as_bits(dtype) else "i"
     element = "p0" if dtype.kind == "p" else f"{kind}{1 if dtype is BOOL else dtype.bits}"
     return element if lanes == 1 else f"v{lanes}{element}"
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import complexes, elementary, special, trigonometric
-from .ir import F32, Expr, rebuild, topological
+from . import complexes, elementary, narrow, special, trigonometric
+from .ir import F32, FLOAT8, Expr, rebuild, topological
 from .lang import Value
 
 _EXPONENTIAL = """exp exp2 expm1 log log2 log10 log1p rsqrt pow sinh cosh tanh asinh acosh atanh
@@ -49,6 +49,8 @@ def lower(root: Expr) -> Expr:
 
 
 def _lowered(e: Expr) -> Expr:
+    if e.op == "cast" and (e.dtype in FLOAT8 or e.src[0].dtype in FLOAT8):
+        return lower(narrow.converted(Value(e.src[0]), e.dtype).expr)
     kind = e.src[0].dtype.kind if e.src else None
     if kind == "f":
         formula: Any = _REAL.get(e.op)

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .ir import BF16, BOOL, C64, C128, DTYPES, F16, F32, F64, I64, U8, U64, DType
+from .ir import BF16, BOOL, C32, C64, C128, DTYPES, F16, F32, F64, FLOAT8, I64, U8, U64, DType
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 _RANK = {"tensor": 0, "scalar": 1, "number": 2}
 
-ALL = frozenset(DTYPES.values())
+ALL = frozenset(DTYPES.values()).difference(FLOAT8)
 NUMERIC = ALL - {BOOL}
 INTEGRAL = frozenset(t for t in ALL if t.integral)
 INTEGERS = INTEGRAL - {BOOL}
 FLOATING = frozenset(t for t in ALL if t.floating)
-COMPLEX = frozenset((C64, C128))
+COMPLEX = frozenset((C32, C64, C128))
 INEXACT = FLOATING | COMPLEX
 REAL = ALL - COMPLEX
 BOOLEAN = frozenset((BOOL,))
 BYTES = frozenset((U8,))
 
-LONG_NAMES = {"bool": "bool", "bf16": "bfloat16", "c64": "complex64", "c128": "complex128"} | {
-    t.name: {"u": "uint", "i": "int", "f": "float"}[t.kind] + str(t.bits)
-    for t in ALL - COMPLEX - {BOOL, BF16}
+_STEMS = {"b": "bool", "u": "uint", "i": "int", "f": "float", "c": "complex"}
+LONG_NAMES = {
+    **{t.name: _STEMS[t.kind] + str(t.bits) for t in ALL},
+    **{t.name: "float8_" + t.name[2:] for t in FLOAT8},
+    BOOL.name: "bool",
+    BF16.name: "bfloat16",
 }
 
 _default = F32
@@ -58,16 +61,23 @@ def number_dtype(value: bool | int | float | complex) -> DType:
 
 def complex_of(t: DType) -> DType:
     """The complex type with parts at least as wide as `t`."""
-    return t if t.kind == "c" else C128 if t is F64 else C64
+    return t if t.kind == "c" else {F16: C32, F64: C128}.get(t, C64)
 
 
 def promote_types(a: DType, b: DType) -> DType:
     """The smallest type that both convert to, PyTorch's table."""
     if a is b:
         return a
+    if a in FLOAT8 or b in FLOAT8:
+        raise RuntimeError(
+            "Promotion for Float8 Types is not supported, attempted to promote "
+            f"{LONG_NAMES[a.name]} and {LONG_NAMES[b.name]}; convert one of them with .to(dtype)"
+        )
     if category(a) != category(b):
         low, high = (a, b) if category(a) < category(b) else (b, a)
-        return C128 if high is C64 and low is F64 else high
+        if high.kind == "c" and low.kind == "f":
+            return promote_types(complex_of(low), high)
+        return high
     if {a, b} == {F16, BF16}:
         return F32
     if a.kind == b.kind:
@@ -104,4 +114,6 @@ def _over(high: DType | None, low: DType | None) -> DType | None:
         return high or low
     if category(high) >= category(low):
         return high
-    return complex_of(high) if high.floating else promote_types(high, low)
+    if high.floating:
+        return complex_of(high)
+    return promote_types(high, low) if low.integral else low

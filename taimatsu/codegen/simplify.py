@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from .ir import BOOL, F64, DType, Expr, const
+from .ir import BOOL, F64, FLOAT8, DType, Expr, const
 
 Rule = Callable[[tuple[Expr, ...], DType], "Expr | None"]
 
@@ -167,6 +167,8 @@ def _exact(a: DType, b: DType) -> bool:
     """Whether every value of `a` is one of `b`."""
     if a.kind == b.kind:
         return a.bits < b.bits and (a.name, b.name) != ("f16", "bf16")
+    if b in FLOAT8:
+        return False
     digits = {"f16": 11, "bf16": 8, "f32": 24, "f64": 53}
     return (
         a.kind == "b"
@@ -182,7 +184,7 @@ def _cast(src, dtype):
         return x
     if x.op == "cast" and _exact(x.src[0].dtype, x.dtype):
         return cast(x.src[0], dtype)
-    if x.op != "const" or x.dtype.kind == "c":
+    if x.op != "const" or x.dtype.kind == "c" or dtype in FLOAT8:
         return None
     if dtype.kind in "fc":  # a constant narrower than a double isn't rounded yet
         rounded = x.dtype.integral or x.dtype is F64 or dtype.bits <= x.dtype.bits

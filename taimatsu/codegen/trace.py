@@ -21,6 +21,7 @@ from .ir import (
     C128,
     DTYPES,
     F64,
+    FLOAT8,
     I64,
     Axis,
     Buffer,
@@ -173,7 +174,12 @@ def common_type(
     for p, t in zip(tensors, operands, strict=True):
         if t is not None and p.name in op.single:
             _check_single(op, p.name, t, promoted)
-    if op.dtypes is not None and promoted not in op.dtypes:
+    if promoted in FLOAT8 and not op.storage:
+        raise NotImplementedError(
+            f"{op.name}: not defined for {promote.LONG_NAMES[promoted.name]}, which is for "
+            "storage; convert to a wider type with .to(torch.float32)"
+        )
+    if op.dtypes is not None and promoted not in op.dtypes and promoted not in FLOAT8:
         given = ", ".join(promote.LONG_NAMES[t[0]] for t in operands if t is not None)
         raise op.refusal(
             f"{op.name}: not defined for {promote.LONG_NAMES[promoted.name]}; "
@@ -285,6 +291,11 @@ def variant(
     schema = op.parsed
     promoted = common_type(op, operands, statics, common)
     compute = promoted.compute
+    # What was computed in a wider type than the operands' is stored in theirs, parts of it too.
+    narrow = {compute: promoted}
+    if compute.floating or compute.kind == "c":
+        narrow[compute.real] = promoted.real
+        narrow[promote.complex_of(compute)] = promote.complex_of(promoted)
     converts = statics.get("dtype") is not None  # a dtype asked for is what the operands become
     ntensors = len(schema.tensors)
     sig = signature(op.formula, ntensors + len(op.accumulates))
@@ -319,7 +330,7 @@ def variant(
         for i, (o, v) in enumerate(zip(schema.outputs, values, strict=True)):
             # Integers are summed as int64, unless a dtype was asked for.
             asked = converts and promoted.integral and v.dtype.integral
-            t = promoted if v.dtype is compute or asked else v.dtype
+            t = promoted if asked else narrow.get(v.dtype, v.dtype)
             role = ROLES[o.type] if op.kind == "row" else None
             buffer = Buffer(o.name, t, len(axes), i, role)
             outputs.append((buffer, role or "point"))

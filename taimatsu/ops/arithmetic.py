@@ -280,7 +280,8 @@ def neg(x):
     return -x
 
 
-@pointwise("positive(Tensor self) -> Tensor", inplace=False, dtypes=NUMERIC, refusal=RuntimeError)
+@pointwise("positive(Tensor self) -> Tensor", inplace=False, dtypes=NUMERIC, refusal=RuntimeError,
+           storage=True)
 def positive(x):
     """`+self`."""
     return x

@@ -6,13 +6,13 @@ from taimatsu.codegen.promote import BOOLEAN, BYTES, REAL
 from .table import composite, pointwise
 
 
-def _compare(name: str, formula, doc: str, *aliases: str, dtypes=None):
+def _compare(name: str, formula, doc: str, *aliases: str, **options):
     return pointwise(f"{name}(Tensor self, Tensor|Number other) -> Tensor", names=aliases, doc=doc,
-                     dtypes=dtypes)(formula)
+                     **options)(formula)
 
 
-eq = _compare("eq", lambda x, y: x == y, "Where the two are equal.")
-ne = _compare("ne", lambda x, y: x != y, "Where the two differ.", "not_equal")
+eq = _compare("eq", lambda x, y: x == y, "Where the two are equal.", storage=True)
+ne = _compare("ne", lambda x, y: x != y, "Where the two differ.", "not_equal", storage=True)
 lt = _compare("lt", lambda x, y: x < y, "Where `self` is less.", "less", dtypes=REAL)
 le = _compare("le", lambda x, y: x <= y, "Where `self` is at most `other`.", "less_equal",
               dtypes=REAL)
@@ -45,19 +45,19 @@ def logical_not(x):
     return lang.logical_not(x)
 
 
-@pointwise("isnan(Tensor self) -> Tensor", inplace=False)
+@pointwise("isnan(Tensor self) -> Tensor", inplace=False, storage=True)
 def isnan(x):
     """Where the element is NaN."""
     return lang.isnan(x)
 
 
-@pointwise("isinf(Tensor self) -> Tensor", inplace=False)
+@pointwise("isinf(Tensor self) -> Tensor", inplace=False, storage=True)
 def isinf(x):
     """Where the element is infinite."""
     return lang.isinf(x)
 
 
-@pointwise("isfinite(Tensor self) -> Tensor", inplace=False)
+@pointwise("isfinite(Tensor self) -> Tensor", inplace=False, storage=True)
 def isfinite(x):
     """Where the element is neither infinite nor NaN."""
     return lang.isfinite(x)
@@ -82,7 +82,7 @@ def heaviside(x, values):
 
 
 @pointwise("where(Tensor condition, Tensor|Number self, Tensor|Number other) -> Tensor",
-           keep={"condition": BOOLEAN | BYTES}, method=False)
+           keep={"condition": BOOLEAN | BYTES}, method=False, storage=True)
 def where(condition, x, y):
     """`self` where `condition` holds, else `other`.
 
@@ -105,7 +105,8 @@ def where_indices(condition):
 
 
 @pointwise("masked_fill(Tensor self, Tensor mask, Tensor|Number value) -> Tensor",
-           keep={"mask": BOOLEAN}, follows=("value",), single=("value",), inplace=True)
+           keep={"mask": BOOLEAN}, follows=("value",), single=("value",), inplace=True,
+           storage=True)
 def masked_fill(x, mask, value):
     """`value` where `mask` holds; the dtype stays that of `self`."""
     return lang.where(mask, lang.cast(value, x.dtype), x)

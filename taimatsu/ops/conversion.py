@@ -11,7 +11,7 @@ _METHOD = {"module": "Tensor", "out": False}
 
 
 @pointwise("_to(Tensor self, *, ScalarType dtype) -> Tensor", promote="none", method=False,
-           inplace=False)
+           inplace=False, storage=True)
 def to_dtype(x, dtype):
     """The elements converted to `dtype`."""
     return x
@@ -41,8 +41,9 @@ to = core_composite(
 
 for _name, _dtype in (
     ("half", "float16"), ("bfloat16", "bfloat16"), ("float", "float32"), ("double", "float64"),
-    ("cfloat", "complex64"), ("cdouble", "complex128"), ("bool", "bool"), ("byte", "uint8"),
-    ("char", "int8"), ("short", "int16"), ("int", "int32"), ("long", "int64"),
+    ("chalf", "complex32"), ("cfloat", "complex64"), ("cdouble", "complex128"),
+    ("bool", "bool"), ("byte", "uint8"), ("char", "int8"), ("short", "int16"), ("int", "int32"),
+    ("long", "int64"),
 ):  # fmt: skip
     core_composite(f"{_name}(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor",
                    f"`to({_dtype})`.", **_METHOD)
@@ -137,7 +138,7 @@ def _(g, self):
     return lang.where(square == 0, 0, lang.make_complex(-g * im / square, g * re / square))
 
 
-@pointwise("isreal(Tensor self) -> Tensor", inplace=False, out=False)
+@pointwise("isreal(Tensor self) -> Tensor", inplace=False, out=False, storage=True)
 def isreal(x):
     """Where the imaginary part is zero."""
     return lang.imag(x) == 0 if x.dtype in COMPLEX else lang.logical_or(True, x == x)

@@ -159,19 +159,19 @@ def _truth(found, x):
     return lang.cast(found, "u8") if x.dtype in BYTES else found
 
 
-@row(f"any(Row self, {_DIMS}) -> Cell")
+@row(f"any(Row self, {_DIMS}) -> Cell", storage=True)
 def any(x):
     """Whether any element is nonzero."""
     return _truth(x.any(), x)
 
 
-@row(f"all(Row self, {_DIMS}) -> Cell")
+@row(f"all(Row self, {_DIMS}) -> Cell", storage=True)
 def all(x):
     """Whether all elements are nonzero."""
     return _truth(x.all(), x)
 
 
-@row("count_nonzero(Row self, int[1]? dim=None) -> Cell", out=False)
+@row("count_nonzero(Row self, int[1]? dim=None) -> Cell", out=False, storage=True)
 def count_nonzero(x):
     """How many elements aren't zero."""
     return (x != 0).sum()

@@ -70,6 +70,7 @@ class Op:
         settle: Mapping[str, tuple[float, ...]] | None = None,
         rows: Any = None,
         nonempty: bool = False,
+        storage: bool = False,
         outside: type[Exception] = IndexError,
         doc: str | None = None,
         replayed: bool = True,
@@ -92,7 +93,7 @@ class Op:
         self.keep_dtypes = dict(keep) if isinstance(keep, Mapping) else {}
         self.static, self.dynamic, self.rows = tuple(static), tuple(dynamic), rows
         self.settle = dict(settle or {})
-        self.nonempty, self.outside = nonempty, outside
+        self.nonempty, self.outside, self.storage = nonempty, outside, storage
         self._doc = doc
         self.replayed = replayed
         self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
@@ -288,7 +289,9 @@ def pointwise(schema: str | Callable, **options: Any):
               follows   operands that have no say in it, and that the formula converts;
               single   those of them that have to be numbers or 0-dim
     dtypes    the compute types it is defined for, a set of `codegen.promote` [all];
-              refusal   what is raised for others [NotImplementedError]
+              refusal   what is raised for others [NotImplementedError];
+              storage   8-bit floats will do too, which are for storage: for what only moves,
+              converts or compares elements
     static, dynamic   attributes that deviate from the rule: str, bool and lists are static
     settle   {"exponent": (0.5, 2)}: numbers in place of that operand which have a kernel of their
              own; to the formula they are constants

@@ -11,8 +11,11 @@ from taimatsu.codegen import interp
 from taimatsu.codegen.ir import DTYPES
 from taimatsu.ops.table import FORMULA_KINDS, Op
 
-NAMES = {interp.numpy_dtype(t): name for name, t in DTYPES.items() if name != "bf16"}
-NAMES[np.dtype(np.float32)] = "f32"
+NAMES = {
+    interp.numpy_dtype(t): name
+    for name, t in DTYPES.items()
+    if interp.numpy_dtype(t).itemsize * 8 == t.bits  # of the others NumPy has none
+}
 
 
 # What runs a nest; a test may push another, with the interpreter's signature.
