@@ -29,6 +29,7 @@ from .rows import Blocks
 from .schedule import Schedule, affine
 from .team import HeldPass, ScanPass, TeamPass, finish_rows
 
+LAYOUT = "e-p6:32:32-i64:64-i128:128-i256:256-v16:16-v32:32-n16:32:64"  # NVPTX's data layout
 ACCESS_BYTES = 16
 SECTION = 64  # sections of a row begin at multiples of this
 PRIMES = (1, 31, 1009, 65537, 2097593)  # spread positions among owners
@@ -88,8 +89,8 @@ class GpuKernel(Kernel):
         self.sectioned = False
         if self.schedule.blocked:
             functions.append(self.define(self.name + "_finish", arguments, self.finish))
-        parts = [f'target triple = "{self.target.triple}"', *self.build.constants()]
-        parts += [*self.shared.values(), *functions, *self.outlined.values()]
+        parts = [f'target datalayout = "{LAYOUT}"', f'target triple = "{self.target.triple}"']
+        parts += [*self.build.constants(), *self.shared.values(), *functions, *self.outlined.values()]
         parts += sorted(set(self.build.declarations.values()))
         threads = f'attributes #0 = {{ nounwind "nvvm.maxntid"="{self.plan.threads}" }}'
         return "\n\n".join([*parts, threads]) + "\n"

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -270,7 +271,7 @@ def render(
     kernel = GpuKernel(how, target, "kernel")
     text = kernel.render()
     name = name or "k" + hashlib.sha256(text.encode()).hexdigest()[:24]
-    text = text.replace("@kernel", f"@{name}")
+    text = re.sub(r"@(?=rare|table|shared_)", f"@{name}_", text.replace("@kernel", f"@{name}"))
     block = (BLOCK, 1) if how.form == "points" or how.serial else (WARP, BLOCK // WARP)
     per_block = {"points": BLOCK * how.lanes, "rows": block[1], "columns": block[0]}[how.form]
     return Launch(

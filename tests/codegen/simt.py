@@ -85,6 +85,7 @@ def functions(launch: Launch):
     host = engine.host()
     text = launch.llvm.replace("@llvm.nvvm.", "@simt.").replace("define ptx_kernel", "define")
     text = text.replace("nvptx64-nvidia-cuda", host.triple)
+    text = re.sub(r'target datalayout = ".*?"\n', "", text)
     text = re.sub(r"byval\(.*?\) ", "", text)  # arrays by reference here
     jit = binding.create_mcjit_compiler(engine.parse(text), engine.machine(host))
     jit.finalize_object()
