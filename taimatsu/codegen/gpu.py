@@ -90,7 +90,8 @@ class GpuKernel(Kernel):
         if self.schedule.blocked:
             functions.append(self.define(self.name + "_finish", arguments, self.finish))
         parts = [f'target datalayout = "{LAYOUT}"', f'target triple = "{self.target.triple}"']
-        parts += [*self.build.constants(), *self.shared.values(), *functions, *self.outlined.values()]
+        parts += [*self.build.constants(), *self.shared.values(), *functions]
+        parts += [*self.outlined.values()]
         parts += sorted(set(self.build.declarations.values()))
         threads = f'attributes #0 = {{ nounwind "nvvm.maxntid"="{self.plan.threads}" }}'
         return "\n\n".join([*parts, threads]) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 
 from . import monoids
-from .ir import BOOL, I64, Buffer, DType, Expr, Store, const, load, topological
+from .ir import BOOL, I64, Buffer, DType, Expr, Monoid, Store, const, load, topological
 from .lang import Number, Value, context, expr_of, where, within
 from .simplify import cast, logical, node
 
@@ -77,6 +77,19 @@ class Operand:
             high = node("lt", i, self._size(d), dtype=BOOL)
             inside = logical("and", inside, high)
         return where(Value(inside), self._load(indices), outside)
+
+    def near(self, *at: Value | int) -> Value:
+        """The element at the nearest place that there is; zero if there is none.
+
+        With this and arithmetic in place of `where`, loads whose places follow from loads, many
+        deep, stay as many as they are: a condition would be asked again at each level.
+        """
+        indices = []
+        for d, i in enumerate(self._indices(at, checked=False)):
+            last = node("add", self._size(d), const(-1, I64))
+            near = node("max", node("min", i, last), const(0, I64))
+            indices.append(i if i.op == "axis" else near)
+        return self._load(tuple(indices))
 
     def fold(self, *at: Value | int) -> Value:
         """The position of (..., *at) in the trailing dims flattened, row-major."""
@@ -165,9 +178,16 @@ class _Slot(typing.NamedTuple):
     guard: Expr
 
     def __iadd__(self, value: Value | Number) -> _Slot:  # type: ignore[override, misc]
+        self._combine(value, monoids.SUM)
+        return self
+
+    def raise_to(self, value: Value | Number) -> None:
+        """The larger of what is there (zero at first) and `value`."""
+        self._combine(value, monoids.MAX)
+
+    def _combine(self, value: Value | Number, monoid: Monoid) -> None:
         t = self.buffer.dtype
         guard = None if self.guard.op == "const" else self.guard
         context().stores.append(
-            Store(self.buffer, self.indices, cast(expr_of(value, t), t), monoids.SUM, guard)
+            Store(self.buffer, self.indices, cast(expr_of(value, t), t), monoid, guard)
         )
-        return self

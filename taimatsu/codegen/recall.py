@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from .trace import OperandType, Variant
 
 _PACKAGE = Path(__file__).parent.parent
-_FOLDERS = tuple(str(_PACKAGE / name) + os.sep for name in ("codegen", "ops"))
+_FOLDERS = tuple(
+    str(_PACKAGE / name) + os.sep for name in ("codegen", "ops", os.path.join("ops", "anywhere"))
+)
 _FIELDS = ("outputs", "compute", "scalars", "zeroed", "over", "ranks", "fails")
 _PLAIN = (str, bool, int, float, complex, type(None))
 

@@ -217,6 +217,16 @@ class Op:
         self.backward = formula
         return formula
 
+    @property
+    def anywhere(self) -> Callable | None:
+        """How a native op is computed by others, where a device has no routine for it: a function
+        of all arguments in the schema's order (see `ops.anywhere`), or None."""
+        if self.kind != "native":
+            return None
+        from .anywhere import routines
+
+        return routines().get(self.name)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.is_formula or self.kind == "composite":
             from taimatsu.codegen.lang import Value

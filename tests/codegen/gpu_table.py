@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from taimatsu.codegen import ptx, show
 from taimatsu.codegen.__main__ import variants
 from taimatsu.codegen.ir import DTYPES, Nest
+from taimatsu.ops.anywhere import routines
 from taimatsu.ops.table import ENTRIES
 
 TARGETS = ("sm_70", "sm_80", "sm_90", "sm_100")
@@ -48,6 +49,7 @@ def layouts(nest: Nest) -> Iterator[tuple[str, tuple[str, ...], bool]]:
 
 
 def nests(dtypes: Iterable[str], ops: Iterable[str] | None = None) -> Iterator[tuple[str, Nest]]:
+    routines()  # what other modules of the table define
     for dtype in dtypes:
         for name, v in variants([dtype], ops):
             yield f"{name}[{dtype}]", v.nest
@@ -97,6 +99,7 @@ def sample(every: int = 16) -> Iterator[Work]:
         target = TARGETS[0] if i % 8 == 0 else TARGETS[3] if i % 8 == 4 else TARGETS[1 + i % 2]
         yield Work(f"{name} {layout} {target}", nest, classes, short, target)
     for k, dtype in enumerate(t for t in DTYPES if t != "f32"):
+        routines()
         names = [op.name for op in ENTRIES if op.is_formula][k % every :: every]
         for i, work in enumerate(everything(["sm_90"], [dtype], names)):
             if i % 4 == k % 4:
