@@ -304,7 +304,7 @@ void apply_views(Node& n, TensorRef* grads, TensorRef* inputs) {
   for (size_t i = 0; i < views.size(); ++i) {
     if (!grads[i]) continue;
     if (!whole) {
-      whole = empty(contiguous_layout(views[i].whole->sizes()).get(), views[i].whole_dtype,
+      whole = empty(dense_layout_like(*views[i].whole).get(), views[i].whole_dtype,
                     grads[i]->device());
     }
     parts[i] = part_of_dense(*views[i].whole, *views[i].part, *whole->layout);

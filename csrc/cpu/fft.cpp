@@ -160,6 +160,9 @@ std::vector<int64_t> with_last(int ndim, int dim) {
 }
 
 void push_with_last(Call& c, std::vector<int64_t> sizes, int dim, DType dtype) {
+  if (dim == static_cast<int>(sizes.size()) - 1) {
+    return c.outs.push(empty(sizes, dtype, c.args[0].t().device()));
+  }
   std::vector<int64_t> strides(sizes.size());
   int64_t stride = 1;
   const std::vector<int64_t> order = with_last(static_cast<int>(sizes.size()), dim);
@@ -172,6 +175,7 @@ void push_with_last(Call& c, std::vector<int64_t> sizes, int dim, DType dtype) {
 }
 
 TensorRef contiguous_with_last(Tensor& t, int dim) {
+  if (dim == t.ndim() - 1) return contiguous(t);
   std::vector<int64_t> sizes, strides;
   for (int64_t d : with_last(t.ndim(), dim)) {
     sizes.push_back(t.layout->size(static_cast<int>(d)));

@@ -66,11 +66,12 @@ def _name(x) -> str:
 
 def _inexact(name: str, x, complex_too: bool):
     """Integers as the default floating dtype; a complex tensor if one is wanted."""
-    if x.is_complex():
+    dtype = x.dtype
+    if dtype.is_complex:
         return x
-    if x.dtype in (_core.float16, _core.bfloat16):
+    if dtype in (_core.float16, _core.bfloat16):
         raise RuntimeError(f"{name}: Unsupported dtype {_name(x)}; convert the input to float32")
-    if not x.is_floating_point():
+    if not dtype.is_floating_point:
         x = x.to(_core.get_default_dtype())
     if complex_too:
         x = x.to(_core.complex128 if x.dtype == _core.float64 else _core.complex64)
@@ -78,7 +79,7 @@ def _inexact(name: str, x, complex_too: bool):
 
 
 def _real(name: str, x):
-    if x.is_complex():
+    if x.dtype.is_complex:
         raise RuntimeError(f"{name} expects a real input tensor, but got {_name(x)}")
     return _inexact(name, x, False)
 
@@ -102,7 +103,7 @@ def _points(name: str, n: int) -> int:
 def _resized(x, dims, sizes):
     """Trimmed, or with zeros appended, along `dims`."""
     shape = x.shape
-    if all(shape[d] == n for d, n in zip(dims, sizes, strict=True)):
+    if [shape[d] for d in dims] == sizes:
         return x
     margins = [0] * (2 * len(shape))
     for d, n in zip(dims, sizes, strict=True):
@@ -112,12 +113,12 @@ def _resized(x, dims, sizes):
 
 def _dim(name: str, x, dim: int) -> int:
     rank = x.dim()
+    if -rank <= dim < rank:
+        return dim % rank
     if not rank:
         raise IndexError(f"{name}: Dimension specified as {dim} but tensor has no dimensions")
-    if not -rank <= dim < rank:
-        raise IndexError(f"{name}: Dimension out of range (expected to be in range of "
-                         f"[{-rank}, {rank - 1}], but got {dim})")
-    return dim % rank
+    raise IndexError(f"{name}: Dimension out of range (expected to be in range of "
+                     f"[{-rank}, {rank - 1}], but got {dim})")
 
 
 def _dims_and_sizes(name: str, x, s, dim) -> tuple[list[int], list[int]]:
@@ -131,7 +132,7 @@ def _dims_and_sizes(name: str, x, s, dim) -> tuple[list[int], list[int]]:
         dims = list(range(len(shape) - count, len(shape)))
     else:
         dims = [_dim(name, x, d) for d in dim]
-        if len(set(dims)) < len(dims):
+        if len(dims) > 1 and len(set(dims)) < len(dims):
             raise RuntimeError(f"{name}: FFT dims must be unique; got {list(dim)}")
     if s is None:
         return dims, [shape[d] for d in dims]
@@ -214,7 +215,6 @@ def _declare(name: str, transform, forward: bool, what: str, example: str = "") 
     line = _complex_line if transform is _complex_transform else transform
 
     def one(self, n, dim, norm):
-        dim = _dim(name, self, dim)
         return line(name, self, None if n is None else [_points(name, n)], [dim], norm, forward)
 
     composite(
