@@ -304,8 +304,8 @@ void apply_views(Node& n, TensorRef* grads, TensorRef* inputs) {
   for (size_t i = 0; i < views.size(); ++i) {
     if (!grads[i]) continue;
     if (!whole) {
-      whole = empty(dense_layout_like(*views[i].whole).get(), views[i].whole_dtype,
-                    grads[i]->device());
+      whole =
+          empty(dense_layout_like(*views[i].whole).get(), views[i].whole_dtype, grads[i]->device());
     }
     parts[i] = part_of_dense(*views[i].whole, *views[i].part, *whole->layout);
     if (parts[i]) {

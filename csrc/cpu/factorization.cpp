@@ -3,6 +3,7 @@
 // Nothing is thrown for singular or indefinite matrices: `info` tells, one number for each, and
 // the public functions in taimatsu/ops decide.
 #include "cpu/matrices.h"
+#include "cpu/small.h"
 
 namespace taimatsu {
 namespace {
@@ -99,43 +100,9 @@ TM_NATIVE("_cholesky", infer_cholesky, run_cholesky);
 
 // ---- LU -------------------------------------------------------------------------------------
 
-// What LAPACK's getrf does, for matrices that are smaller than its calls are worth. Columns of `a`
-// are `m` apart.
-#pragma GCC push_options
-#pragma GCC optimize("O3")  // loops in vectors
-template <class T>
-int small_lu(int m, int n, T* a, int* pivots) {
-  auto size = [](const T& x) { return std::abs(std::real(x)) + std::abs(std::imag(x)); };
-  int info = 0;
-  for (int k = 0; k < std::min(m, n); ++k) {
-    T* column = a + k * m;
-    int pivot = k;
-    for (int i = k + 1; i < m; ++i) {
-      if (size(column[i]) > size(column[pivot])) pivot = i;
-    }
-    pivots[k] = pivot + 1;
-    if (column[pivot] == T(0)) {
-      if (info == 0) info = k + 1;
-      continue;
-    }
-    if (pivot != k) {
-      for (int j = 0; j < n; ++j) std::swap(a[j * m + k], a[j * m + pivot]);
-    }
-    const T divisor = column[k];
-    for (int i = k + 1; i < m; ++i) column[i] /= divisor;
-    for (int j = k + 1; j < n; ++j) {
-      T* __restrict other = a + j * m;
-      const T x = other[k];
-      for (int i = k + 1; i < m; ++i) other[i] -= column[i] * x;
-    }
-  }
-  return info;
-}
-#pragma GCC pop_options
-
 template <class T>
 int factor(int m, int n, T* a, int* pivots) {
-  return m <= 24 && n <= 24 ? small_lu(m, n, a, pivots) : getrf(m, n, a, pivots);
+  return m <= 24 && n <= 24 ? small::getrf(m, n, a, pivots) : getrf(m, n, a, pivots);
 }
 
 // _lu_factor(Tensor A) -> (Tensor LU, Tensor pivots, Tensor info)
@@ -192,24 +159,21 @@ void run_row_order(Call& c) {
 }
 TM_NATIVE("_row_order", infer_row_order, run_row_order);
 
-// _lu_solve(Tensor LU, Tensor pivots, Tensor B, bool adjoint) -> Tensor: one batch for all three.
-void infer_lu_solve(Call& c) {
-  const Tensor &lu = c.args[0].t(), &b = c.args[2].t();
-  check_matrix(lu, true, "LU");
+// x of a x = b from factors of a: (Tensor factors, Tensor pivots, Tensor B, ...), one batch for
+// all.
+void infer_factored_solve(Call& c) {
+  const Tensor &factors = c.args[0].t(), &b = c.args[2].t();
+  check_matrix(factors, true, c.op.schema.params[0].name.c_str());
   check_matrix(b, false, "B");
-  check_pair(lu, b);
-  check_pivots(c.args[1].t(), lu, rows(lu));
+  check_pair(factors, b);
+  check_pivots(c.args[1].t(), factors, rows(factors));
   push_columns(c, rows(b), cols(b), b.dtype);
 }
-void run_lu_solve(Call& c) {
+// Calls solve(factors, their leading dimension, which matrix, b, which becomes x) for each.
+template <class F>
+void run_factored_solve(Call& c, const F& solve) {
   const Tensor &lu = c.args[0].t(), &b = c.args[2].t();
-  TensorRef pivots = contiguous(c.args[1].t());
   const int n = rows(lu), k = cols(b);
-  for (int64_t i = 0; i < pivots->numel(); ++i) {
-    const int p = pivots->as<int>()[i];
-    if (p < 1 || p > n) fail(Error::Runtime, "pivots must be between 1 and ", n, "; got ", p);
-  }
-  const char trans = c.args[3].to_bool() ? 'C' : 'N';
   with_lapack_type(b.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Matrices<T> factors(lu), in(b), out(*c.outs[0]);
@@ -219,12 +183,28 @@ void run_lu_solve(Call& c) {
         int height;
         const T* f = factors.columns(i, buffer, &height);
         in.read(i, out[i], n);
-        getrs(trans, n, k, f, height, pivots->as<int>() + i * n, out[i]);
+        solve(f, height, i, out[i]);
       }
     });
   });
 }
-TM_NATIVE("_lu_solve", infer_lu_solve, run_lu_solve);
+
+// _lu_solve(Tensor LU, Tensor pivots, Tensor B, bool adjoint) -> Tensor
+void run_lu_solve(Call& c) {
+  TensorRef pivots = contiguous(c.args[1].t());
+  const int n = rows(c.args[0].t()), k = cols(c.args[2].t());
+  const int* p = pivots->as<int>();
+  for (int64_t i = 0; i < pivots->numel(); ++i) {
+    if (p[i] < 1 || p[i] > n) {
+      fail(Error::Runtime, "pivots must be between 1 and ", n, "; got ", p[i]);
+    }
+  }
+  const char trans = c.args[3].to_bool() ? 'C' : 'N';
+  run_factored_solve(c, [&](const auto* f, int height, int64_t i, auto* x) {
+    getrs(trans, n, k, f, height, p + i * n, x);
+  });
+}
+TM_NATIVE("_lu_solve", infer_factored_solve, run_lu_solve);
 
 // _solve(Tensor A, Tensor B) -> (Tensor X, Tensor LU, Tensor pivots, Tensor info)
 void infer_solve(Call& c) {
@@ -288,20 +268,11 @@ void run_ldl_factor(Call& c) {
 }
 TM_NATIVE("_ldl_factor", infer_ldl_factor, run_ldl_factor);
 
-// _ldl_solve(Tensor LD, Tensor pivots, Tensor B, bool hermitian) -> Tensor: one batch
-void infer_ldl_solve(Call& c) {
-  const Tensor &ld = c.args[0].t(), &b = c.args[2].t();
-  check_matrix(ld, true, "LD");
-  check_matrix(b, false, "B");
-  check_pair(ld, b);
-  check_pivots(c.args[1].t(), ld, rows(ld));
-  push_columns(c, rows(b), cols(b), b.dtype);
-}
+// _ldl_solve(Tensor LD, Tensor pivots, Tensor B, bool hermitian) -> Tensor
 void run_ldl_solve(Call& c) {
-  const Tensor &ld = c.args[0].t(), &b = c.args[2].t();
   TensorRef pivots = contiguous(c.args[1].t());
   const bool hermitian = c.args[3].to_bool();
-  const int n = rows(ld), k = cols(b);
+  const int n = rows(c.args[0].t()), k = cols(c.args[2].t());
   // A block of two has twice the negative of one row.
   const int* p = pivots->as<int>();
   for (int64_t i = 0; i < pivots->numel(); ++i) {
@@ -313,23 +284,32 @@ void run_ldl_solve(Call& c) {
     }
     i += p[i] < 0;
   }
-  with_lapack_type(b.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const Matrices<T> factors(ld), in(b), out(*c.outs[0]);
-    each_matrix_chunk(out.size(), static_cast<double>(n) * n * k, [&](int64_t i, int64_t end) {
-      std::vector<T> buffer;
-      for (; n && k && i < end; ++i) {
-        int height;
-        const T* f = factors.columns(i, buffer, &height);
-        in.read(i, out[i], n);
-        ldl_solve(hermitian, n, k, f, height, p + i * n, out[i]);
-      }
-    });
+  run_factored_solve(c, [&](const auto* f, int height, int64_t i, auto* x) {
+    ldl_solve(hermitian, n, k, f, height, p + i * n, x);
   });
 }
-TM_NATIVE("_ldl_solve", infer_ldl_solve, run_ldl_solve);
+TM_NATIVE("_ldl_solve", infer_factored_solve, run_ldl_solve);
 
 // ---- QR -------------------------------------------------------------------------------------
+
+template <class T>
+constexpr bool few(int m, int n) {
+  return !kComplex<T> && m <= 32 && n <= 32;
+}
+template <class T>
+void reflections(int m, int n, T* a, T* tau, Workspace<T>& w) {
+  if constexpr (!kComplex<T>) {
+    if (few<T>(m, n)) return small::geqrf(m, n, a, tau);
+  }
+  geqrf(m, n, a, tau, w);
+}
+template <class T>
+void product_of_reflections(int m, int n, int k, T* a, const T* tau, Workspace<T>& w) {
+  if constexpr (!kComplex<T>) {
+    if (few<T>(m, n)) return small::orgqr(m, n, k, a, tau);
+  }
+  orgqr(m, n, k, a, tau, w);
+}
 
 // geqrf(Tensor self) -> (Tensor a, Tensor tau)
 void infer_geqrf(Call& c) {
@@ -349,7 +329,7 @@ void run_geqrf(Call& c) {
       Workspace<T> w;
       for (; k && b < end; ++b) {
         in.read(b, out[b], m);
-        geqrf(m, n, out[b], tau + b * k, w);
+        reflections(m, n, out[b], tau + b * k, w);
       }
     });
   });
@@ -393,7 +373,7 @@ void run_householder_product(Call& c) {
       Workspace<T> w;
       for (; n && b < end; ++b) {
         in.read(b, out[b], m);
-        orgqr(m, n, k, out[b], taus->as<T>() + b * k, w);
+        product_of_reflections(m, n, k, out[b], taus->as<T>() + b * k, w);
       }
     });
   });
@@ -458,7 +438,7 @@ void run_qr(Call& c) {
       std::vector<T> x(static_cast<size_t>(m) * n), tau(std::max(1, k));
       for (; b < end; ++b) {
         in.read(b, x.data(), m);
-        if (k) geqrf(m, n, x.data(), tau.data(), factoring);
+        if (k) reflections(m, n, x.data(), tau.data(), factoring);
         for (int64_t j = 0; j < n; ++j) {
           const int64_t height = std::min<int64_t>(j + 1, width);
           std::copy_n(x.data() + j * m, height, r[b] + j * width);
@@ -468,7 +448,7 @@ void run_qr(Call& c) {
         std::copy_n(x.data(), reflections, q[b]);
         std::fill_n(q[b] + reflections, static_cast<int64_t>(m) * (width - k), T(0));
         if (k) {
-          orgqr(m, width, k, q[b], tau.data(), forming);
+          product_of_reflections(m, width, k, q[b], tau.data(), forming);
         } else {
           for (int64_t i = 0; i < width; ++i) q[b][i * m + i] = T(1);
         }

@@ -3,6 +3,8 @@
 // Results that LAPACK makes in place are column-major tensors, so that only what goes in is copied.
 #pragma once
 
+#include <cstring>
+
 #include "cpu/elements.h"
 #include "cpu/lapack.h"
 #include "cpu/native.h"
@@ -111,13 +113,32 @@ struct Matrices {
 void each_matrix_chunk(int64_t count, double work,
                        const std::function<void(int64_t, int64_t)>& body);
 
+// The largest magnitude of real and imaginary parts; NaN if there is one. As numbers above zero
+// are in the order of their bits, with infinity and NaN at the end, it is found among integers.
+#pragma GCC push_options
+#pragma GCC optimize("O3")  // in vectors
+template <class T>
+RealOf<T> largest(const T* v, int64_t count) {
+  using Bits = std::conditional_t<sizeof(RealOf<T>) == 4, int32_t, int64_t>;
+  constexpr Bits kMagnitude = std::numeric_limits<Bits>::max();
+  const char* from = reinterpret_cast<const char*>(v);
+  Bits most = 0;
+  for (int64_t i = 0; i < count * (kComplex<T> ? 2 : 1); ++i) {
+    Bits x;
+    std::memcpy(&x, from + i * sizeof(Bits), sizeof(Bits));
+    most = std::max<Bits>(most, x & kMagnitude);
+  }
+  RealOf<T> result;
+  std::memcpy(&result, &most, sizeof(result));
+  return result;
+}
+#pragma GCC pop_options
+
 // LAPACK doesn't promise to end where an iteration meets NaN or infinity.
 constexpr int kNotFinite = -4;
 template <class T>
 bool all_finite(const T* v, int64_t count) {
-  return std::all_of(v, v + count, [](const T& x) {
-    return std::isfinite(std::real(x)) && std::isfinite(std::imag(x));
-  });
+  return std::isfinite(largest(v, count));
 }
 
 }  // namespace taimatsu

@@ -1,5 +1,6 @@
 // Singular values, eigenvalues, least squares. `info` is as in factorization.cpp.
 #include "cpu/matrices.h"
+#include "cpu/small.h"
 
 namespace taimatsu {
 namespace {
@@ -63,6 +64,18 @@ void infer_eigh(Call& c) {
   push_columns(c, v, v, a.dtype);
   push(c, {}, DType::I32);
 }
+// Gives LAPACK's info; vectors are made in the place of `a`.
+template <class T>
+int eigenvalues(bool vectors, bool upper, int n, T* a, RealOf<T>* values, Workspace<T>& w) {
+  if constexpr (!kComplex<T>) {
+    // Neither the square of an element that counts nor a sum of them leaves the range.
+    const T most = largest(a, static_cast<int64_t>(n) * n);
+    if (n <= 32 && most < T(1e15) && most > T(1e-10)) {
+      return small::syevd(vectors, upper, n, a, values, w.work);
+    }
+  }
+  return syevd(vectors ? 'V' : 'N', upper ? 'U' : 'L', n, a, values, w);
+}
 void run_eigh(Call& c) {
   const Tensor& a = c.args[0].t();
   const int n = rows(a);
@@ -78,14 +91,13 @@ void run_eigh(Call& c) {
       for (; b < end; ++b) {
         T* m = vectors ? out[b] : buffer.data();
         in.read(b, m, n);
-        // The triangle that is not read may hold anything.
-        bool finite = true;
-        for (int64_t j = 0; j < n; ++j) {
-          finite &= upper ? all_finite(m + j * n, j + 1) : all_finite(m + j * n + j, n - j);
+        for (int64_t j = 0; j < n; ++j) {  // the triangle that is not read may hold anything
+          upper ? std::fill_n(m + j * n + j + 1, n - j - 1, T(0)) : std::fill_n(m + j * n, j, T(0));
         }
+        const bool finite = all_finite(m, static_cast<int64_t>(n) * n);
         if (!finite) std::fill_n(values + b * n, n, std::numeric_limits<RealOf<T>>::quiet_NaN());
         infos[b] = n == 0   ? 0
-                   : finite ? syevd(vectors ? 'V' : 'N', upper ? 'U' : 'L', n, m, values + b * n, w)
+                   : finite ? eigenvalues(vectors, upper, n, m, values + b * n, w)
                             : kNotFinite;
       }
     });
