@@ -3,7 +3,6 @@
 // Nothing is thrown for singular or indefinite matrices: `info` tells, one number for each, and
 // the public functions in taimatsu/ops decide.
 #include "cpu/matrices.h"
-#include "cpu/small.h"
 
 namespace taimatsu {
 namespace {
@@ -102,7 +101,7 @@ TM_NATIVE("_cholesky", infer_cholesky, run_cholesky);
 
 template <class T>
 int factor(int m, int n, T* a, int* pivots) {
-  return m <= 24 && n <= 24 ? small::getrf(m, n, a, pivots) : getrf(m, n, a, pivots);
+  return m <= 24 && n <= 24 ? small<T>().getrf(m, n, a, pivots) : getrf(m, n, a, pivots);
 }
 
 // _lu_factor(Tensor A) -> (Tensor LU, Tensor pivots, Tensor info)
@@ -291,25 +290,6 @@ void run_ldl_solve(Call& c) {
 TM_NATIVE("_ldl_solve", infer_factored_solve, run_ldl_solve);
 
 // ---- QR -------------------------------------------------------------------------------------
-
-template <class T>
-constexpr bool few(int m, int n) {
-  return !kComplex<T> && m <= 32 && n <= 32;
-}
-template <class T>
-void reflections(int m, int n, T* a, T* tau, Workspace<T>& w) {
-  if constexpr (!kComplex<T>) {
-    if (few<T>(m, n)) return small::geqrf(m, n, a, tau);
-  }
-  geqrf(m, n, a, tau, w);
-}
-template <class T>
-void product_of_reflections(int m, int n, int k, T* a, const T* tau, Workspace<T>& w) {
-  if constexpr (!kComplex<T>) {
-    if (few<T>(m, n)) return small::orgqr(m, n, k, a, tau);
-  }
-  orgqr(m, n, k, a, tau, w);
-}
 
 // geqrf(Tensor self) -> (Tensor a, Tensor tau)
 void infer_geqrf(Call& c) {

@@ -41,6 +41,7 @@ using Count = const int*;
   TM_ROUTINE(getrs, p##getrs, Letter, Count, Count, const T*, Count, Count, T*, Count, int*);     \
   TM_ROUTINE(trtrs, p##trtrs, Letter, Letter, Letter, Count, Count, const T*, Count, T*, Count,   \
              int*);                                                                               \
+  TM_ROUTINE(trmv, p##trmv, Letter, Letter, Letter, Count, const T*, Count, T*, Count);           \
   TM_ROUTINE(geqrf, p##geqrf, Count, Count, T*, Count, T*, T*, Count, int*);                      \
   TM_ROUTINE(orgqr, p##o##gqr, Count, Count, Count, T*, Count, const T*, T*, Count, int*);        \
   TM_ROUTINE(ormqr, p##o##mqr, Letter, Letter, Count, Count, Count, const T*, Count, const T*,    \
@@ -162,6 +163,14 @@ int trtrs(char uplo, char trans, char diagonal, int n, int k, const T* a, int ld
   int info;
   Lapack<T>::trtrs(&uplo, &trans, &diagonal, &n, &k, a, &lda, b, &n, &info);
   return info;
+}
+
+// x becomes a x, a triangular
+template <class T>
+void trmv(char uplo, char trans, int n, const T* a, int lda, T* x) {
+  const char general = 'N';
+  const int one = 1;
+  Lapack<T>::trmv(&uplo, &trans, &general, &n, a, &lda, x, &one);
 }
 
 // a = q r: r above the diagonal, q as reflections below and in tau

@@ -8,6 +8,7 @@
 #include "cpu/elements.h"
 #include "cpu/lapack.h"
 #include "cpu/native.h"
+#include "cpu/small.h"
 #include "cpu/threads.h"
 
 namespace taimatsu {
@@ -106,6 +107,26 @@ struct Matrices {
     return buffer.data();
   }
 };
+
+// geqrf and orgqr, of small matrices without LAPACK.
+template <class T>
+constexpr bool few(int m, int n) {
+  return !kComplex<T> && m <= 32 && n <= 32;
+}
+template <class T>
+void reflections(int m, int n, T* a, T* tau, Workspace<T>& w) {
+  if constexpr (!kComplex<T>) {
+    if (few<T>(m, n)) return small<T>().geqrf(m, n, a, tau);
+  }
+  geqrf(m, n, a, tau, w);
+}
+template <class T>
+void product_of_reflections(int m, int n, int k, T* a, const T* tau, Workspace<T>& w) {
+  if constexpr (!kComplex<T>) {
+    if (few<T>(m, n)) return small<T>().orgqr(m, n, k, a, tau);
+  }
+  orgqr(m, n, k, a, tau, w);
+}
 
 // Runs body(begin, end) over the matrices of a batch: on several threads if they are many, or with
 // a threaded library if they are large. `work`: multiplications for one of them. A body keeps its

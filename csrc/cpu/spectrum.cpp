@@ -1,6 +1,5 @@
 // Singular values, eigenvalues, least squares. `info` is as in factorization.cpp.
 #include "cpu/matrices.h"
-#include "cpu/small.h"
 
 namespace taimatsu {
 namespace {
@@ -70,8 +69,9 @@ int eigenvalues(bool vectors, bool upper, int n, T* a, RealOf<T>* values, Worksp
   if constexpr (!kComplex<T>) {
     // Neither the square of an element that counts nor a sum of them leaves the range.
     const T most = largest(a, static_cast<int64_t>(n) * n);
-    if (n <= 32 && most < T(1e15) && most > T(1e-10)) {
-      return small::syevd(vectors, upper, n, a, values, w.work);
+    if (n <= 64 && most < T(1e15) && most > T(1e-10)) {
+      w.reserve(static_cast<size_t>(n) * (n + 3), 0);
+      return small<T>().syevd(vectors, upper, n, a, values, w.real.data());
     }
   }
   return syevd(vectors ? 'V' : 'N', upper ? 'U' : 'L', n, a, values, w);
@@ -144,6 +144,57 @@ void run_eig(Call& c) {
 }
 TM_NATIVE("_eig", infer_eig, run_eig);
 
+// ---- Least squares ------------------------------------------------------------------------------
+
+// The singular value of an upper triangle r, columns m apart, that two steps of iteration with r^H
+// r, or its inverse, come to: the largest from below, or the smallest from above. 0 if r is
+// singular.
+template <class T>
+RealOf<T> singular_value(int m, int n, const T* r, bool smallest, std::vector<T>& x) {
+  using R = RealOf<T>;
+  x.resize(n);
+  uint32_t random = 1;
+  for (int i = 0; i < n; ++i) {
+    random = random * 1664525 + 1013904223;
+    x[i] = T(static_cast<R>(random >> 8) / (1 << 23) - 1);
+  }
+  R growth = 0;
+  for (int step = 0; step < 3; ++step) {  // the first makes the start one of length 1
+    R square = 0;
+    for (int i = 0; i < n; ++i) square += std::norm(x[i]);
+    growth = std::sqrt(square);
+    if (!(growth > 0 && std::isfinite(growth))) return 0;
+    for (int i = 0; i < n; ++i) x[i] /= growth;
+    if (step == 2) break;
+    if (!smallest) {
+      trmv('U', 'N', n, r, m, x.data());
+      trmv('U', 'C', n, r, m, x.data());
+    } else if (trtrs('U', 'C', 'N', n, 1, r, m, x.data()) ||
+               trtrs('U', 'N', 'N', n, 1, r, m, x.data())) {
+      return 0;
+    }
+  }
+  return smallest ? 1 / std::sqrt(growth) : std::sqrt(growth);
+}
+
+// What gelsy does, without exchanging columns, which takes most of its time: where the rank is
+// full beyond doubt, it gives the same. Else false, with `a` and `b` lost. m >= n.
+template <class T>
+bool full_rank_solution(int m, int n, int k, T* a, T* b, RealOf<T> rcond, T* x, Workspace<T>& w,
+                        Workspace<T>& more) {
+  std::vector<T> tau(n), vectors;
+  reflections(m, n, a, tau.data(), w);
+  const RealOf<T> least = singular_value(m, n, a, true, vectors);
+  if (!(least > 4 * std::max(rcond, std::numeric_limits<RealOf<T>>::epsilon()) *
+                    singular_value(m, n, a, false, vectors))) {
+    return false;
+  }
+  if (k == 0) return true;
+  ormqr('L', 'C', m, k, n, a, m, tau.data(), b, more);
+  for (int64_t j = 0; j < k; ++j) std::copy_n(b + j * m, n, x + j * n);
+  return trtrs('U', 'N', 'N', n, k, a, m, x) == 0;
+}
+
 // _lstsq(Tensor A, Tensor B, float rcond, str driver)
 //     -> (Tensor X, Tensor rank, Tensor singular_values, Tensor info): one batch
 LeastSquares driver_of(const Value& name) {
@@ -175,14 +226,27 @@ void run_lstsq(Call& c) {
     const auto rcond = static_cast<RealOf<T>>(c.args[2].to_double());
     const Matrices<T> left(a), right(b), out(*c.outs[0]);
     auto* values = c.outs[2]->as<RealOf<T>>();
+    // Between them, no square is lost.
+    const auto small_size = static_cast<RealOf<T>>(1e-10), large_size = 1 / small_size;
     each_matrix_chunk(out.size(), 2 * cube(a), [&](int64_t i, int64_t end) {
-      Workspace<T> w;
+      Workspace<T> w, factoring, applying;
       std::vector<T> x(static_cast<size_t>(m) * n), y(static_cast<size_t>(most) * std::max(1, k));
-      for (; i < end; ++i) {
+      auto read = [&] {
         left.read(i, x.data(), m);
         right.read(i, y.data(), most);
+      };
+      for (; i < end; ++i) {
+        read();
         infos[i] = ranks[i] = 0;
-        if (least && all_finite(x.data(), static_cast<int64_t>(m) * n)) {
+        const RealOf<T> size = largest(x.data(), static_cast<int64_t>(m) * n);
+        if (driver == LeastSquares::gelsy && m >= n && size > small_size && size < large_size) {
+          if (full_rank_solution(m, n, k, x.data(), y.data(), rcond, out[i], factoring, applying)) {
+            ranks[i] = n;
+            continue;
+          }
+          read();
+        }
+        if (least && std::isfinite(size)) {
           infos[i] = least_squares(driver, m, n, k, x.data(), y.data(), rcond, ranks + i,
                                    values + i * least, w);
         } else {

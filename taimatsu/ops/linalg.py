@@ -141,9 +141,9 @@ def bilinear(input1, input2, weight, bias):
         raise RuntimeError("bilinear(): All tensors must have the same dtype, got "
                            f"{', '.join(sorted(map(str, types)))}")
     k, i, j = weight.shape
-    rows1, rows2 = input1.reshape(-1, i), input2.reshape(-1, j, 1)
-    half = (rows1 @ weight.permute(1, 0, 2).reshape(i, k * j)).reshape(-1, k, j)
-    out = (half @ rows2).reshape(*input1.shape[:-1], k)
+    rows1, rows2 = input1.reshape(-1, i, 1), input2.reshape(-1, j)
+    half = (rows2 @ weight.reshape(k * i, j).mT).reshape(-1, k, i)
+    out = (half @ rows1).reshape(*input1.shape[:-1], k)
     return out if bias is None else out + bias
 
 
@@ -357,6 +357,9 @@ def addr(self, vec1, vec2, beta, alpha):
     if broadcast_shapes(self.shape, sizes) != sizes:
         raise RuntimeError(f"addr: size mismatch, input: {list(self.shape)}, v1: "
                            f"{list(vec1.shape)}, v2: {list(vec2.shape)}")
+    if self.dtype == vec1.dtype == vec2.dtype and (
+            self.dtype.is_floating_point or self.dtype.is_complex):
+        return addmm(self, vec1.unsqueeze(1), vec2.unsqueeze(0), beta=beta, alpha=alpha)
     product = outer(vec1, vec2)
     dtype = result_type(self, product)
     if not (dtype.is_floating_point or dtype.is_complex):

@@ -135,7 +135,7 @@ def test_dropout():
     assert sdpa(q, k, v, dropout_p=1.0).abs().max() == 0
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 300, 8), (5, 2, 130, 8)])
+@pytest.mark.parametrize("shape", [(1, 1, 300, 8), (5, 2, 130, 8), (1, 2, 700, 8)])
 def test_same_bits_for_any_number_of_threads(shape):
     found = []
     before = torch.get_num_threads()

@@ -1,0 +1,98 @@
+"""QR, eigenvalues and least squares of matrices that are hard: by their scale or their rank.
+
+Sizes lie on both sides of those where LAPACK takes over.
+"""
+
+import numpy as np
+import pytest
+from arrays import array, tensor
+
+import taimatsu as torch
+from taimatsu import linalg
+
+DTYPES = (torch.float32, torch.float64)
+KINDS = {
+    "random": lambda a: a,
+    "rows of all scales": lambda a: a * 10.0 ** np.linspace(-8, 8, a.shape[-2])[:, None],
+    "columns of all scales": lambda a: a * 10.0 ** np.linspace(-30, 6, a.shape[-1]),
+    "rank one": lambda a: a[..., :, :1] * a[..., :1, :],
+    "zero": lambda a: 0 * a,
+    "integers": np.round,
+    "tiny": lambda a: 1e-12 * a,
+    "nearly one": lambda a: np.eye(*a.shape[-2:]) + 1e-6 * a,
+}
+
+
+def matrices(kind, m, n):
+    return KINDS[kind](np.random.default_rng(m * 100 + n).standard_normal((2, m, n)))
+
+
+def wide(t):
+    return array(t).astype(np.float64)
+
+
+def identity_error(q):
+    return np.abs(q.swapaxes(-1, -2) @ q - np.eye(q.shape[-1])).max()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_qr(kind, dtype):
+    eps = torch.finfo(dtype).eps
+    for m, n in [(1, 1), (3, 2), (2, 5), (16, 16), (32, 9), (32, 32), (33, 32), (34, 40)]:
+        a = wide(tensor(matrices(kind, m, n), dtype))
+        for mode in ("reduced", "complete"):
+            q, r = (wide(t) for t in linalg.qr(tensor(a, dtype), mode))
+            assert identity_error(q) < 20 * m * eps
+            of_column = np.abs(a).max(-2, keepdims=True) * m + 1e-300
+            assert (np.abs(q @ r - a) / of_column).max() < 20 * eps
+            assert not np.tril(r, -1).any()
+
+
+def test_qr_of_subnormal_numbers():
+    a = torch.full((2, 2), 1e-40)
+    q, r = linalg.qr(a)
+    assert identity_error(wide(q)) < 1e-6
+    np.testing.assert_allclose(wide(q @ r), 1e-40, rtol=1e-3)
+
+
+def test_qr_passes_on_what_is_not_a_number():
+    for bad in (np.nan, np.inf):
+        q, r = linalg.qr(torch.tensor([[1.0, 2.0], [bad, 3.0]]))
+        assert q.isnan().any() and r.isnan().any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_eigh(kind, dtype):
+    eps = torch.finfo(dtype).eps
+    for n in (1, 2, 3, 16, 31, 64, 65):
+        a = matrices(kind, n, n)
+        a = wide(tensor(a + a.swapaxes(-1, -2), dtype))
+        scale = n * np.abs(a).max() + 1e-300
+        for uplo, half in (("L", np.tril(a)), ("U", np.triu(a))):
+            values, vectors = (wide(t) for t in linalg.eigh(tensor(half, dtype), uplo))
+            assert identity_error(vectors) < 10 * n * eps
+            rebuilt = vectors * values[..., None, :] @ vectors.swapaxes(-1, -2)
+            assert np.abs(rebuilt - a).max() / scale < 20 * eps
+            assert np.abs(values - np.linalg.eigvalsh(a)).max() / scale < 20 * eps
+            alone = wide(linalg.eigvalsh(tensor(half, dtype), uplo))
+            assert np.abs(values - alone).max() / scale < 20 * eps
+
+
+@pytest.mark.parametrize("m, n", [(12, 12), (20, 7), (80, 60)])
+def test_the_rank_of_least_squares(m, n):
+    """Exchanging columns is left out only where it can't matter."""
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.standard_normal((k, n)))[0] for k in (m, n))
+    b = rng.standard_normal((m, 2))
+    for least, rank in [(1.0, n), (1e-4, n), (3e-9, n - 1), (0.0, n - 1)]:
+        s = np.linspace(2, 1, n)
+        s[-1] = least
+        a = (u * s) @ v.T
+        x, _, found, _ = linalg.lstsq(tensor(a), tensor(b), rcond=1e-8)
+        assert found.item() == rank
+        expected = np.linalg.pinv(a, rcond=1e-8) @ b
+        np.testing.assert_allclose(array(x), expected, atol=1e-9 * np.abs(expected).max())
+    x, _, found, _ = linalg.lstsq(tensor(np.zeros((m, n))), tensor(b))
+    assert found.item() == 0 and not x.any()
