@@ -11,25 +11,55 @@ namespace {
 
 constexpr size_t kMaxInputs = 16, kMaxSlots = 64, kMaxItems = 32, kMaxRecipes = 32;
 constexpr int kCredit = 64;  // runs that may be noted before a recipe has to have been of use
+constexpr int kTries = 3;    // for a recipe: the first run may fill tables that others find
 
-// ---- What arguments have to have in common
-// -------------------------------------------------------
+// ---- What arguments have to have in common ----
+
+// The tensors of a call, in order.
+struct Inputs {
+  Tensor* at[kMaxInputs];
+  uint8_t first[kMaxInputs];  // where the same tensor was first
+  size_t size = 0;
+  bool plain = true;  // there is room for all, and no class of their own that wants to see the ops
+
+  explicit Inputs(const Call& c) {
+    for (size_t i = 0; i < c.op.schema.params.size(); ++i) {
+      const Value& v = c.args[i];
+      if (v.is_tensor()) add(v.tensor);
+      for (int64_t k = 0; v.tag == Value::Tensors && k < v.tensors.size; ++k) {
+        add(v.tensors.data[k]);
+      }
+    }
+  }
+
+ private:
+  void add(Tensor* t) {
+    if (!plain) return;
+    plain = t && size < kMaxInputs &&
+            (Py_TYPE(t->object()) == TensorType || Py_TYPE(t->object()) == ParameterType);
+    if (!plain) return;
+    first[size] = static_cast<uint8_t>(std::find(at, at + size, t) - at);
+    at[size++] = t;
+  }
+};
 
 struct TensorKind {
   LayoutRef layout;
   DType dtype;
   Device device;
   bool requires_grad;
+  uint8_t first;
 
-  explicit TensorKind(const Tensor& t)
+  TensorKind(const Tensor& t, uint8_t first)
       : layout(t.layout),
         dtype(t.dtype),
         device(t.device()),
-        requires_grad(taimatsu::requires_grad(t)) {}
-  bool fits(const Tensor& t) const {
+        requires_grad(taimatsu::requires_grad(t)),
+        first(first) {}
+  bool fits(const Tensor& t, uint8_t first_of_t) const {
     const bool same = t.layout == layout.get() || (t.layout->sizes() == layout->sizes() &&
                                                    t.layout->strides() == layout->strides());
-    return same && t.dtype == dtype && t.device() == device &&
+    return same && t.dtype == dtype && t.device() == device && first_of_t == first &&
            taimatsu::requires_grad(t) == requires_grad;
   }
 };
@@ -67,45 +97,36 @@ bool spell(PyObject* o, std::string& out) {
   return true;
 }
 
-template <class F>
-void for_each_tensor(const Op& op, const Value* args, const F& see) {
-  for (size_t i = 0; i < op.schema.params.size(); ++i) {
-    if (args[i].is_tensor()) see(args[i].tensor);
-    for (int64_t k = 0; args[i].tag == Value::Tensors && k < args[i].tensors.size; ++k) {
-      if (args[i].tensors.data[k]) see(args[i].tensors.data[k]);
-    }
-  }
-}
-
 class Key {
  public:
-  explicit Key(const Call& c)
+  Key(const Call& c, const Inputs& in)
       : grad_(modes.grad), inference_(modes.inference), default_(default_dtype()) {
+    for (size_t k = 0; k < in.size; ++k) tensors_.emplace_back(*in.at[k], in.first[k]);
     for (size_t i = 0; i < c.op.schema.params.size(); ++i) {
       const Value& v = c.args[i];
-      if (v.tag == Value::Object) spell(v.object, texts_.emplace_back());
-      if (v.tag == Value::Tensors) counts_.push_back(v.tensors.size);
-      const bool plain = !v.is_tensor() && v.tag != Value::Tensors && v.tag != Value::Object;
       tags_.push_back(v.tag);
-      values_.emplace_back(plain ? v : Value());
+      if (v.tag == Value::Object) known_ = known_ && spell(v.object, texts_.emplace_back());
+      if (v.tag == Value::Tensors) counts_.push_back(v.tensors.size);
+      const bool other = v.is_tensor() || v.tag == Value::Tensors || v.tag == Value::Object;
+      values_.emplace_back(other ? Value() : v);
     }
-    for_each_tensor(c.op, c.args, [&](Tensor* t) { tensors_.emplace_back(*t); });
   }
-  bool fits(const Call& c) const {
-    if (grad_ != modes.grad || inference_ != modes.inference || default_ != default_dtype()) {
+  bool known() const { return known_; }  // there is nothing that can't be compared
+  bool fits(const Call& c, const Inputs& in) const {
+    if (in.size != tensors_.size() || grad_ != modes.grad || inference_ != modes.inference ||
+        default_ != default_dtype()) {
       return false;
     }
-    size_t counts = 0, texts = 0, tensors = 0;
+    for (size_t k = 0; k < in.size; ++k) {
+      if (!tensors_[k].fits(*in.at[k], in.first[k])) return false;
+    }
+    size_t counts = 0, texts = 0;
     for (size_t i = 0; i < tags_.size(); ++i) {
       const Value& v = c.args[i];
       if (v.tag != tags_[i]) return false;
-      if (v.is_tensor()) {
-        if (!tensors_[tensors++].fits(*v.tensor)) return false;
-      } else if (v.tag == Value::Tensors) {
+      if (v.none() || v.is_tensor()) continue;
+      if (v.tag == Value::Tensors) {
         if (v.tensors.size != counts_[counts++]) return false;
-        for (int64_t k = 0; k < v.tensors.size; ++k) {
-          if (!v.tensors.data[k] || !tensors_[tensors++].fits(*v.tensors.data[k])) return false;
-        }
       } else if (v.tag == Value::Object) {
         std::string text;
         if (!spell(v.object, text) || text != texts_[texts++]) return false;
@@ -117,36 +138,14 @@ class Key {
   }
 
  private:
-  bool grad_, inference_;
+  bool grad_, inference_, known_ = true;
   DType default_;
+  std::vector<TensorKind> tensors_;
   std::vector<Value::Tag> tags_;
   std::vector<OwnedValue> values_;
-  std::vector<TensorKind> tensors_;
   std::vector<int64_t> counts_;  // of lists of tensors
   std::vector<std::string> texts_;
 };
-
-// Plain tensors, all different (a recipe tells them apart), and arguments that have a key.
-bool keyed(const Call& c) {
-  const Tensor* seen[kMaxInputs];
-  size_t n = 0;
-  bool good = true;
-  for_each_tensor(c.op, c.args, [&](Tensor* t) {
-    const PyTypeObject* type = Py_TYPE(t->object());
-    good = good && n < kMaxInputs && (type == TensorType || type == ParameterType) &&
-           std::find(seen, seen + n, t) == seen + n;
-    if (good) seen[n++] = t;
-  });
-  for (size_t i = 0; good && i < c.op.schema.params.size(); ++i) {
-    const Value& v = c.args[i];
-    std::string text;
-    if (v.tag == Value::Object) good = spell(v.object, text);
-    for (int64_t k = 0; v.tag == Value::Tensors && k < v.tensors.size; ++k) {
-      good = good && v.tensors.data[k];
-    }
-  }
-  return good;
-}
 
 // ---- Recipes ------------------------------------------------------------------------------------
 
@@ -171,9 +170,10 @@ struct RecipeStep {
 }  // namespace
 
 struct Recipe : Counted {
-  explicit Recipe(const Call& c) : key(c) {}
+  Recipe(const Call& c, const Inputs& in) : key(c, in) {}
   Key key;
   bool good = false;
+  int tries = 1;
   size_t inputs = 0, slots = 0;
   std::vector<RecipeStep> steps;
   std::vector<std::pair<uint8_t, TensorRef>> constants;
@@ -349,20 +349,22 @@ bool replay(Call& c) {
   Replays* all = c.op.replays;
   if (!all || all->recipes.empty() || !replays_on) return false;
   if (modes.interpose & (kInterpreters | kFunctionModes)) return false;
+  const Inputs in(c);
+  if (!in.plain) return false;
   auto& recipes = all->recipes;
   size_t at = 0;
-  while (at < recipes.size() && !recipes[at]->key.fits(c)) ++at;
+  while (at < recipes.size() && !recipes[at]->key.fits(c, in)) ++at;
   if (at == recipes.size()) return false;
   if (at) std::rotate(recipes.begin(), recipes.begin() + at, recipes.begin() + at + 1);
   Ref<Recipe> r = recipes[0];  // it may be dropped meanwhile
-  if (!r->good || !keyed(c)) return false;
+  if (!r->good) return false;
   all->credit = std::min(all->credit + 1, kCredit);
 
-  TensorRef few[16];
-  std::vector<TensorRef> many(r->slots > 16 ? r->slots : 0);
+  constexpr size_t kFew = 12;
+  TensorRef few[kFew];
+  std::vector<TensorRef> many(r->slots > kFew ? r->slots : 0);
   TensorRef* slots = many.empty() ? few : many.data();
-  size_t n = 0;
-  for_each_tensor(c.op, c.args, [&](Tensor* t) { slots[n++] = TensorRef(t); });
+  for (size_t k = 0; k < in.size; ++k) slots[k] = TensorRef(in.at[k]);
   for (auto& [slot, t] : r->constants) slots[slot] = t;
   for (const RecipeStep& s : r->steps) carry_out(s, slots);
   for (uint8_t slot : r->results) c.outs.push(slots[slot]);
@@ -373,14 +375,22 @@ bool replay(Call& c) {
 Recording::Recording(const Call& c) {
   Replays* all = c.op.replays;
   const uint32_t busy = kInterpreters | kFunctionModes | kRecording;
-  if (!all || !replays_on || all->credit <= 0 || (modes.interpose & busy) || !keyed(c)) return;
-  for (auto& r : all->recipes) {
-    if (r->key.fits(c)) return;  // one that is known to leave no recipe
+  if (!all || !replays_on || all->credit <= 0 || (modes.interpose & busy)) return;
+  const Inputs in(c);
+  if (!in.plain) return;
+  auto before = std::find_if(all->recipes.begin(), all->recipes.end(),
+                             [&](auto& r) { return r->key.fits(c, in); });
+  Ref<Recipe> recipe(new Recipe(c, in));
+  if (!recipe->key.known()) return;
+  if (before != all->recipes.end()) {  // a run that left no recipe
+    if ((*before)->tries == kTries) return;
+    recipe->tries = (*before)->tries + 1;
+    all->recipes.erase(before);
   }
   --all->credit;
-  notes_ = new Notes{c.op, Ref<Recipe>(new Recipe(c)), notes, true, {}};
-  for_each_tensor(c.op, c.args, [&](Tensor* t) { notes_->known.emplace_back(t); });
-  notes_->recipe->inputs = notes_->known.size();
+  recipe->inputs = in.size;
+  notes_ = new Notes{c.op, std::move(recipe), notes, true, {}};
+  for (size_t k = 0; k < in.size; ++k) notes_->known.emplace_back(in.at[k]);
   notes = notes_;
   modes.interpose |= kRecording;
 }
