@@ -28,7 +28,6 @@ from .ir import (
     Axis,
     DType,
     Expr,
-    Loop,
     Monoid,
     Store,
     axis,
@@ -36,7 +35,6 @@ from .ir import (
     item,
     reduce,
     scan,
-    topological,
 )  # fmt: skip
 from .promote import category, complex_of, number_dtype, promote_types
 from .simplify import cast as _cast
@@ -440,10 +438,10 @@ def _compare(op: str, a, b) -> Value:
 def where(cond: Value | bool, a: Value | Number, b: Value | Number) -> Value:
     """`a` where `cond` holds, else `b`. What isn't chosen has no influence, nor a derivative."""
     x, y = _pair(a, b)
-    return Value(_where(_truth(cond), x, y))
+    return Value(_where(truth(cond), x, y))
 
 
-def _truth(x: Value | bool) -> Expr:
+def truth(x: Value | bool) -> Expr:
     c = expr_of(x, BOOL)
     return c if c.dtype is BOOL else node("ne", c, const(0, c.dtype), dtype=BOOL)
 
@@ -515,19 +513,19 @@ def invert(x: Value) -> Value:
 
 
 def logical_not(x: Value) -> Value:
-    return Value(negate(_truth(x)))
+    return Value(negate(truth(x)))
 
 
 def logical_and(a, b) -> Value:
-    return Value(logical("and", _truth(a), _truth(b)))
+    return Value(logical("and", truth(a), truth(b)))
 
 
 def logical_or(a, b) -> Value:
-    return Value(logical("or", _truth(a), _truth(b)))
+    return Value(logical("or", truth(a), truth(b)))
 
 
 def logical_xor(a, b) -> Value:
-    return Value(logical("xor", _truth(a), _truth(b)))
+    return Value(logical("xor", truth(a), truth(b)))
 
 
 def shl(a, b) -> Value:
@@ -672,44 +670,6 @@ def imag(x: Value) -> Value:
 
 def conj(x: Value) -> Value:
     return make_complex(real(x), -imag(x)) if x.dtype.kind == "c" else x
-
-
-# ---- loops ------------------------------------------------------------------------------------
-
-
-def iterate(
-    limit: int,
-    going: Callable[..., Value],
-    step: Callable[..., tuple],
-    state: tuple[Value, ...],
-    *others: Value,
-) -> tuple[Value, ...]:
-    """What becomes of `state` by state = step(*state, *others), while going(*state, *others).
-
-    For recurrences whose length depends on the element: each goes on for as long as it needs, but
-    for `limit` steps at most. The two functions see their arguments alone. The derivative follows
-    each step's; where the steps converge to something, that is to be of use only if it converges,
-    too, by the time that `going` ends.
-
-        (root,) = iterate(60, lambda r, x: abs(r * r - x) > 1e-12 * x,
-                          lambda r, x: ((r + x / r) / 2,), (x,), x)
-    """
-    operands = tuple(expr_of(x) for x in (*state, *others))
-    holes = [Value(Expr("hole", (), i, x.dtype)) for i, x in enumerate(operands)]
-    following = tuple(
-        _cast(expr_of(x, h.dtype), h.dtype) for x, h in zip(step(*holes), holes, strict=False)
-    )
-    if len(following) != len(state):
-        raise TypeError(
-            f"iterate: a step returns the next state, {len(state)} values; got {len(following)}"
-        )
-    loop = Loop(limit, _truth(going(*holes)), following)
-    known = {h.expr for h in holes}
-    for e in topological((loop.going, *following)):
-        if not e.src and e.op != "const" and e not in known:
-            raise TypeError(f"iterate: a step uses {e}; pass to it what it needs, after the state")
-    result = Expr("loop", operands, loop, operands[0].dtype)
-    return tuple(Value(item(result, i)) for i in range(len(state)))
 
 
 # ---- reductions and scans ---------------------------------------------------------------------

@@ -28,7 +28,8 @@ from .floats import (
     two_product,
 )
 from .ir import F32, F64
-from .lang import Value, cast, copysign, floor, fma, iterate, rint, sqrt, where
+from .iteration import iterate
+from .lang import Value, cast, copysign, floor, fma, rint, sqrt, where
 from .trigonometric import PI, cosine_reduced, sine_reduced
 
 HALF_LOG_2PI = 0.9189385332046728

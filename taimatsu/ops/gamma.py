@@ -7,7 +7,8 @@ import math
 from taimatsu.codegen import lang
 from taimatsu.codegen.floats import horner
 from taimatsu.codegen.ir import F64
-from taimatsu.codegen.lang import Value, cast, exp, iterate, log, sqrt, where
+from taimatsu.codegen.iteration import iterate
+from taimatsu.codegen.lang import Value, cast, exp, log, sqrt, where
 from taimatsu.codegen.lang import abs as magnitude
 from taimatsu.codegen.promote import FLOATING
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from taimatsu.codegen import lang
 from taimatsu.codegen.ir import F32, F64
-from taimatsu.codegen.lang import Value, acos, cast, cos, iterate, sin, trunc, where
+from taimatsu.codegen.iteration import iterate
+from taimatsu.codegen.lang import Value, acos, cast, cos, sin, trunc, where
 
 from .table import Op, pointwise
 

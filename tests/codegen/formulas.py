@@ -1,5 +1,6 @@
 """Ops that the tests of code generation share: the design's examples and their kin."""
 
+from taimatsu.codegen.iteration import iterate
 from taimatsu.codegen.lang import (
     SQRT1_2,
     SQRT_2_PI,
@@ -10,7 +11,6 @@ from taimatsu.codegen.lang import (
     exp,
     imag,
     inf,
-    iterate,
     log,
     maximum,
     pick,

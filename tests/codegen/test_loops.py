@@ -13,7 +13,8 @@ from taimatsu.codegen import interp, monoids, ptx
 from taimatsu.codegen.engine import fingerprint
 from taimatsu.codegen.floats import rarely
 from taimatsu.codegen.ir import C128, F32, F64, I64, reduce
-from taimatsu.codegen.lang import Value, cast, constant, exp, iterate
+from taimatsu.codegen.iteration import iterate
+from taimatsu.codegen.lang import Value, cast, constant, exp
 from taimatsu.codegen.show import nest_text
 from taimatsu.ops import table
 
