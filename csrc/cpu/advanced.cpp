@@ -170,20 +170,6 @@ TM_NATIVE("_index", infer_index, run_index);
 
 // ---- x[indices] = values --------------------------------------------------------------------
 
-struct Set {
-  template <class T>
-  void operator()(T& to, const T& x) const {
-    to = x;
-  }
-};
-struct Add {
-  template <class T>
-  void operator()(T& to, const T& x) const {
-    to = static_cast<T>(to + x);
-  }
-  void operator()(bool& to, bool x) const { to |= x; }
-};
-
 // One after the other along the indices: of equal places the last stays, and sums have one order.
 // Threads share out the other dims.
 template <class T, class Put>

@@ -101,6 +101,26 @@ void each_line(const Walk& w, int axis, int64_t lo, int64_t hi, const F& body) {
   }
 }
 
+// visit(place in what is pointed into, place in the other) along a line of n places; `at` are the
+// positions of the first.
+template <class F>
+void each_place(const Walk& w, const int64_t* at, int64_t n, const F& visit) {
+  const int inner = w.inner();
+  const int64_t is = w.index[inner], ss = w.self[inner], os = w.other[inner], step = w.step;
+  if (is == 0) {
+    const int64_t begin = *at * step;
+    if (ss == 1 && os == 1) {
+      for (int64_t k = 0; k < n; ++k) visit(begin + k, k);
+    } else {
+      for (int64_t k = 0; k < n; ++k) visit(begin + k * ss, k * os);
+    }
+  } else if (ss == 0 && is == 1 && os == 1) {
+    for (int64_t k = 0; k < n; ++k) visit(at[k] * step, k);
+  } else {
+    for (int64_t k = 0; k < n; ++k) visit(at[k * is] * step + k * ss, k * os);
+  }
+}
+
 // The same on several threads. Writing splits no dim along which places may be equal.
 template <class F>
 void each_line(const Walk& w, bool writes, const F& body) {
@@ -161,27 +181,19 @@ void check_vector(const Tensor& index) {
 // out[place] = self[place with the position in it].
 void read(const Walk& w, const Tensor& index, const Tensor& self, Tensor& out) {
   const int inner = w.inner();
-  const int64_t is = w.index[inner], ss = w.self[inner], os = w.other[inner], step = w.step;
+  const bool copies = w.index[inner] == 0 && w.self[inner] == 1 && w.other[inner] == 1;
   with_size(itemsize(out.dtype), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t* positions = index.as<int64_t>();
     const T* from = self.as<T>();
     T* to = out.as<T>();
-    each_line(w, false, [=](int64_t i, int64_t s, int64_t o, int64_t n) {
-      const int64_t* at = positions + i;
+    each_line(w, false, [=, &w](int64_t i, int64_t s, int64_t o, int64_t n) {
       const T* x = from + s;
       T* y = to + o;
-      if (is == 0) {
-        x += *at * step;
-        if (ss == 1 && os == 1) {
-          std::memcpy(y, x, n * sizeof(T));
-        } else {
-          for (int64_t k = 0; k < n; ++k) y[k * os] = x[k * ss];
-        }
-      } else if (ss == 0 && is == 1 && os == 1) {
-        for (int64_t k = 0; k < n; ++k) y[k] = x[at[k] * step];
+      if (copies) {
+        std::memcpy(y, x + positions[i] * w.step, n * sizeof(T));
       } else {
-        for (int64_t k = 0; k < n; ++k) y[k * os] = x[at[k * is] * step + k * ss];
+        each_place(w, positions + i, n, [=](int64_t at, int64_t k) { y[k] = x[at]; });
       }
     });
   });
@@ -258,19 +270,6 @@ TM_NATIVE("embedding", infer_embedding, run_embedding);
 
 // ---- Writing --------------------------------------------------------------------------------
 
-struct Set {
-  template <class T>
-  void operator()(T& to, const T& x) const {
-    to = x;
-  }
-};
-struct Add {
-  template <class T>
-  void operator()(T& to, const T& x) const {
-    to = static_cast<T>(to + x);
-  }
-  void operator()(bool& to, bool x) const { to |= x; }
-};
 struct Mul {
   template <class T>
   void operator()(T& to, const T& x) const {
@@ -293,27 +292,13 @@ struct Min {
 
 template <class T, class Fold>
 void write(const Walk& w, const Tensor& index, const Tensor& src, Tensor& out, Fold fold) {
-  const int inner = w.inner();
-  const int64_t is = w.index[inner], ss = w.self[inner], os = w.other[inner], step = w.step;
   const int64_t* positions = index.as<int64_t>();
   const T* from = src.as<T>();
   T* to = out.as<T>();
-  each_line(w, true, [=](int64_t i, int64_t s, int64_t o, int64_t n) {
-    const int64_t* at = positions + i;
+  each_line(w, true, [=, &w](int64_t i, int64_t s, int64_t o, int64_t n) {
     const T* x = from + o;
     T* y = to + s;
-    if (is == 0) {
-      y += *at * step;
-      if (ss == 1 && os == 1) {
-        for (int64_t k = 0; k < n; ++k) fold(y[k], x[k]);
-      } else {
-        for (int64_t k = 0; k < n; ++k) fold(y[k * ss], x[k * os]);
-      }
-    } else if (ss == 0 && is == 1 && os == 1) {
-      for (int64_t k = 0; k < n; ++k) fold(y[at[k] * step], x[k]);
-    } else {
-      for (int64_t k = 0; k < n; ++k) fold(y[at[k * is] * step + k * ss], x[k * os]);
-    }
+    each_place(w, positions + i, n, [=](int64_t at, int64_t k) { fold(y[at], x[k]); });
   });
 }
 

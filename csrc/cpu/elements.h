@@ -47,6 +47,21 @@ auto with_real_type(DType t, const F& body) {
   }
 }
 
+// What becomes of an element that is written to.
+struct Set {
+  template <class T>
+  void operator()(T& to, const T& x) const {
+    to = x;
+  }
+};
+struct Add {
+  template <class T>
+  void operator()(T& to, const T& x) const {
+    to = static_cast<T>(to + x);
+  }
+  void operator()(bool& to, bool x) const { to |= x; }
+};
+
 struct Bytes16 {
   uint64_t words[2];
 };

@@ -28,16 +28,6 @@ TensorRef call_with(Op& op, F&& fill) {
 
 CoreOp kCast{"_to"}, kClone{"clone"}, kEmptyLike{"empty_like"}, kCopy{"copy_"};
 
-bool is_in(const Layout& l, MemoryFormat f) {
-  switch (f) {
-    case MemoryFormat::Preserve: return true;
-    case MemoryFormat::Contiguous: return l.contiguous;
-    case MemoryFormat::ChannelsLast: return l.ndim == 4 && l.channels_last;
-    case MemoryFormat::ChannelsLast3d: return l.ndim == 5 && l.channels_last;
-  }
-  return false;
-}
-
 // `t` as asked for: the tensor itself where nothing changes, unless `copy`.
 TensorRef converted(TensorRef t, DType dtype, Device device, bool copy, MemoryFormat format,
                     bool non_blocking = false) {
@@ -56,7 +46,7 @@ TensorRef converted(TensorRef t, DType dtype, Device device, bool copy, MemoryFo
     t = call1(kCast.get(), {Value(t), Value(dtype)});
     copy = false;
   }
-  if (!copy && is_in(*t->layout, format)) return t;
+  if (!copy && has_format(*t->layout, format)) return t;
   return call1(kClone.get(), {Value(t), Value(format)});
 }
 
@@ -103,9 +93,7 @@ void run_type_as(Call& c) {
 void run_contiguous(Call& c) {
   Tensor& self = c.args[0].t();
   const MemoryFormat format = format_of(c, MemoryFormat::Contiguous);
-  if (format == MemoryFormat::Preserve) {
-    fail(Error::Runtime, "preserve memory format is unsupported by the contiguous operator");
-  }
+  check_definite(format);
   give(c, converted(TensorRef(&self), self.dtype, self.device(), false, format));
 }
 

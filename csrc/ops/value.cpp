@@ -88,6 +88,21 @@ bool equal(const Value& a, const Value& b) {
   }
 }
 
+bool has_format(const Layout& l, MemoryFormat f) {
+  switch (f) {
+    case MemoryFormat::Preserve: return true;
+    case MemoryFormat::Contiguous: return l.contiguous;
+    case MemoryFormat::ChannelsLast: return l.ndim == 4 && l.channels_last;
+    case MemoryFormat::ChannelsLast3d: return l.ndim == 5 && l.channels_last;
+  }
+  return false;
+}
+
+void check_definite(MemoryFormat f) {
+  if (f != MemoryFormat::Preserve) return;
+  fail(Error::Runtime, "preserve memory format is unsupported by the contiguous operator");
+}
+
 PyObject* to_python(const Value& v) {
   switch (v.tag) {
     case Value::None: Py_RETURN_NONE;

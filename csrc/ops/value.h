@@ -105,6 +105,11 @@ class OwnedValue {
 
 bool equal(const Value& a, const Value& b);  // of values without tensors and other objects
 
+// Whether tensors of that layout have the format (Preserve: whatever they have).
+bool has_format(const Layout& l, MemoryFormat f);
+// RuntimeError for Preserve, where a format is asked for.
+void check_definite(MemoryFormat f);
+
 // Python object <-> Value, untyped: what a Python gradient or composite receives.
 PyObject* to_python(const Value& v);  // a new reference
 

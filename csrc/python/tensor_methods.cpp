@@ -59,14 +59,8 @@ PyObject* is_contiguous(PyObject* self, Args args, Py_ssize_t nargs, PyObject* k
       fail(Error::Type, "is_contiguous(): memory_format must be a torch.memory_format, not ",
            type_name(format));
     }
-    const Layout& l = *as_tensor(self)->layout;
-    switch (f) {
-      case MemoryFormat::Contiguous: return boolean(l.contiguous);
-      case MemoryFormat::ChannelsLast: return boolean(l.ndim == 4 && l.channels_last);
-      case MemoryFormat::ChannelsLast3d: return boolean(l.ndim == 5 && l.channels_last);
-      case MemoryFormat::Preserve: break;
-    }
-    fail(Error::Runtime, "preserve memory format is unsupported by the contiguous operator");
+    check_definite(f);
+    return boolean(has_format(*as_tensor(self)->layout, f));
   });
 }
 
