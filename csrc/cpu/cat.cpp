@@ -142,6 +142,37 @@ void copy_past_cache(char* to, const char* from, int64_t bytes) {
 
 void copy_bytes(char* to, const char* from, int64_t bytes) { std::memcpy(to, from, bytes); }
 
+// Lines of a few elements of each tensor: blocks of lines, so that what one tensor's part is stored
+// between is still in the cache when the next one's is.
+bool cat_narrow(const Value& list, Tensor& out, int dim, int64_t inner, int64_t outer) {
+  constexpr int64_t kNarrow = 16, kBlock = 2048;
+  const int64_t line = inner * out.layout->size(dim);
+  if (!out.layout->contiguous || outer < 2 || line > 8 * kNarrow) return false;
+  const int64_t bytes = inner * list.tensors.data[0]->layout->size(dim);
+  const bool one_move = bytes && bytes <= kNarrow && (bytes & (bytes - 1)) == 0;
+  for (int64_t i = 0; i < list.tensors.size; ++i) {
+    const Tensor& t = *list.tensors.data[i];
+    const bool alike = t.ndim() == out.ndim() && t.layout->contiguous && t.dtype == out.dtype;
+    if (!one_move || !alike || inner * t.layout->size(dim) != bytes) return false;
+  }
+  with_size(bytes, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    parallel_for(outer, 65536, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t first = begin; first < end; first += kBlock) {
+        const int64_t last = std::min(end, first + kBlock);
+        for (int64_t i = 0; i < list.tensors.size; ++i) {
+          const char* from = list.tensors.data[i]->data();
+          char* to = out.data() + i * bytes;
+          for (int64_t k = first; k < last; ++k) {
+            std::memcpy(to + k * line, from + k * sizeof(T), sizeof(T));
+          }
+        }
+      }
+    });
+  });
+  return true;
+}
+
 void run_cat(Call& c) {
   const Value& list = c.args[0];
   Tensor& out = *c.outs[0];
@@ -153,6 +184,7 @@ void run_cat(Call& c) {
   for (int d = dim + 1; d < l.ndim; ++d) inner *= l.size(d);
   for (int d = 0; d < dim; ++d) outer *= l.size(d);
   const int64_t line = inner * l.size(dim);
+  if (cat_narrow(list, out, dim, inner, outer)) return;
   const bool past_cache = out.numel() * itemsize(out.dtype) >= kPastCache;
   for (int64_t i = 0; i < list.tensors.size; ++i) {
     Tensor& t = *list.tensors.data[i];
@@ -162,16 +194,7 @@ void run_cat(Call& c) {
       char* to = out.data() + start * inner;
       const char* from = t.data();
       auto* copy = past_cache && bytes >= 4096 ? copy_past_cache : copy_bytes;
-      if (outer > 1 && bytes <= 16 && (bytes & (bytes - 1)) == 0 && bytes) {
-        with_size(bytes, [&](auto tag) {  // a call of memcpy each would be most of the work
-          using T = typename decltype(tag)::type;
-          parallel_for(outer, 65536, 64, [&](int64_t begin, int64_t end) {
-            for (int64_t k = begin; k < end; ++k) {
-              std::memcpy(to + k * line, from + k * sizeof(T), sizeof(T));
-            }
-          });
-        });
-      } else if (bytes) {
+      if (bytes) {
         parallel_for(outer, std::max<int64_t>(1, (1 << 20) / bytes), 1,
                      [&](int64_t begin, int64_t end) {
                        for (int64_t k = begin; k < end; ++k)

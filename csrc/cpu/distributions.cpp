@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/clones.h"
 #include "cpu/fill.h"
 #include "cpu/threads.h"
 
@@ -23,15 +24,6 @@ void check_floating(Tensor& t) {
 // but where std::fma says so.
 #pragma GCC push_options
 #pragma GCC optimize("O3")
-#if !defined(__x86_64__) || !defined(__linux__) || defined(__clang__)
-#define VECTORISED
-#elif __GNUC__ >= 12
-#define VECTORISED __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define VECTORISED __attribute__((target_clones("fma", "default")))
-#endif
-#define INLINED __attribute__((always_inline)) inline  // else a clone calls what is not for it
-
 // The standard library's are functions of their own for a clone, and calls.
 INLINED float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 INLINED double fma(double x, double y, double z) { return __builtin_fma(x, y, z); }

@@ -1,6 +1,7 @@
 // Copies with elements in another order or left out: flip, tril, triu.
 #include <algorithm>
 
+#include "cpu/clones.h"
 #include "cpu/elements.h"
 #include "cpu/native.h"
 #include "cpu/threads.h"
@@ -28,6 +29,19 @@ void infer_flip(Call& c) {
   flipped(t, c.args[1].ints());
   c.outs.push(empty(t.sizes(), t.dtype, t.device()));
 }
+
+// to[k] = from[-k]
+#define TM_REVERSE(T)                                        \
+  VECTORISED void reverse(const T* from, T* to, int64_t n) { \
+    const T* last = from - (n - 1);                          \
+    for (int64_t k = 0; k < n; ++k) to[k] = last[n - 1 - k]; \
+  }
+TM_REVERSE(uint8_t)
+TM_REVERSE(uint16_t)
+TM_REVERSE(uint32_t)
+TM_REVERSE(uint64_t)
+TM_REVERSE(Bytes16)
+#undef TM_REVERSE
 
 // The dims of x as a walk from the far end where they are flipped, neighbours joined: lines of the
 // last dim are copied, forwards or backwards.
@@ -60,7 +74,7 @@ void run_flip(Call& c) {
       if (step == 1) {
         std::memcpy(to + begin, from + begin, (end - begin) * sizeof(T));
       } else if (step == -1) {
-        for (int64_t k = begin; k < end; ++k) to[k] = from[-k];
+        reverse(from - begin, to + begin, end - begin);
       } else {
         for (int64_t k = begin; k < end; ++k) to[k] = from[k * step];
       }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from taimatsu import _core
 
-from .table import composite
+from .table import composite, native
 
 
 def _copied_from(mode: str, n: int, before: int, after: int):
@@ -33,20 +33,10 @@ def _pairs(ends: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip(ends[::2], ends[1::2], strict=True))
 
 
-@composite("_wrap_margins(Tensor self, int[] ends, str mode) -> Tensor", module=None, method=False)
-def wrap_margins(self, ends, mode):
-    """The tensor with margins of the last dims that `mode` copies from it."""
-    margins, sizes = _pairs(ends), list(self.shape)
-    for d, (before, after) in _dims(self, margins):
-        sizes[d] += before + after
-    out = self.new_empty(sizes)
-    _inside(out, margins).copy_(self)
-    # A dim's margins run through those of the other dims: the last dim has the last word.
-    for d, (before, after) in _dims(self, margins):
-        for margin, source, mirrored in _copied_from(mode, self.size(d), before, after):
-            elements = out.narrow(d, *source)
-            out.narrow(d, *margin).copy_(elements.flip(d) if mirrored else elements)
-    return out
+wrap_margins = native(
+    "_wrap_margins(Tensor self, int[] ends, str mode) -> Tensor", module=None, method=False,
+    doc="The tensor with margins of the last dims that `mode` copies from it: pairs of how many "
+    "elements before and after, in the order of the dims.")  # fmt: skip
 
 
 @composite("_add_margins(Tensor self, int[] ends, str mode) -> Tensor", module=None, method=False)
@@ -63,7 +53,7 @@ def add_margins(self, ends, mode):
     return _inside(out, margins)
 
 
-wrap_margins.gradient(lambda g, ends, mode: add_margins(g, ends, mode))
+wrap_margins.gradient(self=lambda g, ends, mode: add_margins(g, ends, mode))
 add_margins.gradient(lambda g, ends, mode: wrap_margins(g, ends, mode))
 _MODES = ("reflect", "replicate", "circular")
 
