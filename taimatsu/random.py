@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from . import Generator, Tensor
-from ._core import default_generator
+from ._core import _seed_accelerators, default_generator
 
 __all__ = [
     "default_generator",
@@ -20,7 +21,7 @@ __all__ = [
 
 
 def manual_seed(seed: int) -> Generator:
-    """Start the default generator's sequence that belongs to `seed`, and return it.
+    """Start the default generators' sequence that belongs to `seed`; return that of the CPU.
 
     RuntimeError for a seed outside [-2**63, 2**64).
 
@@ -28,6 +29,7 @@ def manual_seed(seed: int) -> Generator:
     >>> taimatsu.rand(2)
     tensor([0.4963, 0.7682])
     """
+    _seed_accelerators(int(seed))
     return default_generator.manual_seed(int(seed))
 
 
@@ -64,7 +66,13 @@ def fork_rng(
         yield
         return
     state = get_rng_state()
+    cuda = importlib.import_module("taimatsu.cuda")
+    if devices is None:
+        devices = range(cuda.device_count()) if cuda.is_initialized() else ()
+    states = {device: cuda.get_rng_state(device) for device in devices}
     try:
         yield
     finally:
         set_rng_state(state)
+        for device, kept in states.items():
+            cuda.set_rng_state(kept, device)

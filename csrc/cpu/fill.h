@@ -70,6 +70,7 @@ void with_generator(Tensor& t, const Value& generator, const F& body) {
   Generator& g = generator_of(generator);
   WithoutGil without(t.numel() > 4096);
   std::lock_guard<std::mutex> lock(g.mutex);
+  g.begin_call();
   body(g);
 }
 

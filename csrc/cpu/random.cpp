@@ -91,17 +91,38 @@ struct GeneratorState {
 };
 static_assert(sizeof(GeneratorState) == Generator::kStateBytes);
 
+void Generator::begin_call() {
+  if (!counts_calls()) return;
+  uint64_t mixed = seed_value + (offset + 1) * 0x9e3779b97f4a7c15;  // SplitMix64
+  mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9;
+  mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111eb;
+  engine.seed(mixed ^ mixed >> 31);
+  has_normal = false;
+  offset += kOffsetStep;
+}
+
 void Generator::get_state(uint8_t* bytes) const {
+  if (counts_calls()) {
+    std::memcpy(bytes, &seed_value, sizeof seed_value);
+    std::memcpy(bytes + sizeof seed_value, &offset, sizeof offset);
+    return;
+  }
   GeneratorState s = GeneratorState::of(*this);
   std::memcpy(bytes, &s, sizeof s);
 }
 void Generator::set_state(const uint8_t* bytes) {
+  if (counts_calls()) {
+    std::memcpy(&seed_value, bytes, sizeof seed_value);
+    std::memcpy(&offset, bytes + sizeof seed_value, sizeof offset);
+    return;
+  }
   GeneratorState s;
   std::memcpy(&s, bytes, sizeof s);
   s.put(*this);
 }
 void Generator::seed(uint64_t seed) {
   seed_value = seed;
+  offset = 0;
   engine.seed(seed);
   has_normal = false;
 }
@@ -152,10 +173,16 @@ PyObject* generator_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     PyObject* device;
     signature.unpack(args, kwargs, &device);
     Device d;
-    if (given(device) && (!device_of(device, d) || d.type != DeviceType::CPU)) {
-      fail(Error::Runtime, "Generator: the device must be 'cpu'; got ", to_string(device));
+    if (given(device) && (!device_of(device, d) || d.type == DeviceType::Meta)) {
+      fail(Error::Runtime, "Generator: the device must be 'cpu' or 'cuda'; got ",
+           to_string(Object::steal(checked(PyObject_Str(device))).get()));
     }
-    return wrap(type, new Generator(kDefaultSeed), true);
+    try {
+      d = d.concrete();
+    } catch (const Error& e) {
+      fail(Error::Runtime, "Generator: ", e.message);
+    }
+    return wrap(type, new Generator(kDefaultSeed, d), true);
   });
 }
 
@@ -209,7 +236,7 @@ PyObject* initial_seed(PyObject* self, PyObject*) {
 }
 PyObject* get_state(PyObject* self, PyObject*) {
   return guard([&] {
-    int64_t n = Generator::kStateBytes;
+    int64_t n = of(self).state_bytes();
     TensorRef state = empty({&n, 1}, DType::U8);
     of(self).get_state(state->as<uint8_t>());
     return tensor_object(state);
@@ -222,9 +249,11 @@ PyObject* set_state(PyObject* self, PyObject* state) {
       fail(Error::Type, "set_state: RNG state must be a torch.ByteTensor; got ", type_name(state));
     }
     const Tensor& t = *as_tensor(state);
-    if (t.numel() != Generator::kStateBytes || !t.layout->contiguous) {
-      fail(Error::Runtime, "set_state: Expected a CPUGeneratorImplState of size ",
-           Generator::kStateBytes, " but found the input RNG state size to be ", t.numel());
+    const int64_t size = of(self).state_bytes();
+    if (t.numel() != size || !t.layout->contiguous) {
+      fail(Error::Runtime, "set_state: Expected a ", of(self).counts_calls() ? "CUDA" : "CPU",
+           "GeneratorImplState of size ", size, " but found the input RNG state size to be ",
+           t.numel());
     }
     std::lock_guard<std::mutex> lock(of(self).mutex);
     of(self).set_state(t.as<uint8_t>());
@@ -233,7 +262,7 @@ PyObject* set_state(PyObject* self, PyObject* state) {
 }
 PyObject* clone_state(PyObject* self, PyObject*) {
   return guard([&] {
-    auto* copy = new Generator(0);
+    auto* copy = new Generator(0, of(self).device);
     uint8_t bytes[Generator::kStateBytes];
     of(self).get_state(bytes);
     copy->set_state(bytes);
@@ -243,7 +272,8 @@ PyObject* clone_state(PyObject* self, PyObject*) {
 PyObject* reduce(PyObject* self, PyObject*) {
   return guard([&] {
     Object state = Object::steal(checked(get_state(self, nullptr)));
-    return checked(Py_BuildValue("O()O", generator_type, state.get()));
+    const std::string device = of(self).device.str();
+    return checked(Py_BuildValue("O(s)O", generator_type, device.c_str(), state.get()));
   });
 }
 PyObject* set_state_pickled(PyObject* self, PyObject* state) {
@@ -251,17 +281,81 @@ PyObject* set_state_pickled(PyObject* self, PyObject* state) {
   return done ? new_ref(Py_None) : nullptr;
 }
 // What only generators of accelerators have.
-PyObject* no_offset(PyObject*, PyObject*) {
-  return guard([&]() -> PyObject* {
-    fail(Error::Runtime, "CPU Generator does not use offset; get_state and set_state hold all");
+Generator& counting(PyObject* self) {
+  if (of(self).counts_calls()) return of(self);
+  fail(Error::Runtime, "CPU Generator does not use offset; get_state and set_state hold all");
+}
+PyObject* get_offset(PyObject* self, PyObject*) {
+  return guard([&] { return PyLong_FromUnsignedLongLong(counting(self).offset); });
+}
+PyObject* set_offset(PyObject* self, PyObject* offset) {
+  return guard([&] {
+    Generator& g = counting(self);
+    const uint64_t value = seed_from(offset);
+    if (value % Generator::kOffsetStep) {
+      fail(Error::Runtime, "set_offset: offset must be a multiple of 4; got ", value);
+    }
+    g.offset = value;
+    return new_ref(self);
   });
 }
-PyObject* no_graph(PyObject*, PyObject*) {
-  return guard([&]() -> PyObject* {
-    fail(Error::NotImplemented, "graphsafe states are not supported by a CPU Generator");
+// For kernels that make their numbers from a key and counters of their own: (key, first counter).
+PyObject* take_counters(PyObject* self, PyObject* count) {
+  return guard([&] {
+    Generator& g = of(self);
+    std::lock_guard<std::mutex> lock(g.mutex);
+    uint64_t key = g.seed_value, first = g.offset;
+    if (g.counts_calls()) {
+      const auto n = static_cast<uint64_t>(to_index(count));
+      g.offset +=
+          (n + Generator::kOffsetStep - 1) / Generator::kOffsetStep * Generator::kOffsetStep;
+    } else {
+      key = g.bits64();
+      first = 0;
+    }
+    return Py_BuildValue("(KK)", static_cast<unsigned long long>(key),
+                         static_cast<unsigned long long>(first));
   });
 }
-PyObject* get_device(PyObject*, void*) { return device_object(Device{}); }
+void graph_state(PyObject* self) {
+  if (of(self).counts_calls()) return;
+  fail(Error::NotImplemented, "graphsafe states are not supported by a CPU Generator");
+}
+PyObject* graphsafe_get_state(PyObject* self, PyObject*) {
+  return guard([&] {
+    graph_state(self);
+    return clone_state(self, nullptr);
+  });
+}
+PyObject* graphsafe_set_state(PyObject* self, PyObject* other) {
+  return guard([&] {
+    graph_state(self);
+    if (!PyObject_TypeCheck(other, generator_type) || !of(other).counts_calls()) {
+      fail(Error::Type, "graphsafe_set_state takes an accelerator's Generator; got ",
+           type_name(other));
+    }
+    of(self).seed_value = of(other).seed_value;
+    of(self).offset = of(other).offset;
+    return new_ref(self);
+  });
+}
+PyObject* get_device(PyObject* self, void*) { return device_object(of(self).device); }
+
+// Of each accelerator, by its index, made when first asked for. Never deleted: Python may have
+// gone.
+std::vector<Object>& accelerators = *new std::vector<Object>;
+uint64_t accelerator_seed = kDefaultSeed;
+
+PyObject* seed_all_accelerators(PyObject*, PyObject* seed) {
+  return guard([&] {
+    seed_accelerators(seed_from(seed));
+    return new_ref(Py_None);
+  });
+}
+PyMethodDef functions[] = {
+    {"_seed_accelerators", seed_all_accelerators, METH_O,
+     "_seed_accelerators(seed)\n--\n\nStarts the sequences of all accelerators' generators."},
+    {}};
 
 PyMethodDef methods[] = {
     {"manual_seed", manual_seed, METH_O,
@@ -273,13 +367,17 @@ PyMethodDef methods[] = {
     {"set_state", set_state, METH_O, "set_state(new_state)\n--\n\nGoes on from a saved state."},
     {"clone_state", clone_state, METH_NOARGS,
      "clone_state()\n--\n\nA new generator in the same state."},
-    {"get_offset", no_offset, METH_NOARGS, "get_offset()\n--\n\nRuntimeError: on the CPU is none."},
-    {"set_offset", no_offset, METH_O,
-     "set_offset(offset)\n--\n\nRuntimeError: on the CPU is none."},
-    {"graphsafe_get_state", no_graph, METH_NOARGS,
-     "graphsafe_get_state()\n--\n\nNotImplementedError: of accelerators only."},
-    {"graphsafe_set_state", no_graph, METH_O,
-     "graphsafe_set_state(state)\n--\n\nNotImplementedError: of accelerators only."},
+    {"get_offset", get_offset, METH_NOARGS,
+     "get_offset()\n--\n\nHow far calls have come. RuntimeError: on the CPU is none."},
+    {"set_offset", set_offset, METH_O,
+     "set_offset(offset)\n--\n\nA multiple of 4. RuntimeError: on the CPU is none."},
+    {"take_counters", take_counters, METH_O,
+     "take_counters(count)\n--\n\nA key, and the first of `count` counters that nobody else gets."},
+    {"graphsafe_get_state", graphsafe_get_state, METH_NOARGS,
+     "graphsafe_get_state()\n--\n\nThe state as a generator. NotImplementedError on the CPU."},
+    {"graphsafe_set_state", graphsafe_set_state, METH_O,
+     "graphsafe_set_state(state)\n--\n\nGoes on from another generator's state. "
+     "NotImplementedError on the CPU."},
     {"__reduce__", reduce, METH_NOARGS, nullptr},
     {"__setstate__", set_state_pickled, METH_O, nullptr},
     {}};
@@ -309,12 +407,30 @@ Generator& generator_of(const Value& v) {
   return of(v.object);
 }
 
+PyObject* default_generator_object(Device d) {
+  const auto index = static_cast<size_t>(d.concrete().index);
+  if (accelerators.size() <= index) accelerators.resize(index + 1);
+  Object& o = accelerators[index];
+  if (!o) {
+    o = Object::steal(wrap(generator_type, new Generator(accelerator_seed, d.concrete()), true));
+  }
+  return o.get();
+}
+
+void seed_accelerators(uint64_t seed) {
+  accelerator_seed = seed;
+  for (const Object& o : accelerators) {
+    if (o) of(o.get()).seed(seed);
+  }
+}
+
 int init_random(PyObject* module) {
   return guard(-1, [&] {
     generator_type = add_type(module, spec);
     if (!generator_type) python_error();
     Object shared = Object::steal(wrap(generator_type, &default_generator(), false));
     checked(PyModule_AddObjectRef(module, "default_generator", shared.get()));
+    checked(PyModule_AddFunctions(module, functions));
     return 0;
   });
 }

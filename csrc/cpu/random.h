@@ -41,8 +41,17 @@ struct Generator {
   MersenneTwister engine;
   bool has_normal = false;  // the second of a pair of normal numbers
   double normal = 0;
+  // An accelerator's numbers are told by the seed and how far calls have come, which is all of its
+  // state: kernels start anywhere. What draws on the host begins a sequence for each call.
+  Device device;
+  uint64_t offset = 0;
+  static constexpr int64_t kOffsetStateBytes = 16;  // seed and offset, PyTorch's format
+  static constexpr uint64_t kOffsetStep = 4;
 
-  explicit Generator(uint64_t seed) : seed_value(seed), engine(seed) {}
+  explicit Generator(uint64_t seed, Device d = {}) : seed_value(seed), engine(seed), device(d) {}
+  bool counts_calls() const { return device.type != DeviceType::CPU; }
+  void begin_call();
+  int64_t state_bytes() const { return counts_calls() ? kOffsetStateBytes : kStateBytes; }
   void seed(uint64_t seed);
   void get_state(uint8_t* bytes) const;
   void set_state(const uint8_t* bytes);
@@ -58,6 +67,8 @@ struct Generator {
 };
 
 Generator& default_generator();
+PyObject* default_generator_object(Device d);  // borrowed; of an accelerator, with an index
+void seed_accelerators(uint64_t seed);         // their default generators, also those to come
 // The generator that a call was given, or the default one; TypeError for anything else.
 Generator& generator_of(const Value& v);
 

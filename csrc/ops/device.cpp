@@ -6,6 +6,7 @@
 #include <list>
 
 #include "autograd/tape.h"
+#include "cpu/random.h"
 #include "ops/launch.h"
 
 namespace taimatsu {
@@ -85,6 +86,11 @@ void run_on_host(Device d, Call& c) {
   Moved args(c, host);
   const Schema& s = c.op.schema;
   if (s.device >= 0) args.values[s.device] = Value(Device{});
+  for (size_t i = 0; i < s.params.size(); ++i) {  // random numbers are the device's still
+    if (s.params[i].type == Type::Generator && c.args[i].none()) {
+      args.values[i] = Value::of_object(default_generator_object(d));
+    }
+  }
   Tensors results;
   for (int i = 0; i < c.outs.size(); ++i) {
     bool is_argument = false;
