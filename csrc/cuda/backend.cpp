@@ -42,8 +42,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
   }
   copy_on(device, stream, to, from, bytes);
   if (!non_blocking) return synchronize(device, stream);
-  const void* host = from_host ? from : to;
-  if (is_pinned(host)) record_use(host, device, stream);
+  record_use(from_host ? from : to, device, stream);
 }
 
 const Backend kCuda = {

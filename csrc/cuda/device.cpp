@@ -88,7 +88,7 @@ bool can_access_peer(int device, int peer) {
   return can != 0;
 }
 
-bool enable_peer_access(int device, int peer) {
+bool enable_context_access(int device, int peer) {
   if (device == peer || peers[device][peer]) return true;
   if (!can_access_peer(device, peer)) return false;
   enter(device);

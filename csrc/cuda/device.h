@@ -33,8 +33,9 @@ class DeviceScope {
 int attribute(int device, Attribute a);
 std::string target_of(int device);  // "sm_90": what code generation writes for
 size_t total_memory(int device);
-// Lets kernels and copies on `device` reach the memory of `peer`, if the machine can do that.
-bool enable_peer_access(int device, int peer);
+// Lets `device` reach what cuMemAlloc gave on `peer`, if the machine can do that. See
+// enable_peer_access in allocator.h.
+bool enable_context_access(int device, int peer);
 bool can_access_peer(int device, int peer);
 
 }  // namespace taimatsu::cuda
