@@ -19,9 +19,10 @@ class Absent:
     """
 
     def __init__(
-        self, namespace: dict[str, Any], device: str, error: type[Exception] = AssertionError
-    ):
-        self.namespace, self.device, self.error = namespace, device, error
+        self, namespace: dict[str, Any], device: str, error: type[Exception] = AssertionError,
+        why: Callable[[], str] = lambda: "this build has no driver for it",
+    ):  # fmt: skip
+        self.namespace, self.device, self.error, self.why = namespace, device, error, why
         self.names: list[str] = []
 
     def refusal(self, name: str = "") -> Exception:
@@ -29,7 +30,7 @@ class Absent:
         what = f"{self.namespace['__name__'].partition('.')[2]}.{name}: " if name else ""
         device = self.device
         return self.error(
-            f"{what}Torch not compiled with {device} enabled; this build has no driver for it. "
+            f"{what}Torch not compiled with {device} enabled; {self.why()}. "
             f"Ask torch.{device.lower()}.is_available() first, or use device='cpu'"
         )
 

@@ -171,7 +171,20 @@ def share_memory_(self: Tensor) -> Tensor:
 @_method
 def is_pinned(self: Tensor) -> bool:
     """Whether a GPU can read the memory directly; memory of the CPU's allocator is not pinned."""
-    return False
+    cuda = getattr(_core, "_cuda", None)  # if no driver is in use, nothing has been pinned
+    return cuda is not None and self.is_cpu and cuda.is_pinned(self.untyped_storage().data_ptr())
+
+
+@_method
+def record_stream(self: Tensor, stream: Any) -> None:
+    """Tells that `stream` uses the memory of this tensor of a GPU, besides the stream it is for.
+
+    So it is not given to another tensor before the work that is on `stream` when this one is freed.
+    """
+    if not self.is_cuda:
+        raise RuntimeError("record_stream: the tensor must be on a GPU")
+    address = self.untyped_storage().data_ptr()
+    _core._cuda.record_stream(address, stream.device_index, stream.cuda_stream)
 
 
 # ---- More tensors -------------------------------------------------------------------------------
@@ -362,8 +375,13 @@ def is_distributed(self: Tensor) -> bool:
 
 @_method
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """A copy in memory that a GPU reads directly. RuntimeError where there is none."""
-    raise RuntimeError("Cannot access accelerator device when none is available.")
+    """A copy in memory that a GPU reads directly; itself if it is. RuntimeError without a GPU."""
+    cuda = getattr(_core, "_cuda", None)
+    if cuda is None or not cuda.device_count():
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+    if not self.is_cpu:
+        raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
+    return self if self.is_pinned() else cuda.pinned(self.detach()).copy_(self)
 
 
 @_method

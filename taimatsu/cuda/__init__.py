@@ -1,7 +1,7 @@
-"""``cuda``: NVIDIA's GPUs. This build has no driver for them yet, and says so.
+"""``cuda``: NVIDIA's GPUs. The driver is all they need; it is looked for when first asked about.
 
-`is_available` is False and `device_count` 0; seeding and emptying caches do nothing; what needs a
-GPU raises AssertionError, as in PyTorch's builds for the CPU.
+Where there is none, `is_available` is False and `device_count` 0; seeding and emptying caches do
+nothing; what needs a GPU raises AssertionError, as in PyTorch's builds for the CPU, and says why.
 """
 
 from __future__ import annotations
@@ -9,29 +9,19 @@ from __future__ import annotations
 import types as _types
 from typing import TYPE_CHECKING, Any
 
-from taimatsu._absent import Absent, Selected
-from taimatsu._absent import StreamContext as _StreamContext
+from taimatsu import _core
+from taimatsu._absent import Absent
 
-_absent = Absent(globals(), "CUDA")
-_absent.answer(bool, "is_available is_initialized is_bf16_supported is_tf32_supported", "False.")
-_absent.answer(int, "device_count", "0.")
-_absent.answer(list, "get_arch_list get_rng_state_all", "An empty list.")
-_absent.answer(str, "get_gencode_flags", "The empty text.")
-_absent.answer(
-    _types.NoneType, "manual_seed manual_seed_all seed seed_all set_rng_state_all",
-    "Nothing: there is no generator of a GPU.",
-)  # fmt: skip
+from ._driver import core as _gpu
+from ._driver import device_count, index_of, is_available, why_absent
+
+_absent = Absent(globals(), "CUDA", why=why_absent)
 _absent.refuse(
-    "can_device_access_peer check_error clock_rate cudart current_blas_handle current_device "
-    "current_solver_handle current_stream default_stream device_memory_used get_device_capability "
-    "get_device_name get_device_properties get_rng_state get_stream_from_external "
-    "get_sync_debug_mode graph_pool_handle init initial_seed ipc_collect "
-    "is_current_stream_capturing make_graphed_callables memory_usage power_draw set_device "
-    "set_rng_state set_stream set_sync_debug_mode synchronize temperature utilization"
+    "clock_rate current_blas_handle current_solver_handle memory_usage power_draw temperature "
+    "utilization"
 )
-_absent.types("CUDAGraph Event ExternalStream GreenContext Stream graph")
+_absent.types("GreenContext")
 
-default_generators: tuple = ()
 has_half = True
 has_magma = False
 
@@ -54,10 +44,66 @@ class cudaStatus:
     ERROR_NOT_READY = 34
 
 
-class device(Selected):
+def check_error(res: int) -> None:
+    """CudaError for a code that isn't success."""
+    _gpu("check_error")
+    if res != cudaStatus.SUCCESS:
+        raise CudaError(res)
+
+
+# ---- Devices ------------------------------------------------------------------------------------
+
+
+def init() -> None:
+    """Makes the current GPU's context, which is else made by the first tensor there."""
+    _gpu("init").initialize()
+
+
+def is_initialized() -> bool:
+    """Whether the current GPU is in use by this process."""
+    return is_available() and not _gpu().forked() and _gpu().has_context(_gpu().current_device())
+
+
+def _is_in_bad_fork() -> bool:
+    """Whether this process was forked from one that used CUDA: then it can't."""
+    return hasattr(_core, "_cuda") and _core._cuda.forked()
+
+
+def _lazy_init() -> None:
+    init()
+
+
+def current_device() -> int:
+    """The index of the current GPU, of this thread."""
+    return _gpu("current_device").current_device()
+
+
+def set_device(device: Any) -> None:
+    """Makes a GPU the current one, of this thread. Nothing for a negative index."""
+    if isinstance(device, int) and device < 0:
+        return
+    index = index_of(device, "set_device")
+    _gpu().set_device(index)
+
+
+class device:
     """A context in which ``device`` is the current GPU: nothing for None and for -1."""
 
-    absent = _absent
+    def __init__(self, device: Any):
+        index = getattr(device, "index", device)
+        if isinstance(index, str):
+            index = int(index.rpartition(":")[2]) if ":" in index else 0
+        self.idx = -1 if index is None else index
+        self.prev_idx = -1
+
+    def __enter__(self) -> None:
+        if self.idx >= 0:
+            self.prev_idx = current_device()
+            set_device(self.idx)
+
+    def __exit__(self, *exc: object) -> None:
+        if self.prev_idx >= 0:
+            set_device(self.prev_idx)
 
 
 class device_of(device):
@@ -67,14 +113,160 @@ class device_of(device):
         super().__init__(obj.get_device() if obj.is_cuda else -1)
 
 
-class StreamContext(_StreamContext):
-    __doc__ = _StreamContext.__doc__
-    absent = _absent
+def synchronize(device: Any = None) -> None:
+    """Waits for all work of a GPU; raises what its kernels have reported."""
+    index = index_of(device, "synchronize")
+    _gpu().synchronize(index)
 
 
-def stream(stream: Any) -> StreamContext:
-    """A context in which ``stream`` is the current one; of None, nothing."""
-    return StreamContext(stream)
+class _CudaDeviceProperties(_types.SimpleNamespace):
+    """What a GPU is: ``name``, ``major`` and ``minor`` capability, ``total_memory`` in bytes ..."""
+
+    name: str
+    major: int
+    minor: int
+    total_memory: int
+    multi_processor_count: int
+    L2_cache_size: int
+
+    def __repr__(self) -> str:
+        return (
+            f"_CudaDeviceProperties(name='{self.name}', major={self.major}, minor={self.minor}, "
+            f"total_memory={self.total_memory >> 20}MB, "
+            f"multi_processor_count={self.multi_processor_count}, uuid={self.uuid}, "
+            f"pci_bus_id={self.pci_bus_id}, pci_device_id={self.pci_device_id}, "
+            f"pci_domain_id={self.pci_domain_id}, L2_cache_size={self.L2_cache_size >> 20}MB)"
+        )
+
+
+_properties: dict[int, _CudaDeviceProperties] = {}
+
+
+def get_device_properties(device: Any = None) -> _CudaDeviceProperties:
+    """What a GPU is."""
+    index = index_of(device, "get_device_properties")
+    found = _properties.get(index)
+    if found is None:
+        import uuid
+
+        if not 0 <= index < device_count():
+            raise AssertionError("Invalid device id")
+        about = _gpu().properties(index)
+        about["uuid"] = uuid.UUID(bytes=about["uuid"])
+        about["gcnArchName"] = about["name"]
+        found = _properties[index] = _CudaDeviceProperties(**about)
+    return found
+
+
+def get_device_name(device: Any = None) -> str:
+    """The name of a GPU."""
+    _gpu("get_device_name")
+    return get_device_properties(device).name
+
+
+def get_device_capability(device: Any = None) -> tuple[int, int]:
+    """A GPU's compute capability: (9, 0) of an H100."""
+    _gpu("get_device_capability")
+    about = get_device_properties(device)
+    return about.major, about.minor
+
+
+def can_device_access_peer(device: Any, peer_device: Any) -> bool:
+    """Whether a GPU reaches another's memory without the host."""
+    index = index_of(device, "can_device_access_peer")
+    other = index_of(peer_device)
+    for i in (index, other):
+        if not 0 <= i < device_count():
+            raise AssertionError(f"Invalid device id: {i}")
+    return _gpu().can_access_peer(index, other)
+
+
+def get_arch_list() -> list[str]:
+    """What kernels are generated for: the targets of code generation. Empty without a GPU."""
+    if not is_available():
+        return []
+    from taimatsu.codegen import ptx
+
+    return list(ptx.TARGETS)
+
+
+def get_gencode_flags() -> str:
+    """`get_arch_list` as a compiler's options; the empty text without a GPU."""
+    return " ".join(
+        f"-gencode compute={a.replace('sm', 'compute')},code={a}" for a in get_arch_list()
+    )
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """Whether bfloat16 can be used on the current GPU; without emulation: from sm_80 on."""
+    if not is_available():
+        return False
+    return including_emulation or get_device_capability() >= (8, 0)
+
+
+def is_tf32_supported() -> bool:
+    """Whether the current GPU multiplies in TF32: from sm_80 on."""
+    return is_available() and get_device_capability() >= (8, 0)
+
+
+def ipc_collect() -> None:
+    """Kept for programs that call it."""
+    _gpu("ipc_collect")
+
+
+_sync_debug_mode = 0
+
+
+def set_sync_debug_mode(debug_mode: int | str) -> None:
+    """0 "default", 1 "warn", 2 "error": kept for programs that set it, waits are not reported."""
+    global _sync_debug_mode
+    _gpu("set_sync_debug_mode")
+    modes = ("default", "warn", "error")
+    if isinstance(debug_mode, str):
+        if debug_mode not in modes:
+            raise RuntimeError(
+                "invalid value of debug_mode, expected one of `default`, `warn`, `error`"
+            )
+        debug_mode = modes.index(debug_mode)
+    _sync_debug_mode = debug_mode
+
+
+def get_sync_debug_mode() -> int:
+    """What `set_sync_debug_mode` has set."""
+    _gpu("get_sync_debug_mode")
+    return _sync_debug_mode
+
+
+class _Cudart:
+    """The few functions of CUDA's runtime that programs call by this way. 0 is success."""
+
+    cudaError = cudaStatus
+
+    def cudaMemGetInfo(self, device: int) -> tuple[int, int]:
+        return _gpu().memory_info(device)
+
+    def cudaHostRegister(self, ptr: int, size: int, flags: int = 0) -> int:
+        _gpu().host_register(ptr, size)
+        return 0
+
+    def cudaHostUnregister(self, ptr: int) -> int:
+        _gpu().host_unregister(ptr)
+        return 0
+
+    def cudaProfilerStart(self) -> int:
+        return 0
+
+    def cudaProfilerStop(self) -> int:
+        return 0
+
+    def cudaGetErrorString(self, code: int) -> str:
+        return f"CUDA error {code}"
+
+
+def cudart() -> _Cudart:
+    """Functions of CUDA's runtime."""
+    _gpu("cudart")
+    return _Cudart()
 
 
 from taimatsu._tensor_types import legacy_types as _legacy_types  # noqa: E402
@@ -83,16 +275,32 @@ _legacy = _legacy_types("cuda")
 globals().update(_legacy)
 
 from . import amp, graphs, memory, nccl, nvtx, profiler, random, streams  # noqa: E402
+from .graphs import *  # noqa: E402, F403
 from .memory import *  # noqa: E402, F403
+from .random import *  # noqa: E402, F403
+from .random import take_counters as take_counters  # noqa: E402
+from .streams import *  # noqa: E402, F403
 
 if TYPE_CHECKING:
+    default_generators: tuple
 
     def __getattr__(name: str) -> Any: ...
 
-OutOfMemoryError = memory.OutOfMemoryError
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name == "default_generators":  # made when the driver is there
+            return tuple(random.generator_of(i) for i in range(device_count()))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
-    *_absent.names, *memory.__all__, *_legacy, "CudaError", "DeferredCudaCallError",
-    "StreamContext", "amp", "cudaStatus", "default_generators", "device", "device_of", "graphs",
-    "has_half", "has_magma", "memory", "nccl", "nvtx", "profiler", "random", "stream", "streams",
+    *_absent.names, *graphs.__all__, *memory.__all__, *random.__all__, *streams.__all__, *_legacy,
+    "CudaError", "DeferredCudaCallError", "amp", "can_device_access_peer", "check_error",
+    "cudaStatus", "cudart", "current_device", "default_generators", "device", "device_count",
+    "device_of", "get_arch_list", "get_device_capability", "get_device_name",
+    "get_device_properties", "get_gencode_flags", "get_sync_debug_mode", "graphs", "has_half",
+    "has_magma", "init", "ipc_collect", "is_available", "is_bf16_supported", "is_initialized",
+    "is_tf32_supported", "memory", "nccl", "nvtx", "profiler", "random", "set_device",
+    "set_sync_debug_mode", "streams", "synchronize",
 ]  # fmt: skip

@@ -1,10 +1,158 @@
-"""``cuda.graphs``: see `taimatsu.cuda`."""
-# ruff: noqa: F401
+"""``cuda.graphs``: work that is recorded once and launched again as a whole."""
 
-from taimatsu.cuda import (
-    CUDAGraph,
-    graph,
-    graph_pool_handle,
-    is_current_stream_capturing,
-    make_graphed_callables,
-)
+from __future__ import annotations
+
+import gc
+from contextlib import AbstractContextManager
+from typing import Any
+
+import taimatsu as torch
+
+from ._driver import core, driver_or_none
+from .streams import Stream, StreamContext, _here
+
+__all__ = [
+    "CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing",
+    "make_graphed_callables",
+]  # fmt: skip
+
+_MODES = {"global": 0, "thread_local": 1, "relaxed": 2}
+
+
+def is_current_stream_capturing() -> bool:
+    """Whether what is put on the current stream is recorded into a graph."""
+    cuda = driver_or_none()
+    return bool(cuda and cuda.capturing(-1))
+
+
+def graph_pool_handle() -> tuple[int, int]:
+    """A pool of memory that several graphs may share, where they are replayed one at a time."""
+    return (0, core("graph_pool_handle").new_pool())
+
+
+def _pool_number(pool: Any) -> int:
+    return 0 if pool is None else int(getattr(pool, "id", pool)[1])
+
+
+class CUDAGraph:
+    """A recording of work, replayed at the cost of one launch.
+
+    What it reads and writes keeps its addresses: new inputs are copied into the tensors that were
+    there when it was recorded. Its memory comes from a pool of its own, or from ``pool``.
+
+    >>> g = torch.cuda.CUDAGraph()
+    >>> with torch.cuda.graph(g):
+    ...     y = model(x)
+    >>> x.copy_(batch); g.replay()
+    """
+
+    def __init__(self, keep_graph: bool = False):
+        self._core = _here("CUDAGraph")
+        self._graph = self._core.new_graph(bool(keep_graph))
+
+    def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
+        """Starts to record what is put on the current stream, which must not be the default one."""
+        if capture_error_mode not in _MODES:
+            raise RuntimeError(
+                "Unknown capture error mode. Expected `global`, `thread_local`, or `relaxed`, "
+                f"got {capture_error_mode}"
+            )
+        self._core.graph_begin(self._graph, _pool_number(pool), _MODES[capture_error_mode])
+
+    def capture_end(self) -> None:
+        """Stops recording. RuntimeError if something was called that can't be recorded."""
+        self._core.graph_end(self._graph)
+
+    def instantiate(self) -> None:
+        """Makes what is launched, of a graph made with ``keep_graph=True``."""
+        self._core.graph_instantiate(self._graph)
+
+    def replay(self) -> None:
+        """Launches all of it on the current stream."""
+        self._core.graph_replay(self._graph)
+
+    def reset(self) -> None:
+        """Deletes the recording; its memory can be given back when its tensors are gone."""
+        self._core.graph_reset(self._graph)
+
+    def pool(self) -> tuple[int, int]:
+        """Its pool, to be given to other captures."""
+        return (0, self._core.graph_pool(self._graph))
+
+    def enable_debug_mode(self) -> None:
+        """Kept for programs that call it: make the graph with ``keep_graph=True`` instead."""
+
+    def debug_dump(self, debug_path: str) -> None:
+        """Writes the graph as a DOT file, of one made with ``keep_graph=True``."""
+        self._core.graph_dump(self._graph, str(debug_path))
+
+    def raw_cuda_graph(self) -> int:
+        """The driver's handle, of a graph made with ``keep_graph=True``."""
+        handle = self._core.graph_handle(self._graph)
+        if not handle:
+            raise RuntimeError("raw_cuda_graph: the graph is not kept; use keep_graph=True")
+        return handle
+
+
+class graph(AbstractContextManager):
+    """A context whose work is recorded into ``cuda_graph``, on a stream of its own.
+
+    ``pool``: of `graph_pool_handle` or another graph's `pool`. ``stream``: to record on.
+    ``capture_error_mode``: which calls of other threads spoil it: "global", "thread_local",
+    "relaxed".
+    """
+
+    default_capture_stream: Stream | None = None
+
+    def __init__(
+        self, cuda_graph: CUDAGraph, pool: Any = None, stream: Stream | None = None,
+        capture_error_mode: str = "global", **kwargs: Any,
+    ):  # fmt: skip
+        _here("graph")
+        if stream is None:
+            if graph.default_capture_stream is None:
+                graph.default_capture_stream = Stream()
+            stream = graph.default_capture_stream
+        self.cuda_graph, self.pool, self.capture_error_mode = cuda_graph, pool, capture_error_mode
+        self.capture_stream = stream
+        self._context = StreamContext(stream)
+
+    def __enter__(self) -> None:
+        core().synchronize(-1)
+        gc.collect()  # nothing that was there before may be freed during the capture
+        core().empty_cache()
+        self._context.__enter__()
+        try:
+            self.cuda_graph.capture_begin(self.pool, self.capture_error_mode)
+        except BaseException:
+            self._context.__exit__()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self.cuda_graph.capture_end()
+        finally:
+            self._context.__exit__(*exc)
+
+
+def make_graphed_callables(
+    callables: Any, sample_args: Any, num_warmup_iters: int = 3, allow_unused_input: bool = False,
+    pool: Any = None,
+) -> Any:  # fmt: skip
+    """Callables whose forward and backward are graphs: modules keep their type, functions don't.
+
+    ``sample_args``: for each callable a tuple of tensors with the sizes, dtypes and
+    ``requires_grad`` that later arguments have. ``num_warmup_iters``: runs before recording.
+    ``allow_unused_input``: inputs that get no gradient are no error.
+
+    RuntimeError for a module with hooks or with parameters that are no leaves of the tape.
+    """
+    core("make_graphed_callables")
+    from ._graphed import graphed
+
+    single = not isinstance(callables, tuple)
+    if single:
+        callables, sample_args = (callables,), (sample_args,)
+    made = graphed(callables, sample_args, num_warmup_iters, allow_unused_input, pool)
+    torch.cuda.synchronize()
+    return made[0] if single else tuple(made)

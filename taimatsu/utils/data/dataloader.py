@@ -26,6 +26,7 @@ from ._fetch import (
     seed_of_batch,
     set_random_state,
 )
+from ._utils.pin_memory import pin_memory as pinned
 from .collate import default_collate, default_convert
 from .dataset import Dataset, IterableDataset
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
@@ -116,7 +117,8 @@ class DataLoader:
             raise ValueError(f'worker_kind should be "process" or "thread"; got {worker_kind!r}')
         if seed_per not in ("worker", "batch"):
             raise ValueError(f'seed_per should be "worker" or "batch"; got {seed_per!r}')
-        if pin_memory:
+        if pin_memory and not torch.cuda.is_available():
+            pin_memory = False
             warnings.warn(
                 "DataLoader: pin_memory is set but no accelerator is found; batches stay in "
                 "ordinary memory",
@@ -365,7 +367,7 @@ class _Epoch:
             self.close()
             raise
         self.given += 1
-        return batch
+        return pinned(batch) if self.loader.pin_memory else batch
 
     def _next(self) -> Any:
         indices = next(self.order)
