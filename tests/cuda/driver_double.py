@@ -46,6 +46,16 @@ class Double:
         for name in ("calls", "pending"):
             getattr(self.library, f"double_{name}").restype = ctypes.c_long
 
+    @property
+    def threads(self) -> bool:
+        """Whether each stream has a thread; else nothing runs before it is waited for."""
+        return "threads=1" in os.environ.get("TAIMATSU_DOUBLE", "")
+
+    @property
+    def virtual(self) -> bool:
+        """Whether the devices have virtual memory."""
+        return "virtual=0" not in os.environ.get("TAIMATSU_DOUBLE", "")
+
     def fail(self, function: str, error: int, after: int = 0, times: int = 1) -> None:
         self.library.double_fail(
             function.encode(), ctypes.c_long(after), ctypes.c_long(times), error
