@@ -9,13 +9,13 @@ import taimatsu as torch
 from taimatsu import Size, Tensor
 
 from . import constraints
+from ._bases import BinaryProbs
 from .exp_family import ExponentialFamily
-from .utils import lazy_property, logits_to_probs, probs_to_logits
 
 __all__ = ["Bernoulli"]
 
 
-class Bernoulli(ExponentialFamily):
+class Bernoulli(BinaryProbs, ExponentialFamily):
     """1 with probability `probs` (or sigmoid(`logits`)), else 0.
 
     >>> Bernoulli(probs=0.5).entropy()
@@ -29,21 +29,6 @@ class Bernoulli(ExponentialFamily):
 
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
         self._parametrise_probs(validate_args, probs, logits)
-
-    @lazy_property
-    def logits(self) -> Tensor:
-        """The log odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Tensor:
-        """The probability of 1."""
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self) -> Size:
-        """The shape of the parameter."""
-        return self._param.size()
 
     @property
     def mean(self) -> Tensor:

@@ -9,13 +9,14 @@ import taimatsu as torch
 from taimatsu import Size, Tensor
 
 from . import constraints
+from ._bases import ProbsOrLogits
 from .distribution import Distribution
 from .utils import lazy_property, logits_to_probs, probs_to_logits
 
 __all__ = ["Categorical"]
 
 
-class Categorical(Distribution):
+class Categorical(ProbsOrLogits):
     """Indices 0 ... K - 1 with probabilities along the last dim.
 
     `probs` are divided by their sum; `logits` are any numbers, of which softmax is taken.
@@ -62,11 +63,6 @@ class Categorical(Distribution):
         return logits_to_probs(self.logits)
 
     @property
-    def param_shape(self) -> Size:
-        """The shape of the parameter, with the last dim."""
-        return self._param.size()
-
-    @property
     def mean(self) -> Tensor:
         return torch.full(
             self.batch_shape, math.nan, dtype=self.probs.dtype, device=self.probs.device
@@ -99,3 +95,35 @@ class Categorical(Distribution):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         values = torch.arange(self._num_events, dtype=torch.long, device=self._param.device)
         return self._enumerated(values, expand)
+
+
+class CategoricalVectors(Distribution):
+    """A distribution of vectors with the parameters of a `Categorical`, one entry a category."""
+
+    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
+    _nested = ("_categorical",)
+
+    def __init__(self, categorical: Categorical, validate_args: bool | None):
+        self._categorical = categorical
+        super().__init__(
+            categorical.batch_shape, categorical.param_shape[-1:], validate_args=validate_args
+        )
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities of the categories."""
+        return self._categorical.probs
+
+    @property
+    def logits(self) -> Tensor:
+        """The logarithms of the probabilities."""
+        return self._categorical.logits
+
+    @property
+    def _param(self) -> Tensor:
+        return self._categorical._param
+
+    @property
+    def param_shape(self) -> Size:
+        """The shape of the parameter, with the dim of the categories."""
+        return self._categorical.param_shape

@@ -9,13 +9,14 @@ import taimatsu as torch
 from taimatsu import Size, Tensor
 
 from . import constraints
+from ._bases import BinaryProbs
 from .exp_family import ExponentialFamily
-from .utils import clamp_probs, lazy_property, logits_to_probs, probs_to_logits
+from .utils import clamp_probs, lazy_property, logits_to_probs
 
 __all__ = ["ContinuousBernoulli"]
 
 
-class ContinuousBernoulli(ExponentialFamily):
+class ContinuousBernoulli(BinaryProbs, ExponentialFamily):
     """Density proportional to p^x (1 - p)^(1 - x) on [0, 1] (Loaiza-Ganem and Cunningham, 2019).
 
     Within `lims`, where the normalising constant is 0/0 at p = 1/2, it is by Taylor's formula.
@@ -43,19 +44,9 @@ class ContinuousBernoulli(ExponentialFamily):
         self._parametrise_probs(validate_args, probs, logits)
 
     @lazy_property
-    def logits(self) -> Tensor:
-        """The log odds of p."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
     def probs(self) -> Tensor:
         """p."""
         return clamp_probs(logits_to_probs(self.logits, is_binary=True))
-
-    @property
-    def param_shape(self) -> Size:
-        """The shape of the parameter."""
-        return self._param.size()
 
     def _outside(self) -> Tensor:
         """Where p isn't so near to 1/2 that quotients cancel."""

@@ -62,20 +62,6 @@ class Distribution:
         shape = Size() if all_numbers(*parameters.values()) else tensors[0].shape
         Distribution.__init__(self, shape, validate_args=validate_args)
 
-    def _parametrise_probs(
-        self, validate_args: bool | None, probs: Any, logits: Any, **more: Any
-    ) -> None:
-        """Sets `probs` or `logits`, whichever is given, and what broadcasts against it."""
-        if (probs is None) == (logits is None):
-            raise ValueError("Either `probs` or `logits` must be specified, but not both.")
-        more["logits" if probs is None else "probs"] = logits if probs is None else probs
-        self._parametrise(validate_args, **more)
-
-    @property
-    def _param(self) -> Tensor:
-        """The parameter that was given of `probs` and `logits`."""
-        return self.__dict__["probs"] if "probs" in self.__dict__ else self.__dict__["logits"]
-
     def _validate_parameters(self) -> None:
         try:
             arg_constraints = self.arg_constraints

@@ -9,8 +9,8 @@ import taimatsu as torch
 from taimatsu import Size, Tensor
 
 from . import constraints
-from .distribution import Distribution
-from .utils import lazy_property, standard_normal
+from ._bases import Covariance
+from .utils import standard_normal
 
 __all__ = ["MultivariateNormal"]
 
@@ -38,27 +38,14 @@ def half_log_det(tril: Tensor) -> Tensor:
     return tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
-def precision_to_scale_tril(precision: Tensor) -> Tensor:
-    """The lower triangular L with (L L^T)^-1 = P, without inverting P."""
-    flipped = torch.linalg.cholesky(torch.flip(precision, (-2, -1)))
-    inverse = torch.flip(flipped, (-2, -1)).mT
-    identity = torch.eye(precision.shape[-1], dtype=precision.dtype, device=precision.device)
-    return torch.linalg.solve_triangular(inverse, identity.expand_as(inverse), upper=False)
-
-
-class MultivariateNormal(Distribution):
+class MultivariateNormal(Covariance):
     """The normal distribution of vectors of mean `loc` (*, n).
 
     One of `covariance_matrix`, `precision_matrix` (its inverse) and `scale_tril` (its lower
     Cholesky factor; the cheapest), each (*, n, n), is given: ValueError otherwise.
     """
 
-    arg_constraints = {
-        "loc": constraints.real_vector,
-        "covariance_matrix": constraints.positive_definite,
-        "precision_matrix": constraints.positive_definite,
-        "scale_tril": constraints.lower_cholesky,
-    }
+    arg_constraints = {"loc": constraints.real_vector, **Covariance._MATRICES}
     support = constraints.real_vector
     has_rsample = True
 
@@ -72,52 +59,12 @@ class MultivariateNormal(Distribution):
     ):
         if loc.dim() < 1:
             raise ValueError("loc must be at least one-dimensional.")
-        matrices = {
-            "covariance_matrix": covariance_matrix,
-            "precision_matrix": precision_matrix,
-            "scale_tril": scale_tril,
-        }
-        given = [(name, m) for name, m in matrices.items() if m is not None]
-        if len(given) != 1:
-            raise ValueError(
-                "Exactly one of covariance_matrix or precision_matrix or scale_tril may be "
-                "specified."
-            )
-        ((name, matrix),) = given
-        if matrix.dim() < 2:
-            raise ValueError(
-                f"{name} must be at least two-dimensional, with optional leading batch dimensions"
-            )
+        name, matrix = self._given_matrix(covariance_matrix, precision_matrix, scale_tril)
         batch_shape = torch.broadcast_shapes(matrix.shape[:-2], loc.shape[:-1])
         self.__dict__[name] = matrix.expand(*batch_shape, -1, -1)
         self.loc = loc.expand(*batch_shape, -1)
         super().__init__(batch_shape, self.loc.shape[-1:], validate_args=validate_args)
-        if name == "scale_tril":
-            self._tril = matrix
-        elif name == "covariance_matrix":
-            self._tril = torch.linalg.cholesky(matrix)
-        else:
-            self._tril = precision_to_scale_tril(matrix)
-
-    _kept = ("_tril",)  # not expanded, so that batches share its systems
-
-    @lazy_property
-    def scale_tril(self) -> Tensor:
-        """The lower Cholesky factor of the covariance."""
-        return self._tril.expand(self.batch_shape + self.event_shape + self.event_shape)
-
-    @lazy_property
-    def covariance_matrix(self) -> Tensor:
-        """The covariance."""
-        covariance = torch.matmul(self._tril, self._tril.mT)
-        return covariance.expand(self.batch_shape + self.event_shape + self.event_shape)
-
-    @lazy_property
-    def precision_matrix(self) -> Tensor:
-        """The inverse of the covariance."""
-        return torch.cholesky_inverse(self._tril).expand(
-            self.batch_shape + self.event_shape + self.event_shape
-        )
+        self._factorize(name, matrix)
 
     @property
     def mean(self) -> Tensor:

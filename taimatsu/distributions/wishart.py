@@ -10,15 +10,16 @@ import taimatsu as torch
 from taimatsu import Size, Tensor
 
 from . import constraints
+from ._bases import Covariance
 from .chi2 import Chi2
 from .exp_family import ExponentialFamily
-from .multivariate_normal import half_log_det, precision_to_scale_tril
-from .utils import lazy_property, multivariate_digamma, standard_normal
+from .multivariate_normal import half_log_det
+from .utils import multivariate_digamma, standard_normal
 
 __all__ = ["Wishart"]
 
 
-class Wishart(ExponentialFamily):
+class Wishart(Covariance, ExponentialFamily):
     """The sum of `df` outer products of normal vectors (*, n), of the given covariance (*, n, n).
 
     `df` > n - 1; one of `covariance_matrix`, `precision_matrix` and `scale_tril`. ValueError
@@ -32,12 +33,7 @@ class Wishart(ExponentialFamily):
 
     @property
     def arg_constraints(self) -> dict[str, Any]:
-        return {
-            "covariance_matrix": constraints.positive_definite,
-            "precision_matrix": constraints.positive_definite,
-            "scale_tril": constraints.lower_cholesky,
-            "df": constraints.greater_than(self.event_shape[-1] - 1),
-        }
+        return {**self._MATRICES, "df": constraints.greater_than(self.event_shape[-1] - 1)}
 
     def __init__(
         self,
@@ -47,22 +43,7 @@ class Wishart(ExponentialFamily):
         scale_tril: Tensor | None = None,
         validate_args: bool | None = None,
     ):
-        matrices = {
-            "covariance_matrix": covariance_matrix,
-            "precision_matrix": precision_matrix,
-            "scale_tril": scale_tril,
-        }
-        given = [(name, m) for name, m in matrices.items() if m is not None]
-        if len(given) != 1:
-            raise ValueError(
-                "Exactly one of covariance_matrix or precision_matrix or scale_tril may be "
-                "specified."
-            )
-        ((name, matrix),) = given
-        if matrix.dim() < 2:
-            raise ValueError(
-                f"{name} must be at least two-dimensional, with optional leading batch dimensions"
-            )
+        name, matrix = self._given_matrix(covariance_matrix, precision_matrix, scale_tril)
         if not isinstance(df, Tensor):
             df = torch.tensor(df, dtype=matrix.dtype, device=matrix.device)
         batch_shape = torch.broadcast_shapes(matrix.shape[:-2], df.shape)
@@ -80,32 +61,10 @@ class Wishart(ExponentialFamily):
                 "ndim - 1 < df < ndim.",
                 stacklevel=2,
             )
-        if name == "scale_tril":
-            self._tril = matrix
-        elif name == "covariance_matrix":
-            self._tril = torch.linalg.cholesky(matrix)
-        else:
-            self._tril = precision_to_scale_tril(matrix)
+        self._factorize(name, matrix)
         # Bartlett: the squares of the diagonal have df, df - 1, ... degrees of freedom.
         lost = torch.arange(self.event_shape[-1], dtype=matrix.dtype, device=matrix.device)
         self._chi2 = Chi2(self.df.unsqueeze(-1) - lost.expand(*batch_shape, -1))
-
-    _kept = ("_tril",)
-
-    @lazy_property
-    def scale_tril(self) -> Tensor:
-        """The lower Cholesky factor of the covariance."""
-        return self._tril.expand(self.batch_shape + self.event_shape)
-
-    @lazy_property
-    def covariance_matrix(self) -> Tensor:
-        """The covariance of the normal vectors."""
-        return (self._tril @ self._tril.mT).expand(self.batch_shape + self.event_shape)
-
-    @lazy_property
-    def precision_matrix(self) -> Tensor:
-        """The inverse of the covariance."""
-        return torch.cholesky_inverse(self._tril).expand(self.batch_shape + self.event_shape)
 
     @property
     def mean(self) -> Tensor:
