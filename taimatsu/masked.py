@@ -14,6 +14,7 @@ import typing
 
 import taimatsu as torch
 from taimatsu import Tensor
+from taimatsu.ops.shape import wrap_dim
 
 __all__ = [
     "amax",
@@ -65,7 +66,7 @@ def _dims(input: Tensor, dim: Dim) -> list[int]:
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return list(range(input.dim()))
     listed = [dim] if isinstance(dim, int) else list(dim)
-    return [d % max(input.dim(), 1) for d in listed]
+    return [wrap_dim(d, input.dim()) for d in listed]
 
 
 def _typed(input: Tensor, dtype: typing.Any) -> Tensor:

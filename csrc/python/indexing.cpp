@@ -261,6 +261,7 @@ class AdvancedKey {
     Object key;
     TensorRef tensor;
   };
+  Device device() const { return as_tensor(self_)->device(); }
   static bool is_mask(const Tensor& t) { return t.dtype == DType::Bool || t.dtype == DType::U8; }
 
   void add(PyObject* basic) { checked_int(PyList_Append(basic_.get(), basic)); }
@@ -299,7 +300,7 @@ class AdvancedKey {
         fail(Error::Index, "tensors used as indices must be long, int, byte or bool tensors; got ",
              info(t.dtype).name);
       }
-      at_.emplace_back(&t);
+      push_positions(TensorRef(&t));
       return keep();
     }
     if (t.ndim() == 0) return push_flag(read_item(t).as_int() != 0);
@@ -311,7 +312,7 @@ class AdvancedKey {
     }
     const bool alone = items_.size() == 1 ||
                        (items_.size() == 2 && dim_ == 0 && items_[1].key.get() == Py_Ellipsis);
-    if (alone && t.dtype == DType::Bool) {
+    if (alone && t.dtype == DType::Bool && t.device() == device()) {
       mask_ = TensorRef(&t);
       at_.emplace_back(&t);
     } else {
@@ -322,13 +323,21 @@ class AdvancedKey {
   void push_flag(bool flag) {
     plain_ = false;
     add(Py_None);
-    at_.push_back(zero_positions(flag));
+    push_positions(zero_positions(flag));
+  }
+  // Positions on the CPU go with a tensor on any device.
+  void push_positions(TensorRef t) {
+    static CoreOp to{"to"};
+    if (t->device() != device() && t->device().type == DeviceType::CPU) {
+      t = call1(to.get(), {Value(t), Value(device())});
+    }
+    at_.push_back(std::move(t));
   }
   void push_mask(Tensor& t) {
     static Op &nonzero = core_op("_nonzero"), &select = core_op("select");
     TensorRef rows = call1(nonzero, {Value(&t)});
     for (int d = 0; d < t.ndim(); ++d) {
-      at_.push_back(call1(select, {Value(rows), Value::of_int(1), Value::of_int(d)}));
+      push_positions(call1(select, {Value(rows), Value::of_int(1), Value::of_int(d)}));
     }
   }
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import taimatsu as torch
 from taimatsu import Tensor, _core
 from taimatsu._interpreter import Interpreter, frames
+from taimatsu.ops.shape import wrap_dim
 
 _ANYWHERE = _core.UntypedStorage(2**62, device="meta")  # the memory of tensors that have none
 
@@ -162,8 +163,7 @@ class VMap(Interpreter):
                 value, size, *rest = (args[0].value, *args[1:])
                 return self.wrap(self.below(op, (value, [self.size, *size], *rest)))
             return self.descend(op, args, targets)
-        name = op.name.partition(".")[0]
-        if name in RANDOM and self.randomness != "same":
+        if op.draws and self.randomness != "same":
             return self._random(op, args)
         if not self.has_batch(args) and not self.has_batch(targets or ()):
             return self.below(op, args, targets)
@@ -174,7 +174,8 @@ class VMap(Interpreter):
                     "is written to has no batch, and what is written to it has; use an "
                     "out-of-place op"
                 )
-        rule = RULES.get(op.name) or RULES.get(name) or KINDS.get(op.kind, each_example)
+        named = RULES.get(op.name) or RULES.get(op.name.partition(".")[0])
+        rule = named or KINDS.get(op.kind, each_example)
         return rule(self, op, args, targets)
 
     def function(self, cls: Any, args: tuple) -> Any:
@@ -223,23 +224,20 @@ class VMap(Interpreter):
                 "either use the 'same' or 'different' randomness flags on vmap or perform the "
                 "randomness operation out of vmap"
             )
+        if not self._written(op, args):
+            return self.run(op, (
+                self.batched(a).contiguous() if isinstance(a, Tensor) else a for a in args
+            ))  # fmt: skip
         target = args[0]
-        if self.owns(target):
-            rest = [self.aligned(a, target.dim()) for a in args[1:]]
-            result = self.below(op, (target.value, *rest))
-            return target if op.name != "multinomial" else self.wrap(result)
-        if op.name == "multinomial":
-            return self.wrap(self.below(op, (self.batched(target).contiguous(), *args[1:])))
         # A fresh tensor: what is filled, and given back, has a number for each example.
-        value = target.new_empty((self.size, *target.shape))
-        self.below(op, (value, *(self.aligned(a, target.dim()) for a in args[1:])))
-        return self.wrap(value)
+        filled = target if self.owns(target) else self.wrap(
+            target.new_empty((self.size, *target.shape))
+        )  # fmt: skip
+        if rule := RULES.get(op.name):
+            return rule(self, op, (filled, *args[1:]), None)
+        self.below(op, (filled.value, *(self.aligned(a, target.dim()) for a in args[1:])))
+        return filled
 
-
-RANDOM = frozenset((
-    "uniform_", "normal_", "exponential_", "geometric_", "cauchy_", "log_normal_", "random_",
-    "bernoulli_", "_randperm_", "multinomial",
-))  # fmt: skip
 
 # Fresh tensors for what an example has: a batch of them, to be written to.
 NEW = frozenset(("new_empty", "new_zeros", "new_ones", "new_full"))
@@ -260,7 +258,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
 
 def _up(dim: int, rank: int) -> int:
     """Where a dim of an example is in the value."""
-    return dim % max(rank, 1) + 1
+    return wrap_dim(dim, rank) + 1
 
 
 def _named(op: Any, args: tuple) -> dict[str, Any]:
@@ -290,6 +288,9 @@ def each_example(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     if isinstance(results[0], (tuple, list)):
         return tuple(vm.wrap(torch.stack(list(r))) for r in zip(*results, strict=True))
     return vm.wrap(torch.stack(results))
+
+
+RULES["_randperm_"] = each_example  # of vectors only
 
 
 # ---- pointwise ----------------------------------------------------------------------------------
@@ -367,12 +368,6 @@ def row(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
             return each_example(vm, op, args, targets)
         rank = 1
     dims = [dim] if isinstance(dim, int) else list(dim or ())
-    for d in dims:
-        if not -max(rank, 1) <= d < max(rank, 1):
-            raise IndexError(
-                f"Dimension out of range (expected to be in range of [{-max(rank, 1)}, "
-                f"{max(rank, 1) - 1}], but got {d})"
-            )
     moved: Any = [_up(d, rank) for d in dims] or [*range(1, max(rank, 1) + 1)]
     named["self"], named[spec] = value, moved if listed else moved[0]
     results = vm.below(op, tuple(named.values()))
@@ -454,21 +449,12 @@ def view(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     for name, value in named.items():
         if name in _DIM_PARAMS:
             named[name] = (
-                _checked_dim(value, rank + extra) if isinstance(value, int)
-                else [_checked_dim(d, rank + extra) for d in value]
+                _up(value, rank + extra) if isinstance(value, int)
+                else [_up(d, rank + extra) for d in value]
             )  # fmt: skip
     if op.name == "permute":
         named["dims"] = [0, *named["dims"]]
     return vm.run(op, named.values())
-
-
-def _checked_dim(dim: int, rank: int) -> int:
-    if not -max(rank, 1) <= dim < max(rank, 1):
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-max(rank, 1)}, "
-            f"{max(rank, 1) - 1}], but got {dim})"
-        )
-    return _up(dim, rank)
 
 
 @rule("alias", "view.dtype", "view_as_real", "view_as_complex", "mT")
@@ -497,7 +483,7 @@ def _flatten(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     x, start, end = args
     if x.dim() == 0:
         return vm.wrap(x.value.unsqueeze(1))
-    return vm.run(op, (x.value, _checked_dim(start, x.dim()), _checked_dim(end, x.dim())))
+    return vm.run(op, (x.value, _up(start, x.dim()), _up(end, x.dim())))
 
 
 @rule("squeeze")
@@ -552,7 +538,7 @@ def _copy(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
 def _cat(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     tensors, dim = args
     sized = [t for t in tensors if t.dim() != 1 or t.numel()] or tensors[:1]
-    return vm.run(op, ([vm.batched(t) for t in sized], _checked_dim(dim, sized[0].dim())), targets)
+    return vm.run(op, ([vm.batched(t) for t in sized], _up(dim, sized[0].dim())), targets)
 
 
 @rule("gather", "scatter", "scatter_add", "scatter.value", "_scatter_fold")
@@ -562,7 +548,7 @@ def _along(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     if x.dim() == 0 or targets is not None:
         return each_example(vm, op, args, targets)
     rest = [vm.batched(a) if isinstance(a, Tensor) else a for a in rest]
-    return vm.run(op, (vm.batched(x), _checked_dim(dim, x.dim()), *rest))
+    return vm.run(op, (vm.batched(x), _up(dim, x.dim()), *rest))
 
 
 @rule("index_select", "index_add", "index_copy", "_index_fold")
@@ -572,7 +558,7 @@ def _slices(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     if x.dim() == 0 or vm.owns(index) or targets is not None:
         return each_example(vm, op, args, targets)
     rest = [vm.batched(a) if isinstance(a, Tensor) else a for a in rest]
-    return vm.run(op, (vm.batched(x), _checked_dim(dim, x.dim()), index, *rest))
+    return vm.run(op, (vm.batched(x), _up(dim, x.dim()), index, *rest))
 
 
 def _shifted(vm: VMap, x: Any, indices: list) -> list | None:
@@ -610,7 +596,7 @@ def _index_put(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
 @rule("flip")
 def _flip(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     x, dims = args
-    return vm.run(op, (x.value, [_checked_dim(d, x.dim()) for d in dims] if x.dim() else []))
+    return vm.run(op, (x.value, [_up(d, x.dim()) for d in dims] if x.dim() else []))
 
 
 @rule("_recurrence")
@@ -618,7 +604,7 @@ def _recurrence(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     a, b, dim, reverse = args
     if a.dim() == 0:
         return each_example(vm, op, args, targets)
-    return vm.run(op, (vm.batched(a), vm.batched(b), _checked_dim(dim, a.dim()), reverse))
+    return vm.run(op, (vm.batched(a), vm.batched(b), _up(dim, a.dim()), reverse))
 
 
 @rule("tril", "triu")
@@ -702,7 +688,7 @@ def _sorted(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
     x = named["self"]
     if x.dim() == 0 or targets is not None:
         return each_example(vm, op, args, targets)
-    named["self"], named["dim"] = x.value, _checked_dim(named["dim"], x.dim())
+    named["self"], named["dim"] = x.value, _up(named["dim"], x.dim())
     return vm.run(op, named.values())
 
 

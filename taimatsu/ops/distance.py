@@ -7,6 +7,7 @@ from taimatsu.codegen.lang import sign, where
 from taimatsu.codegen.promote import FLOATING
 
 from .reduction import vector_norm
+from .shape import wrap_dim
 from .table import composite, pointwise, row
 
 _PRIVATE = {"module": None, "method": False, "inplace": False}
@@ -196,12 +197,10 @@ def renorm(self, p, dim, maxnorm):
         raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
     if self.dim() < 2:
         raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {self.dim()}")
-    if not -self.dim() <= dim < self.dim():
-        raise IndexError("Dimension out of range (expected to be in range of "
-                         f"[{-self.dim()}, {self.dim() - 1}], but got {dim})")
+    dim = wrap_dim(dim, self.dim())
     if not (self.dtype.is_floating_point or self.is_complex()):
         raise RuntimeError(f"renorm: Expected a floating point or complex tensor as input. Got "
                            f"{self.dtype}")
-    others = [d for d in range(self.dim()) if d != dim % self.dim()]
+    others = [d for d in range(self.dim()) if d != dim]
     norm = vector_norm(self, p, others, True)
     return self * shrink(norm, maxnorm)

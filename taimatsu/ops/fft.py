@@ -15,6 +15,7 @@ from taimatsu import _core
 
 from .conversion import conj
 from .margins import pad as pad_margins
+from .shape import wrap_dim
 from .table import composite, native
 
 # ---- the routines -------------------------------------------------------------------------------
@@ -117,8 +118,7 @@ def _dim(name: str, x, dim: int) -> int:
         return dim % rank
     if not rank:
         raise IndexError(f"{name}: Dimension specified as {dim} but tensor has no dimensions")
-    raise IndexError(f"{name}: Dimension out of range (expected to be in range of "
-                     f"[{-rank}, {rank - 1}], but got {dim})")
+    return wrap_dim(dim, rank)
 
 
 def _dims_and_sizes(name: str, x, s, dim) -> tuple[list[int], list[int]]:

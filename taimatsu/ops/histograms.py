@@ -10,7 +10,7 @@ from taimatsu._core import float64, int64, uint64
 from .arithmetic import bitwise_xor
 from .creation import linspace, zeros
 from .indexing import scatter_add
-from .shape import _wrap, cat
+from .shape import cat, wrap_dim
 from .sorting import searchsorted
 from .table import composite
 
@@ -115,7 +115,7 @@ def hash_tensor(self, dim, keepdim, mode):
     if self.is_complex():
         raise NotImplementedError(f"hash_tensor: not defined for {self.dtype}")
     n = self.dim()
-    dims = sorted({_wrap(d, n) for d in dim}) or list(range(n))
+    dims = sorted({wrap_dim(d, n) for d in dim}) or list(range(n))
     for d in dims:
         if n and not self.size(d):
             raise (IndexError if dim else RuntimeError)(

@@ -13,6 +13,7 @@ from .matrix import (
     identity,
     times,
 )
+from .shape import wrap_dim
 from .table import composite, indexed, native
 
 
@@ -495,12 +496,7 @@ def _contracted(a, b, dims):
 
 
 def _wrapped(dims, x):
-    n = x.dim()
-    for d in dims:
-        if not -n <= d < n:
-            raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], "
-                             f"but got {d})")
-    wrapped = [d % n for d in dims]
+    wrapped = [wrap_dim(d, x.dim()) for d in dims]
     if len(set(wrapped)) != len(wrapped):
         raise RuntimeError(f"tensordot: a dim appears multiple times in the list of dims {dims}")
     return wrapped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .creation import TENSOR_OPTIONS, arange, empty, zeros
 from .indexing import index_select
-from .shape import _wrap, cat
+from .shape import cat, wrap_dim
 from .table import composite, native
 
 # ---- turning ------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def repeat_interleave_number(self, repeats, dim, output_size):
     if dim is None:
         self, dim = self.reshape(-1), 0
     self = self if self.dim() else self.reshape(1)
-    dim = _wrap(dim, self.dim())
+    dim = wrap_dim(dim, self.dim())
     sizes = list(self.shape)
     spread = self.unsqueeze(dim + 1).expand(sizes[: dim + 1] + [repeats] + sizes[dim + 1 :])
     sizes[dim] *= repeats
@@ -181,7 +181,7 @@ def repeat_interleave_counts(repeats, output_size):
 def diag_embed(self, offset, dim1, dim2):
     """Matrices in the dims `dim1`, `dim2` whose diagonals are the vectors along the last dim."""
     n = self.dim() + 1
-    dim1, dim2 = _wrap(dim1, n), _wrap(dim2, n)
+    dim1, dim2 = wrap_dim(dim1, n), wrap_dim(dim2, n)
     if dim1 == dim2:
         raise RuntimeError(f"diag_embed: diagonal dimensions cannot be identical {dim1}, {dim2}")
     size = (self.size(-1) if self.dim() else 1) + abs(offset)

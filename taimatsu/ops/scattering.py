@@ -7,8 +7,8 @@ from taimatsu._core import int64
 
 from .comparison import where
 from .creation import full, ones_like, zeros_like
-from .indexing import _dim, gather, index_add, index_select, scatter_add
-from .shape import cat
+from .indexing import gather, index_add, index_select, scatter_add
+from .shape import cat, wrap_dim
 from .table import composite, native
 
 
@@ -186,7 +186,7 @@ def take_along_dim(self, indices, dim):
                            f"{indices.dim()} dimensions for indices")
     from taimatsu import broadcast_shapes
 
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     mine, theirs = list(self.shape), list(indices.shape)
     if self.dim():
         mine[dim] = theirs[dim] = 1

@@ -80,11 +80,13 @@ basic_index = _view("_basic_index(Tensor(a) self, Any? key) -> Tensor(a)",
 # ---- views of views ------------------------------------------------------------------------------
 
 
-def _wrap(dim: int, n: int) -> int:
-    if not -max(n, 1) <= dim < max(n, 1):
-        raise IndexError(f"Dimension out of range (expected to be in range of "
-                         f"[{-max(n, 1)}, {max(n, 1) - 1}], but got {dim})")
-    return dim % n if n else 0
+def wrap_dim(dim: int, rank: int) -> int:
+    """`dim` counted from the front; a tensor without dims passes for one with one."""
+    rank = max(rank, 1)
+    if not -rank <= dim < rank:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-rank}, "
+                         f"{rank - 1}], but got {dim})")
+    return dim % rank
 
 
 view_as = core_composite("view_as(Tensor self, Tensor other) -> Tensor",
@@ -104,7 +106,7 @@ def ravel(self):
 @composite("unflatten(Tensor self, int dim, int[] sizes) -> Tensor", out=False)
 def unflatten(self, dim, sizes):
     """One dim as several."""
-    dim = _wrap(dim, self.dim())
+    dim = wrap_dim(dim, self.dim())
     shape = list(self.shape)
     return self.view(shape[:dim] + list(sizes) + shape[dim + 1:])
 
@@ -114,8 +116,8 @@ def unflatten(self, dim, sizes):
 def movedim(self, source, destination):
     """The dims of `source` at the positions `destination`, the others in order around them."""
     n = self.dim()
-    source = [_wrap(d, n) for d in source]
-    destination = [_wrap(d, n) for d in destination]
+    source = [wrap_dim(d, n) for d in source]
+    destination = [wrap_dim(d, n) for d in destination]
     if len(source) != len(destination) or len(set(source)) < len(source) \
             or len(set(destination)) < len(destination):
         raise RuntimeError(f"movedim: source and destination must name as many, and distinct, "
@@ -203,7 +205,7 @@ def stack(tensors, dim):
         i = next(i for i, shape in enumerate(shapes) if shape != first)
         raise RuntimeError(f"stack expects each tensor to be equal size, but got "
                            f"{list(first)} at entry 0 and {list(shapes[i])} at entry {i}")
-    dim = _wrap(dim, len(first) + 1)
+    dim = wrap_dim(dim, len(first) + 1)
     if dim == 0 and 1 <= len(first) <= 3:  # what collation does, with a view less for each tensor
         return cat(tensors).view(len(tensors), *first)
     return cat([x.unsqueeze(dim) for x in tensors], dim)

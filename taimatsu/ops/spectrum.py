@@ -18,6 +18,7 @@ from .matrix import (
     real,
 )
 from .reduction import vector_norm
+from .shape import wrap_dim
 from .table import composite, native
 
 
@@ -379,11 +380,7 @@ def _matrix_norm(A, order, dim, keepdim, dtype):
     dim = [dim] if isinstance(dim, int) else list(dim)
     if len(dim) != 2:
         raise RuntimeError(f"{name}: dim must be a 2-tuple. Got {' '.join(map(str, dim))}")
-    for d in dim:
-        if not -A.dim() <= d < A.dim():
-            raise IndexError(f"Dimension out of range (expected to be in range of [{-A.dim()}, "
-                             f"{A.dim() - 1}], but got {d})")
-    rows, columns = (d % A.dim() for d in dim)
+    rows, columns = (wrap_dim(d, A.dim()) for d in dim)
     if rows == columns:
         raise RuntimeError(f"{name}: dims must be different. Got ({dim[0]}, {dim[1]})")
     if order == "fro":

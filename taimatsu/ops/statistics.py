@@ -11,9 +11,9 @@ from .arithmetic import lerp
 from .comparison import where
 from .conversion import complex_, conj
 from .creation import linspace
-from .indexing import _dim, gather
+from .indexing import gather
 from .linalg import matmul
-from .shape import cat
+from .shape import cat, wrap_dim
 from .sorting import element_gradient, sort
 from .table import composite, native
 
@@ -22,7 +22,7 @@ from .table import composite, native
 
 def _line(self, dim: int):
     """`self` with one dim at least, `dim`, and what makes it 0-dim again if it was."""
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     return (self, dim) if self.dim() else (self.reshape(1), 0)
 
 
@@ -321,7 +321,7 @@ def diff(self, n, dim, prepend, append):
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     for name, other in (("prepend", prepend), ("append", append)):
         if other is not None and other.dim() != self.dim():
             raise RuntimeError(f"diff expects {name} or append to be the same dimension as input; "
@@ -390,7 +390,7 @@ def gradient(self, spacing, dim, edge_order):
         dims = list(range(self.dim()))
     else:
         dims = [dim] if isinstance(dim, int) else list(dim)
-        dims = [_dim(self, d) for d in dims]
+        dims = [wrap_dim(d, self.dim()) for d in dims]
     if len(set(dims)) < len(dims):
         raise RuntimeError("torch.gradient: dim appears multiple times in the list of dims")
     if spacing is None:
@@ -416,7 +416,7 @@ def _widths(y, x, dim: int):
             raise RuntimeError("trapezoid: There must be one `x` value for each sample point")
         x = x.reshape([-1] + [1] * (y.dim() - dim - 1))
         return x.narrow(0, 1, x.size(0) - 1) - x.narrow(0, 0, x.size(0) - 1)
-    along = _dim(x, dim - y.dim())
+    along = wrap_dim(dim - y.dim(), x.dim())
     n = x.size(along)
     return x.narrow(along, 1, n - 1) - x.narrow(along, 0, n - 1)
 
@@ -429,7 +429,7 @@ def _panels(y, x, dx, dim: int):
 
 def _trapezoids(name: str, combine, doc: str, names=()):
     def run(y, x, dx, dim):
-        dim = _dim(y, dim)
+        dim = wrap_dim(dim, y.dim())
         if y.dtype == _core.bool or (x is not None and x.dtype == _core.bool):
             raise RuntimeError(f"{name}: received a bool input")
         if y.dim() == 0 or y.size(dim) == 0:

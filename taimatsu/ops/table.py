@@ -132,6 +132,11 @@ class Op:
         """Whether code generation calls `formula`, with symbolic values."""
         return self.kind in FORMULA_KINDS
 
+    @cached_property
+    def draws(self) -> bool:
+        """Whether random numbers are drawn."""
+        return any(p.type == "Generator" for p in self.parsed.params)
+
     def is_static(self, p: SchemaParam) -> bool:
         """Whether an attribute's value selects the kernel, rather than being passed to it."""
         if p.name in self.static or p.name in self.dynamic:

@@ -1,4 +1,4 @@
-"""Optimizers whose step is one update rule, applied to whole lists of tensors."""
+"""Steps over groups of parameters: by one rule for whole lists, or tensor by tensor."""
 
 from __future__ import annotations
 
@@ -11,14 +11,59 @@ from taimatsu import Tensor, _core
 
 from .optimizer import Optimizer, number
 
-__all__ = ["RuleOptimizer"]
+__all__ = ["RuleOptimizer", "TensorOptimizer"]
 
 
 def _real(t: Tensor) -> Tensor:
     return torch.view_as_real(t) if t.is_complex() else t
 
 
-class RuleOptimizer(Optimizer):
+class _GroupOptimizer(Optimizer):
+    """An optimizer that updates one group after another."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all parameters that have a gradient.
+
+        ``closure`` recomputes the loss (zero_grad, forward, backward); its value is returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
+            for group in self.param_groups:
+                self._update_group(group)
+        return loss
+
+    def _update_group(self, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _trained(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+        """Parameters with their gradients; RuntimeError, before any changes, if one is sparse."""
+        trained = [(p, p.grad) for p in group["params"] if p.grad is not None]
+        if any(grad.is_sparse for _, grad in trained):
+            raise RuntimeError(
+                f"{type(self).__name__} does not support sparse gradients; make the gradient "
+                "dense, or use SparseAdam"
+            )
+        return trained
+
+
+class TensorOptimizer(_GroupOptimizer):
+    """An optimizer of real tensors whose `_update` is a function of several ops."""
+
+    def _update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _update_group(self, group: dict[str, Any]) -> None:
+        trained = self._trained(group)
+        if any(param.is_complex() for param, _ in trained):
+            raise RuntimeError(f"{type(self).__name__} does not support complex parameters")
+        for param, grad in trained:
+            self._update(param, grad, group)
+
+
+class RuleOptimizer(_GroupOptimizer):
     """An optimizer that is a pointwise rule and some state tensors for each parameter.
 
     A subclass names its state tensors (``_state_names``, of a group) and gives the rule and its
@@ -46,21 +91,7 @@ class RuleOptimizer(Optimizer):
         state["step"] += 1
         return state["step"].item()
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all parameters that have a gradient.
-
-        ``closure`` recomputes the loss (zero_grad, forward, backward); its value is returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
-            for group in self.param_groups:
-                self._update(group)
-        return loss
-
-    def _update(self, group: dict[str, Any]) -> None:
+    def _update_group(self, group: dict[str, Any]) -> None:
         names = self._state_names(group)
         for step, members in self._by_step(group):
             rule, options = self._rule(group, step, members[0][1])
@@ -78,14 +109,7 @@ class RuleOptimizer(Optimizer):
     def _by_step(self, group: dict[str, Any]) -> Iterator[tuple[Any, list]]:
         """(count, [(param, state), ...]): parameters with gradients, by their number of steps."""
         members: defaultdict[Any, list] = defaultdict(list)
-        for param in group["params"]:
-            if param.grad is None:
-                continue
-            if param.grad.is_sparse:
-                raise RuntimeError(
-                    f"{type(self).__name__} does not support sparse gradients; make the gradient "
-                    "dense, or use SparseAdam"
-                )
+        for param, _ in self._trained(group):
             state = self.state.get(param)
             if not state:
                 state = self._new_state(param, group)

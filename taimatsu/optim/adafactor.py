@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor
 from taimatsu.ops import optim as rules
 
-from .optimizer import Optimizer, number
+from ._rules import TensorOptimizer
+from .optimizer import number
 
 __all__ = ["Adafactor"]
 
@@ -26,7 +26,7 @@ def _root_mean_square(t: Tensor) -> float:
     return (torch.linalg.vector_norm(t) / math.sqrt(max(t.numel(), 1))).item()
 
 
-class Adafactor(Optimizer):
+class Adafactor(TensorOptimizer):
     """Adafactor (Shazeer and Stern, 2018): a memory of n + m numbers for an n x m matrix.
 
     v is the moving average of g^2 with the rate t^beta2_decay; of a parameter of two dims or more
@@ -72,24 +72,7 @@ class Adafactor(Optimizer):
             },
         )
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all parameters that have a gradient; gives what ``closure`` gives."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.no_grad():
-            for group in self.param_groups:
-                for param in group["params"]:
-                    if param.grad is not None:
-                        self._update(param, param.grad, group)
-        return loss
-
     def _update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        if param.is_complex():
-            raise RuntimeError("Adafactor does not support complex parameters")
-        if grad.is_sparse:
-            raise RuntimeError("Adafactor does not support sparse gradients")
         state = self.state[param]
         if not state:
             state.update(_new_state(param))

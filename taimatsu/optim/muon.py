@@ -9,8 +9,9 @@ from typing import Any
 import taimatsu as torch
 from taimatsu import Tensor
 
+from ._rules import TensorOptimizer
 from .adafactor import check_at_least_zero
-from .optimizer import Optimizer, number
+from .optimizer import number
 
 __all__ = ["Muon"]
 
@@ -43,7 +44,7 @@ _ADJUSTMENTS: dict[str | None, Callable[[int, int], float]] = {
 }
 
 
-class Muon(Optimizer):
+class Muon(TensorOptimizer):
     """Muon (Jordan et al., 2024): momentum, orthogonalised, for the matrices of hidden layers.
 
     b = momentum * b + (1 - momentum) * g, with ``nesterov`` mixed with g once more; the step is
@@ -93,24 +94,7 @@ class Muon(Optimizer):
                         f"{param.size()}"
                     )
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all parameters that have a gradient; gives what ``closure`` gives."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.no_grad():
-            for group in self.param_groups:
-                for param in group["params"]:
-                    if param.grad is not None:
-                        self._update(param, param.grad, group)
-        return loss
-
     def _update(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        if param.is_complex():
-            raise RuntimeError("Muon does not support complex parameters")
-        if grad.is_sparse:
-            raise RuntimeError("Muon does not support sparse gradients")
         state, lr, momentum = self.state[param], number(group["lr"]), group["momentum"]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(grad)

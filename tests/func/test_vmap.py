@@ -204,6 +204,13 @@ def test_randomness():
     assert torch.equal(same[0], same[1])
     different = vmap(lambda a: torch.rand(50) + 0 * a, randomness="different")(x)
     assert not torch.equal(different[0], different[1])
+    orders = vmap(lambda a: torch.randperm(50) + 0 * a, randomness="different")(x)
+    assert all(sorted(o.tolist()) == list(range(50)) for o in orders)
+    assert len({tuple(o.tolist()) for o in orders}) == len(x)
+    with pytest.raises(RuntimeError, match="randomness"):
+        vmap(torch.poisson)(x)
+    events = vmap(lambda a: torch.poisson(torch.full((50,), 9.0)), randomness="different")(x)
+    assert events.shape == (len(x), 50) and not torch.equal(events[0], events[1])
     dropped = vmap(lambda a: F.dropout(torch.ones(50) * a / a), randomness="different")(x)
     assert not torch.equal(dropped[0], dropped[1]) and {0.0, 2.0} >= set(dropped.flatten().tolist())
 
