@@ -172,9 +172,9 @@ def load_library(path: str) -> None:
 
     OSError for what isn't one: a library for PyTorch itself has to be built against our headers.
     """
-    from .utils.cpp_extension import load_functions
+    from .utils.cpp_extension import load_members
 
     try:
-        load_functions(path)
+        load_members(path)
     except RuntimeError as error:
         raise OSError(str(error)) from None

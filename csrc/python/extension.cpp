@@ -272,10 +272,20 @@ PyObject* call_extension(PyObject* self, PyObject* const* args, Py_ssize_t nargs
 
 thread_local PyObject* defined = nullptr;  // the list that api->define adds to, while one is loaded
 
-// (name, schema, doc, callable) of a function that lives as long as the process, as code does.
+void add_defined(const char* name, const char* schema, Object value) {
+  Object entry = Object::steal(checked(Py_BuildValue("(ssO)", name, schema, value.get())));
+  if (PyList_Append(defined, entry.get()) < 0) python_error();
+}
+
+// Adds (name, schema, callable) of a function that lives as long as the process, as code does;
+// of no function, the documentation of them all.
 int32_t api_define(const char* schema, const char* doc, tm_function function, void* context) {
   return shielded(-1, [&] {
     if (!defined) fail(Error::Runtime, "define: only to be called from tm_extension");
+    if (!function) {
+      add_defined("__doc__", "", Object::steal(checked(PyUnicode_FromString(doc))));
+      return 0;
+    }
     auto f = std::make_unique<ExtensionFunction>();
     const std::string text = schema;
     const size_t colons = text.substr(0, text.find('(')).rfind("::");
@@ -288,9 +298,7 @@ int32_t api_define(const char* schema, const char* doc, tm_function function, vo
               f->doc.c_str()};
     Object capsule = Object::steal(checked(PyCapsule_New(f.get(), nullptr, nullptr)));
     Object callable = Object::steal(checked(PyCFunction_NewEx(&f->def, capsule.get(), nullptr)));
-    Object entry = Object::steal(checked(
-        Py_BuildValue("(sssO)", f->qualified.c_str(), schema, doc ? doc : "", callable.get())));
-    if (PyList_Append(defined, entry.get()) < 0) python_error();
+    add_defined(f->qualified.c_str(), schema, std::move(callable));
     f.release();
     return 0;
   });
@@ -409,7 +417,7 @@ const tm_api kApi = {
 };
 
 // load_extension(path): opens a shared library and asks for what it offers: a list of
-// (name, schema, doc, callable).
+// (name, schema, callable).
 PyObject* load_extension(PyObject*, PyObject* path) {
   return guard([&]() -> PyObject* {
     const std::string file = to_string(path);

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,23 +189,23 @@ def _build(
 # ---- Loading ------------------------------------------------------------------------------------
 
 
-def load_functions(library: str) -> dict[str, Callable]:
-    """Loads a library that was built: its functions by name; its ops go to `torch.ops`."""
+def load_members(library: str) -> dict[str, Any]:
+    """Loads a library that was built: a module's members; its ops go to `torch.ops`."""
     from taimatsu import library as registry
 
-    functions: dict[str, Callable] = {}
-    for name, schema, _, function in _core.load_extension(library):
+    members: dict[str, Any] = {}
+    for name, schema, member in _core.load_extension(library):
         if "::" in name:
             registry.define(name, schema[schema.index("(") :])
-            registry.impl(name, "CPU", function)
+            registry.impl(name, "CPU", member)
         else:
-            functions[name] = function
-    return functions
+            members[name] = member
+    return members
 
 
 def _fill(module: types.ModuleType, library: str) -> None:
     """What a module that setuptools built calls when it is imported."""
-    vars(module).update(load_functions(library))
+    vars(module).update(load_members(library))
 
 
 def _strings(given: str | Sequence[str] | None) -> list[str]:

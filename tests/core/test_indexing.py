@@ -213,3 +213,18 @@ def test_written_views_have_history():
     y[1] = w * 3
     y.sum().backward()
     assert x.grad.tolist() == [1, 0, 1] and w.grad.item() == 3
+
+
+def test_positions_on_the_cpu_go_with_any_device():
+    x = torch.empty(2, 3, device="meta")
+    mask = torch.tensor([True, False])
+    for key, sizes in (([0, 1, 1], (3, 3)), (torch.tensor([[1]]), (1, 1, 3)), (mask, (1, 3)),
+                       ((..., [0, 2]), (2, 2)), (True, (1, 2, 3))):  # fmt: skip
+        found = x[key]
+        assert found.is_meta and found.shape == sizes
+        x[key] = 1
+    assert x.index_put((mask,), torch.ones(3, device="meta")).is_meta
+    with pytest.raises(NotImplementedError, match="depend on elements"):
+        x[mask.to("meta")]
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.ones(2)[torch.empty(2, dtype=torch.int64, device="meta")]

@@ -59,6 +59,7 @@ torch::Tensor unknown(torch::Tensor x) { return at::call("no_such_function", {x}
 torch::Tensor broken(torch::Tensor) { throw std::runtime_error("a C++ exception"); }
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  m.doc() = "Functions to test with.";
   m.def("lltm", &lltm, "LLTM forward");
   m.def("axpy", &axpy, "a + scale b", py::arg("a"), py::arg("b"), py::arg("scale") = 2.0,
         py::arg("more") = py::none());

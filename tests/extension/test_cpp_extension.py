@@ -49,6 +49,7 @@ def test_memory_and_threads(ext, dtype):
     assert torch.equal(ext.axpy(a, b, 0.5), a + 0.5 * b)
     assert torch.equal(ext.axpy(a, b=b, more=a), a + 2 * b + a)
     assert ext.axpy.__doc__ == "a + scale b"
+    assert ext.__doc__ == "Functions to test with."
 
 
 def test_numbers_lists_and_tuples(ext):

@@ -80,7 +80,8 @@ typedef struct tm_api {
   size_t size; /* of this struct, in bytes */
 
   /* Offers a function: `schema` as in the table, "space::name(Tensor x, float p=0.5) -> Tensor";
-   * `context` is passed to each call. Returns 0 or -1. */
+   * `context` is passed to each call. Without a function, `doc` is what all have in common: the
+   * module's docstring. Returns 0 or -1. */
   int32_t (*define)(const char* schema, const char* doc, tm_function f, void* context);
 
   /* Says why a function fails: the exception that Python sees. Returns -1. */

@@ -310,7 +310,10 @@ class Module {
     }
     throw Error(TM_VALUE_ERROR, "impl: no schema was defined for " + wanted);
   }
-  std::string& doc() { return doc_; }
+  std::string& doc() { return doc_; }  // the Python module's docstring, to be assigned
+  void document() const {
+    if (!doc_.empty()) api()->define("", doc_.c_str(), nullptr, nullptr);
+  }
 
  private:
   static std::vector<std::string>& schemas() {
@@ -346,6 +349,7 @@ extern "C" TM_EXPORT __attribute__((used)) inline int32_t tm_extension(const tm_
         if (b.implements != implements) continue;
         taimatsu_extension::Module m(b.space);
         b.body(m);
+        m.document();
       }
     }
   });
