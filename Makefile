@@ -2,6 +2,7 @@
 #
 #   make build PYTHON=/path/to/python     with an interpreter that has the build requirements
 #   make test ARGS="-k softmax"           what is given to pytest
+#   make sanitize PARTS=tests/core        of which files and folders
 #   USE_MKLDNN=0 make build               without oneDNN
 
 BASE_PYTHON ?= python3
@@ -61,20 +62,27 @@ show: build  ## all that is derived from one op's entry: make show OP=gelu
 
 build: $(ENVIRONMENT)  ## compile the native core in place (incremental)
 	@$(call configure,develop)
-	@$(LOCK) cmake --build build/develop -j $(JOBS)
+	@$(call locked,develop) cmake --build build/develop -j $(JOBS)
 
 # The instrumented module lies in a copy of the package, so that the usual one stays usable.
-# Python itself and the libraries are not instrumented: leaks are theirs, and not reported.
+# Python itself and the libraries are not instrumented: leaks are theirs, and not reported. Every
+# part is a process of its own, and takes up to 4 GB: freed memory that is watched for late uses is
+# bounded, and larger blocks than 2 GB are refused, as no limit on the address space can be set.
 SANITIZED := build/sanitize/taimatsu
+PARTS     ?= $(filter-out tests/ops/,$(wildcard tests/*/)) $(wildcard tests/ops/test_*.py tests/test_*.py)
+SANITIZER_OPTIONS := PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1 \
+  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=2048:quarantine_size_mb=64
 sanitize: $(ENVIRONMENT)  ## run the tests under AddressSanitizer and UBSan
 	@$(call configure,sanitize,-DTM_SANITIZE=ON)
-	@$(LOCK:build=build/sanitize) cmake --build build/sanitize -j $(JOBS)
+	@$(call locked,sanitize) cmake --build build/sanitize -j $(JOBS)
 	cd taimatsu && find . -name '*.py' -exec cp --parents -t $(CURDIR)/$(SANITIZED) {} +
-	PYTHONPATH=$(CURDIR)/build/sanitize PYTHONMALLOC=malloc \
-	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
-	  UBSAN_OPTIONS=print_stacktrace=1 \
-	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
-	  $(PYTHON) -P -m pytest -p no:cacheprovider $(ARGS)
+	@failed=; for part in $(PARTS); do \
+	  echo "$$part"; \
+	  env PYTHONPATH=$(CURDIR)/build/sanitize $(SANITIZER_OPTIONS) \
+	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	    $(PYTHON) -P -m pytest -q -p no:cacheprovider $$part $(ARGS) \
+	  || test $$? = 5 || failed="$$failed $$part"; \
+	done; test -z "$$failed" || { echo "make sanitize: failed:$$failed"; exit 1; }
 
 wheel: $(ENVIRONMENT)  ## dist/taimatsu-*.whl, tried in an environment of its own
 	rm -rf dist $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
@@ -112,9 +120,10 @@ clean:  ## remove what builds made (not .venv)
 	find taimatsu -name '*.pyi' -delete
 
 # $(call configure,directory,options): CMake runs when a switch or the interpreter changed.
-configure = mkdir -p build && $(LOCK) cmake -S . -B build/$(1) -G Ninja \
+configure = mkdir -p build/$(1) && $(call locked,$(1)) cmake -S . -B build/$(1) -G Ninja \
   -DPython_EXECUTABLE="$$($(PYTHON) -c 'import sys; print(sys.executable)')" \
   -DUSE_MKLDNN=$(or $(USE_MKLDNN),AUTO) -DUSE_CUDA=$(or $(USE_CUDA),ON) $(2) $(CMAKE_ARGS) \
   > build/$(1).log || (cat build/$(1).log; exit 1)
 # Two makes at a time in one build directory would spoil it.
-LOCK := $(if $(shell command -v flock),flock build)
+FLOCK := $(shell command -v flock)
+locked = $(if $(FLOCK),flock build/$(1))

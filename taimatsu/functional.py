@@ -12,7 +12,7 @@ Tensor = torch.Tensor
 def broadcast_shapes(*shapes: Any) -> torch.Size:
     """The shape that tensors of the given shapes broadcast to.
 
-    Raises RuntimeError where they don't.
+    Raises RuntimeError where they don't, ValueError for negative extents.
 
     >>> taimatsu.broadcast_shapes((2, 1), (3,))
     torch.Size([2, 3])
@@ -21,7 +21,7 @@ def broadcast_shapes(*shapes: Any) -> torch.Size:
     for shape in shapes:
         shape = [shape] if isinstance(shape, int) else list(shape)
         if any(n < 0 for n in shape):
-            raise RuntimeError(f"broadcast_shapes: negative extent in {tuple(shape)}")
+            raise ValueError(f"broadcast_shapes: negative extent in {tuple(shape)}")
         out = [1] * (len(shape) - len(out)) + out
         for d, n in enumerate(reversed(shape), 1):
             if out[-d] == 1:

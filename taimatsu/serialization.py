@@ -288,17 +288,19 @@ def save(
         )
     if isinstance(f, (str, os.PathLike)):
         folder = os.path.splitext(os.path.basename(os.fspath(f)))[0] or "archive"
-        target: Any = open(f, "wb")  # noqa: SIM115
+        parent = os.path.dirname(os.path.abspath(os.fspath(f)))
+        if not os.path.isdir(parent):
+            raise RuntimeError(f"save: Parent directory {parent} does not exist.")
     else:
         if not hasattr(f, "write"):
             raise AttributeError(
                 f"save: expected a path or an object with write(); got {type(f).__name__}"
             )
-        folder, target = "archive", contextlib.nullcontext(f)
+        folder = "archive"
     data = io.BytesIO()
     pickler = _Pickler(data, pickle_protocol)
-    pickler.dump(obj)
-    with target as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    pickler.dump(obj)  # before a file that may be there is written over
+    with _opened(f, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         _write(archive, f"{folder}/data.pkl", data.getvalue())
         _write(archive, f"{folder}/.format_version", b"1")
         _write(archive, f"{folder}/.storage_alignment", str(ALIGNMENT).encode())
@@ -307,6 +309,11 @@ def save(
         for key, storage in pickler.storages.items():
             _write(archive, f"{folder}/data/{key}", _bytes_of(storage))
         _write(archive, f"{folder}/version", b"3\n")
+
+
+def _opened(f: Any, mode: str) -> Any:
+    """A context with the file of a path, or the file that is given, which stays open."""
+    return open(f, mode) if isinstance(f, (str, os.PathLike)) else contextlib.nullcontext(f)
 
 
 def _bytes_of(storage: Any) -> Any:
@@ -358,10 +365,12 @@ def load(
         raise AttributeError(
             f"load: expected a path or a file with read() and seek(); got {type(f).__name__}"
         )
-    with open(f, "rb") if opened else contextlib.nullcontext(f) as file:
+    with _opened(f, "rb") as file:
         start = file.tell()
         magic = file.read(4)
         file.seek(start)
+        if not magic:
+            raise EOFError("load: the file is empty")
         if magic != b"PK\x03\x04":
             if mmap:
                 raise RuntimeError("load: mmap=True needs the zip format; this file is older")
@@ -622,7 +631,7 @@ def _load_legacy(file: Any, map_location: Any, weights_only: bool, options: dict
 
 def get_unsafe_globals_in_checkpoint(f: str | os.PathLike | Any) -> list[str]:
     """The globals in a checkpoint that ``load(weights_only=True)`` would refuse, by name."""
-    with open(f, "rb") if isinstance(f, (str, os.PathLike)) else contextlib.nullcontext(f) as file:
+    with _opened(f, "rb") as file:
         if not zipfile.is_zipfile(file):
             raise ValueError("get_unsafe_globals_in_checkpoint: needs a file in the zip format")
         file.seek(0)

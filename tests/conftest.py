@@ -16,3 +16,4 @@ def _fresh_settings():
         torch.set_default_dtype(dtype)
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)

@@ -1,4 +1,4 @@
-"""The examples of the pages that say that they are run."""
+"""The examples of the pages: what is in blocks of ```python runs, from one block to the next."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-PAGES = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [p.relative_to(ROOT).as_posix() for p in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+         if p.exists() and "```python\n" in p.read_text()]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["data", "extending"])
+@pytest.mark.parametrize("name", sorted(PAGES))
 def test_examples(name, tmp_path, monkeypatch):
     pytest.importorskip("tqdm")
     pytest.importorskip("sklearn")
-    path = PAGES / f"{name}.md"
-    if not path.exists():
-        pytest.skip("the pages are not here")
+    path = ROOT / name
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     page = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", page)

@@ -1,21 +1,21 @@
 // From Python arguments to Values, by the op's schema.
 #include "ops/schema.h"
 #include "python/objects.h"
+#include "python/python.h"
 
 namespace taimatsu {
 
 namespace {
 
+// An object's type, and those of the items of a sequence.
 std::string type_of(PyObject* o) {
-  Object type = Object::steal(checked(PyObject_GetAttrString((PyObject*)Py_TYPE(o), "__name__")));
-  const char* name = PyUnicode_AsUTF8AndSize(type.get(), nullptr);
-  if (!PyTuple_Check(o) && !PyList_Check(o)) return name;
-  std::string out = std::string(name) + " of (";
+  if (!PyTuple_Check(o) && !PyList_Check(o)) return type_name(o);
+  std::string out = type_name(o) + " of (";
   Py_ssize_t n = PySequence_Size(o);
   for (Py_ssize_t i = 0; i < n && i < 4; ++i) {
     Object item = Object::steal(checked(PySequence_GetItem(o, i)));
     if (i) out += ", ";
-    out += type_of(item.get());
+    out += type_name(item.get());
   }
   return out + (n > 4 ? ", ...)" : ")");
 }

@@ -29,7 +29,7 @@ struct Named {
   }
 };
 
-// All tensors of a call on one device; 0-dim CPU tensors go with any.
+// All tensors of a call on one device; 0-dim CPU tensors go with any, as do indices on the CPU.
 Device common_device(const Op& op, const Value* args) {
   Device device;
   const Tensor* first = nullptr;
@@ -47,8 +47,11 @@ Device common_device(const Op& op, const Value* args) {
   };
   for (uint8_t i : op.tensor_params) {
     if (args[i].is_tensor()) see(args[i].tensor);
-    if (args[i].tag == Value::Tensors) {
-      for (int64_t k = 0; k < args[i].tensors.size; ++k) see(args[i].tensors.data[k]);
+    if (args[i].tag != Value::Tensors) continue;
+    const bool indices = op.schema.params[i].optional_items;
+    for (int64_t k = 0; k < args[i].tensors.size; ++k) {
+      const Tensor* t = args[i].tensors.data[k];
+      if (!(indices && t && t->device().type == DeviceType::CPU)) see(t);
     }
   }
   return device;
@@ -111,16 +114,49 @@ Overlap check_apart(const Op& op, const Value* args, const Tensor& target, bool 
   return found;
 }
 
-void check_target(const Op& op, DType found, const Tensor& target) {
-  if (op.exact_out && found != target.dtype) {
-    fail(Error::Runtime, "Expected out tensor to have dtype ", info(found).legacy, ", but got ",
-         info(target.dtype).legacy, " instead");
+void check_target(const Op& op, const Tensor& found, const Tensor& target) {
+  if (found.device() != target.device()) {
+    fail(Error::Runtime, "Expected all tensors to be on the same device, but the result is on ",
+         found.device().str(), " and the written-to tensor on ", target.device().str(),
+         "; move it with .to()");
   }
-  if (!can_cast(found, target.dtype)) {
-    fail(Error::Runtime, "result type ", info(found).legacy,
+  if (op.exact_out && found.dtype != target.dtype) {
+    fail(Error::Runtime, "Expected out tensor to have dtype ", info(found.dtype).legacy,
+         ", but got ", info(target.dtype).legacy, " instead");
+  }
+  if (!can_cast(found.dtype, target.dtype)) {
+    fail(Error::Runtime, "result type ", info(found.dtype).legacy,
          " can't be cast to the desired output type ", info(target.dtype).legacy);
   }
   check_elements_apart(target);
+}
+
+// Each of several results has memory of its own.
+void check_targets_apart(Tensor* const* into, int n) {
+  for (int i = 1; i < n; ++i) {
+    for (int j = 0; j < i; ++j) {
+      if (into[i] == into[j] || overlap(*into[i], *into[j]) != Overlap::None) refuse_overlap();
+    }
+  }
+}
+
+// Results of out= have no history, so nothing may ask for one: not what is given, nor the targets.
+void check_unrecorded(bool asked, Tensor* const* into, int n) {
+  for (int i = 0; i < n; ++i) asked |= modes.grad && requires_grad(*into[i]);
+  if (!asked) return;
+  fail(Error::Runtime,
+       "functions with out=... arguments don't support automatic differentiation, but one of the "
+       "arguments requires grad");
+}
+
+// Gives targets the results' sizes: all of them, or none if memory can't be had.
+void resize_targets(Tensor* const* into, const Tensors& results) {
+  for (const bool only_memory : {true, false}) {
+    for (int i = 0; i < results.size(); ++i) {
+      if (into[i]->sizes() == results[i]->sizes()) continue;
+      resize_tensor(*into[i], results[i]->sizes(), only_memory);
+    }
+  }
 }
 
 // The in-place and out= forms: results go into `into`, in the kernel where dtype and memory allow,
@@ -152,14 +188,10 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
       // An input can't be resized while it is read.
       if (check_apart(c.op, c.args, target) == Overlap::Same) refuse_overlap();
     }
-    check_target(c.op, fresh.dtype, target);
+    check_target(c.op, fresh, target);
   }
-  bool direct[8] = {false}, resized[8] = {false};
-  for (int i = 0; i < n; ++i) {
-    if (into[i]->sizes() == c.outs[i]->sizes()) continue;
-    resize_tensor(*into[i], c.outs[i]->sizes());
-    resized[i & 7] = true;
-  }
+  check_targets_apart(into, n);
+  bool direct[8] = {false};
   // What may fail half-way is computed apart, and copied if it didn't.
   const bool apart = c.op.kind <= Kind::Indexed && find_variant(c).fails;
   Tensors fresh;
@@ -168,9 +200,10 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
     // A routine that changes places of self does so in self, unless it reads that elsewhere too.
     const bool updates = c.op.kind == Kind::Native && c.op.native->updates &&
                          c.args[0].is_tensor() && c.args[0].tensor == &target;
-    direct[i & 7] = known && i < 8 && (c.op.kind <= Kind::Indexed || updates) && !apart &&
+    const bool fits = target.sizes() == c.outs[i]->sizes();  // else resized once nothing can fail
+    direct[i & 7] = known && i < 8 && (c.op.kind <= Kind::Indexed || updates) && !apart && fits &&
                     target.dtype == c.outs[i]->dtype;
-    const Overlap o = check_apart(c.op, c.args, target, !resized[i & 7], updates ? 1 : 0);
+    const Overlap o = check_apart(c.op, c.args, target, fits, updates ? 1 : 0);
     // Other kinds than pointwise read elements after others were written.
     if (o == Overlap::Partial || (o == Overlap::Same && c.op.kind != Kind::Pointwise)) {
       direct[i & 7] = false;
@@ -179,6 +212,7 @@ void run_into(Call& c, Tensor* const* into, bool resize) {
     if (direct[i & 7]) c.outs[i] = TensorRef(&target);
   }
   if (known) emit(c);
+  resize_targets(into, c.outs);
   for (int i = 0; i < n; ++i) {
     if (!direct[i & 7]) {
       copy_into(*into[i], *c.outs[i]);
@@ -196,15 +230,16 @@ void store_outputs(const Op& op, const Value* args, Tensors& outs, Tensor* const
          wanted == 1 ? " tensor" : " tensors");
   }
   outs.other = nullptr;
+  bool recorded = false;
+  for (int i = 0; i < outs.size(); ++i) recorded |= modes.grad && requires_grad(*outs[i]);
+  check_unrecorded(recorded, into, outs.size());
   for (int i = 0; i < outs.size(); ++i) {
     if (outs[i].get() == into[i]) continue;
-    check_target(op, outs[i]->dtype, *into[i]);
+    check_target(op, *outs[i], *into[i]);
     check_apart(op, args, *into[i]);
   }
-  for (int i = 0; i < outs.size(); ++i) {
-    if (outs[i].get() == into[i]) continue;
-    if (into[i]->sizes() != outs[i]->sizes()) resize_tensor(*into[i], outs[i]->sizes());
-  }
+  check_targets_apart(into, outs.size());
+  resize_targets(into, outs);
   for (int i = 0; i < outs.size(); ++i) {
     if (outs[i].get() == into[i]) continue;
     copy_into(*into[i], *outs[i]);
@@ -280,7 +315,7 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
     if (into && op.inplace && args[0].is_tensor() && into[0] == args[0].tensor) {
       static Op& copy = core_op("copy_");  // in place: what was computed is copied, with history
       unwrap_outputs(op, outs);
-      check_target(op, outs[0]->dtype, *into[0]);
+      check_target(op, *outs[0], *into[0]);
       call1(copy, {args[0], Value(outs[0])});
     } else if (into) {
       store_outputs(op, args, outs, into);
@@ -302,14 +337,10 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
     if (mask) record(op, mask, args, outs);
     return;
   }
-  // In place: the first param is the target. Otherwise out=, which has no history.
+  // In place: the first param is the target. Otherwise out=.
   const bool inplace = op.inplace && args[0].is_tensor() && into[0] == args[0].tensor;
   if (!inplace) {
-    if (mask || (modes.grad && requires_grad(*into[0]))) {
-      fail(Error::Runtime,
-           "functions with out=... arguments don't support automatic "
-           "differentiation, but one of the arguments requires grad");
-    }
+    check_unrecorded(mask != 0, into, static_cast<int>(op.schema.returns.size()));
     run_into(c, into, true);
     for (int i = 0; i < outs.size(); ++i) bump_version(*outs[i]);
     return;

@@ -170,10 +170,11 @@ void fill(Tensor& t, const Number& n) {
   emit(c);
 }
 
-void resize_tensor(Tensor& t, Ints sizes) {
+void resize_tensor(Tensor& t, Ints sizes, bool only_memory) {
   LayoutRef layout = contiguous_layout(sizes);
   const size_t bytes = bytes_reached(*layout, t.dtype);
   if (t.storage->nbytes < bytes) resize_storage(*t.storage, bytes);
+  if (only_memory) return;
   release(std::exchange(t.layout, layout.leak()));
 }
 

@@ -51,7 +51,7 @@ TensorRef contiguous(Tensor& t);                                      // t itsel
 TensorRef on_device(Tensor& t, Device d);                             // t itself where it is there
 TensorRef to_dtype(Tensor& t, DType dtype);  // with history; t itself where it has the dtype
 void fill(Tensor& t, const Number& n);
-void resize_tensor(Tensor& t, Ints sizes);  // the out= form's
+void resize_tensor(Tensor& t, Ints sizes, bool only_memory);  // the out= form's
 bool can_cast(DType from, DType to);
 
 enum class Overlap { None, Same, Partial };

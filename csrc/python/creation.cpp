@@ -314,7 +314,7 @@ struct Options {
 };
 
 PyObject* with_grad(TensorRef t, PyObject* required) {
-  if (given(required) && to_bool(required)) set_requires_grad(*t, true);
+  if (given(required) && to_flag(required, "requires_grad")) set_requires_grad(*t, true);
   return tensor_object(std::move(t));
 }
 

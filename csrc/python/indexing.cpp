@@ -141,8 +141,11 @@ Key classify_item(PyObject* index) {
   }
   if (is_numpy_array(index)) return classify_array(index);
   if (is_numpy_scalar(index) && PyIndex_Check(index)) return Key::Basic;
-  const bool sequence = PySequence_Check(index) && !PyUnicode_Check(index) && !PyBytes_Check(index);
-  if (!sequence && !PyIndex_Check(index) && !is_numpy_scalar(index)) {
+  if (PyUnicode_Check(index) || PyBytes_Check(index)) {
+    fail(Error::Type, "an index can't be of data type ", type_name(index),
+         "; use integers, slices, ..., None, or tensors of integers or bools");
+  }
+  if (!PySequence_Check(index) && !PyIndex_Check(index) && !is_numpy_scalar(index)) {
     fail(Error::Index,
          "only integers, slices (`:`), ellipsis (`...`), None and long or byte tensors "
          "are valid indices (got ",
@@ -261,7 +264,6 @@ class AdvancedKey {
     Object key;
     TensorRef tensor;
   };
-  Device device() const { return as_tensor(self_)->device(); }
   static bool is_mask(const Tensor& t) { return t.dtype == DType::Bool || t.dtype == DType::U8; }
 
   void add(PyObject* basic) { checked_int(PyList_Append(basic_.get(), basic)); }
@@ -300,7 +302,7 @@ class AdvancedKey {
         fail(Error::Index, "tensors used as indices must be long, int, byte or bool tensors; got ",
              info(t.dtype).name);
       }
-      push_positions(TensorRef(&t));
+      at_.emplace_back(&t);
       return keep();
     }
     if (t.ndim() == 0) return push_flag(read_item(t).as_int() != 0);
@@ -312,7 +314,7 @@ class AdvancedKey {
     }
     const bool alone = items_.size() == 1 ||
                        (items_.size() == 2 && dim_ == 0 && items_[1].key.get() == Py_Ellipsis);
-    if (alone && t.dtype == DType::Bool && t.device() == device()) {
+    if (alone && t.dtype == DType::Bool && t.device() == as_tensor(self_)->device()) {
       mask_ = TensorRef(&t);
       at_.emplace_back(&t);
     } else {
@@ -323,21 +325,13 @@ class AdvancedKey {
   void push_flag(bool flag) {
     plain_ = false;
     add(Py_None);
-    push_positions(zero_positions(flag));
-  }
-  // Positions on the CPU go with a tensor on any device.
-  void push_positions(TensorRef t) {
-    static CoreOp to{"to"};
-    if (t->device() != device() && t->device().type == DeviceType::CPU) {
-      t = call1(to.get(), {Value(t), Value(device())});
-    }
-    at_.push_back(std::move(t));
+    at_.push_back(zero_positions(flag));
   }
   void push_mask(Tensor& t) {
     static Op &nonzero = core_op("_nonzero"), &select = core_op("select");
     TensorRef rows = call1(nonzero, {Value(&t)});
     for (int d = 0; d < t.ndim(); ++d) {
-      push_positions(call1(select, {Value(rows), Value::of_int(1), Value::of_int(d)}));
+      at_.push_back(call1(select, {Value(rows), Value::of_int(1), Value::of_int(d)}));
     }
   }
 

@@ -58,7 +58,7 @@ PyObject* mode_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     Object mode = Object::steal(checked(PyType_GenericAlloc(type, 0)));
     Mode& m = mode_of(mode.get());
     const bool function = argument && !PyBool_Check(argument) && PyCallable_Check(argument);
-    m.value = takes_value && argument && !function ? to_bool(argument) : true;
+    m.value = takes_value && argument && !function ? to_flag(argument, "mode") : true;
     m.grad = modes.grad;
     m.inference = modes.inference;
     if (function && kind != ModeKind::SetGradEnabled) {  // @no_grad without parentheses

@@ -25,10 +25,18 @@ Object override_of(PyObject* o) {
   return f.get() == no_override ? Object() : f;
 }
 
+struct Deeper {  // one list further in; a RecursionError for one that has no end
+  Deeper() {
+    if (Py_EnterRecursiveCall(" in lists of arguments")) python_error();
+  }
+  ~Deeper() { Py_LeaveRecursiveCall(); }
+};
+
 // Those who override, once for each type, subclasses before their bases, else as they stand.
 void collect(PyObject* o, std::vector<PyObject*>& found) {
   if (is_exact_tensor(o) || Py_TYPE(o) == ParameterType) return;
   if (PyTuple_Check(o) || PyList_Check(o)) {
+    Deeper deeper;
     Py_ssize_t n = PySequence_Size(o);
     for (Py_ssize_t i = 0; i < n; ++i) {
       collect(PyTuple_Check(o) ? PyTuple_GetItem(o, i) : PyList_GetItem(o, i), found);

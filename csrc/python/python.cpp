@@ -1,5 +1,6 @@
 // Making types, taking arguments.
 #include "python/python.h"
+#include "python/tensor_type.h"
 
 #include <cxxabi.h>
 #include <unistd.h>
@@ -98,6 +99,14 @@ bool to_bool(PyObject* o) {
   int truth = PyObject_IsTrue(o);
   checked(truth);
   return truth;
+}
+
+bool to_flag(PyObject* o, const char* name) {
+  const bool numpy = !PyBool_Check(o) && is_numpy_scalar(o);
+  if (!PyBool_Check(o) && !(numpy && std::string(type_name(o)).substr(0, 4) == "bool")) {
+    fail(Error::Type, "argument '", name, "' must be bool, not ", type_name(o));
+  }
+  return to_bool(o);
 }
 
 std::string to_string(PyObject* o) {

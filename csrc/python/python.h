@@ -45,8 +45,9 @@ struct Signature {
   void check_positional(Py_ssize_t n) const;
 };
 
-int64_t to_index(PyObject* o);  // anything with __index__; TypeError, OverflowError
-bool to_bool(PyObject* o);      // truth value
+int64_t to_index(PyObject* o);                // anything with __index__; TypeError, OverflowError
+bool to_bool(PyObject* o);                    // truth value
+bool to_flag(PyObject* o, const char* name);  // of a bool, Python's or NumPy's
 std::string to_string(PyObject* o);
 std::string type_name(PyObject* o);  // the name of its class
 // A tuple or list of ints, or a single int as a list of one. TypeError names `what`.

@@ -24,12 +24,19 @@ TM_GETTER(nbytes, PyLong_FromLongLong(t.numel() * itemsize(t.dtype)))
 TM_GETTER(requires_grad, boolean(requires_grad(t)))
 TM_GETTER(is_leaf, boolean(!requires_grad(t) || t.requires_grad))
 TM_GETTER(output_nr, PyLong_FromLong(t.output_index))
-TM_GETTER(_version, PyLong_FromUnsignedLong(t.storage->version))
 TM_GETTER(_base, new_ref(t.base ? t.base->object() : Py_None))
 TM_GETTER(grad, new_ref(t.grad ? t.grad->object() : Py_None))
 TM_GETTER(is_cpu, boolean(t.device().type == DeviceType::CPU))
 TM_GETTER(is_cuda, boolean(t.device().type == DeviceType::CUDA))
 TM_GETTER(is_meta, boolean(t.device().type == DeviceType::Meta))
+
+PyObject* get__version(PyObject* self, void*) {
+  return guard([&] {
+    const Tensor& t = *as_tensor(self);
+    if (t.inference) fail(Error::Runtime, "Inference tensors do not track version counter.");
+    return checked(PyLong_FromUnsignedLong(t.storage->version));
+  });
+}
 
 PyObject* get_layout(PyObject*, void*) {
   static PyObject* strided = nullptr;
@@ -76,12 +83,8 @@ int setter(PyObject* value, const char* name, F&& body) {
 }
 
 int set_requires_grad(PyObject* self, PyObject* value, void*) {
-  return setter(value, "requires_grad", [&] {
-    if (!PyBool_Check(value)) {
-      fail(Error::Type, "requires_grad must be a bool; got ", type_name(value));
-    }
-    set_requires_grad(*as_tensor(self), value == Py_True);
-  });
+  return setter(value, "requires_grad",
+                [&] { set_requires_grad(*as_tensor(self), to_flag(value, "requires_grad")); });
 }
 
 int set_grad(PyObject* self, PyObject* value, void*) {

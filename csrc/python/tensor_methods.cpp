@@ -172,7 +172,7 @@ PyObject* requires_grad_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* 
   return guard([&] {
     PyObject* required;
     signature.unpack(args, nargs, kwnames, &required);
-    set_requires_grad(*as_tensor(self), !required || to_bool(required));
+    set_requires_grad(*as_tensor(self), !required || to_flag(required, "requires_grad"));
     return new_ref(self);
   });
 }
@@ -223,6 +223,11 @@ PyObject* set_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
   static const Signature signature{"set_", {"source", "storage_offset", "size", "stride"}, 4, 0};
   return guard([&] {
     Tensor& t = *as_tensor(self);
+    if (modes.grad && t.requires_grad) {
+      fail(Error::Runtime,
+           "a leaf Variable that requires grad is being used in an in-place "
+           "operation.");
+    }
     PyObject* v[4];
     signature.unpack(args, nargs, kwnames, v);
     if (!v[0]) {

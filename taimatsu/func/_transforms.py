@@ -43,7 +43,7 @@ def _positions(argnums: Argnums, count: int, name: str) -> tuple[int, ...]:
 
 def _differentiable(x: Any, name: str) -> Tensor:
     if not isinstance(x, Tensor):
-        raise RuntimeError(
+        raise ValueError(
             f"{name}: expected the arguments that are differentiated by to be tensors, or trees "
             f"of them; got {type(x).__name__}"
         )

@@ -121,7 +121,7 @@ index_put_native = native(
     values=lambda g, indices, values_like: index_(g, indices).sum_to_size(values_like.shape),
 )
 rows_where = native("_rows_where(Tensor self, Tensor mask) -> Tensor", **_PRIVATE).gradient(
-    self=lambda g, mask, self_like: _put_back(g, _positions([mask], g.device), self_like)
+    self=lambda g, mask, self_like: _put_back(g, _positions([mask]), self_like)
 )
 
 
@@ -148,8 +148,8 @@ def as_value(value, place):
     return tensor(value, dtype=place.dtype, device=place.device)
 
 
-def _positions(indices, device):
-    """Masks as the positions where they hold; what is on the CPU goes with any device."""
+def _positions(indices):
+    """Masks as the positions where they hold."""
     from taimatsu import _core
 
     out = []
@@ -158,14 +158,14 @@ def _positions(indices, device):
             out += i.nonzero().unbind(1)
         else:
             out.append(i)
-    return [i if i is None or i.device.type != "cpu" else i.to(device) for i in out]
+    return out
 
 
 @composite("index_put_(Tensor(a!) self, Any indices, Tensor values, bool accumulate=False)"
            " -> Tensor", out=False)
 def index_put_(self, indices, values, accumulate):
     """self[indices] = values, or += where `accumulate`."""
-    index_put_native(self, _positions(indices, self.device), values, accumulate)
+    index_put_native(self, _positions(indices), values, accumulate)
     return self
 
 
@@ -173,7 +173,7 @@ def index_put_(self, indices, values, accumulate):
            out=False)
 def index_put(self, indices, values, accumulate):
     """A copy of `self` with self[indices] = values, or += where `accumulate`."""
-    return index_put_native(self.clone(), _positions(indices, self.device), values, accumulate)
+    return index_put_native(self.clone(), _positions(indices), values, accumulate)
 
 
 masked_select = native(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taimatsu import _core
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import constant, exp, log, log1p, pick, where
 from taimatsu.codegen.promote import FLOATING
@@ -174,8 +175,14 @@ def _cross_entropy(x, target, ignore_index):
 
 def _classes(self, target, weight):
     """Input and target with a batch dim, so that classes are dim 1."""
+    if self.dim() == 0:
+        raise ValueError("Expected 1 or more dimensions (got 0)")
     if self.dim() == 1:
-        self, target = self.unsqueeze(0), target.unsqueeze(0)
+        if target.dim() == 1 and target.size(0) != 1:
+            raise ValueError(
+                f"For 1D input, 1D target must have size 1, but got target size: {target.size(0)}"
+            )
+        self, target = self.unsqueeze(0), target.reshape(-1) if target.dim() == 1 else target[None]
     if self.dim() >= 2 and target.dim() >= 1 and self.size(0) != target.size(0):
         raise ValueError(
             f"Expected input batch_size ({self.size(0)}) to match target batch_size "
@@ -185,8 +192,8 @@ def _classes(self, target, weight):
         raise RuntimeError(
             f"Expected target size {[*self.shape[:1], *self.shape[2:]]}, got {list(target.shape)}"
         )
-    if target.is_floating_point() or target.is_complex():
-        raise RuntimeError(f"expected target dtype to be Long or Byte, but found {target.dtype}")
+    if target.dtype not in (_core.int64, _core.uint8):
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype}")
     if weight is not None:
         if weight.dim() != 1 or weight.numel() != self.size(1):
             raise RuntimeError(

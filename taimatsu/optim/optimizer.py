@@ -326,7 +326,8 @@ def at_least_zero(**options: Any) -> None:
 
 def check_betas(betas: tuple) -> None:
     """ValueError if one of the two decay rates is outside [0, 1)."""
-    for i, beta in enumerate(betas):
+    for i in (0, 1):
+        beta = betas[i]
         if not 0.0 <= beta < 1.0:
             raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
 

@@ -33,6 +33,7 @@ def make_tensors(torch):
         repeated=torch.zeros(1).expand(4),
         windows=torch.arange(6.0).as_strided((4, 3), (1, 1)),
         transposed=x.t(),
+        made_for_inference=torch.inference_mode()(torch.ones)(2),
     )
 
 
@@ -40,7 +41,7 @@ def fingerprint(t):
     """All that a failed call could have changed."""
     values = None if t.is_meta else t.detach().numpy().tobytes()
     return (values, t.shape, t.stride(), t.storage_offset(), t.dtype, t.requires_grad, t.grad_fn,
-            t.grad, t._version, t.data_ptr())
+            t.grad, None if t.is_inference() else t._version, t.data_ptr())
 
 
 @dataclasses.dataclass
@@ -101,6 +102,11 @@ SHAPES = [
     case("t.x.backward()", "RuntimeError", prefix=False),
     case("t.result.backward()", "RuntimeError", prefix=False),
     case("t.scalar.diagonal()", "IndexError"),
+    case("torch.amax(t.empty, 0, out=t.x)", "IndexError"),  # nor is the target resized
+    case("torch.max(t.empty[:, 0], out=t.x)", "RuntimeError", parity=False),
+    case("torch.nn.functional.nll_loss(t.vector, t.index)", "ValueError", prefix=False),
+    case("torch.nn.functional.nll_loss(t.scalar, t.index)", "ValueError", prefix=False),
+    case("torch.broadcast_shapes((-1,))", "ValueError"),
     case("t.x.as_strided((100,), (1,))", "RuntimeError", "out of bounds"),
     case("t.x.as_strided((2,), (1, 1))", "RuntimeError"),
     case("t.x.as_strided((2,), (-1,))", "RuntimeError"),
@@ -112,6 +118,8 @@ SHAPES = [
 ]
 DTYPES = [
     case("t.ints.add_(1.5)", "RuntimeError", "can't be cast"),
+    case("torch.nn.functional.cross_entropy(t.x, t.index.int())", "RuntimeError", "Long",
+         prefix=False),
     case("t.x.add_(t.complexes)", "RuntimeError", "can't be cast"),
     case("torch.add(t.x, 1, out=t.ints)", "RuntimeError", "can't be cast"),
     case("t.ints.mean()", "RuntimeError"),
@@ -158,6 +166,10 @@ DEVICES = [
     case("torch.zeros(2, device='cpu:-2')", "RuntimeError", prefix=False),
     case("torch.zeros(2, device=1.5)", "TypeError", prefix=False),
     case("torch.nonzero(t.meta)", "NotImplementedError"),
+    case("torch.add(t.x, 1, out=t.meta)", "RuntimeError", "same device"),
+    case("torch.mean(t.x, out=t.meta)", "RuntimeError", "same device", parity=False),
+    case("torch.linalg.svd(t.x, out=(t.meta,) * 3)", "RuntimeError", "same device"),
+    case("torch.add(t.meta, 1, out=t.x)", "RuntimeError", "same device", parity=False),
 ]
 DIMS = [
     case("t.x.sum(5)", "IndexError", "[-2, 1], but got 5"),
@@ -195,7 +207,8 @@ INDICES = [
     case("t.x[0, 0, 0]", "IndexError", "too many indices", prefix=False),
     case("t.x[::-1]", "ValueError", prefix=False),
     case("t.x[::0]", "ValueError", prefix=False),
-    case("t.x['a']", "IndexError", prefix=False, parity=False),
+    case("t.x['a']", "TypeError", prefix=False),
+    case("t.x.__setitem__(b'a', 1)", "TypeError", prefix=False),
     case("t.x[1.5]", "IndexError", prefix=False),
     case("t.x[t.x]", "IndexError", prefix=False),
     case("t.x[t.outside]", "IndexError", "7", prefix=False),
@@ -249,6 +262,10 @@ OVERLAPS = [
          parity=False),
     case("torch.index_select(t.x, 0, t.index, out=t.x[:])", "RuntimeError"),
     case("torch.index_select(t.x, 1, t.index, out=t.repeated)", "RuntimeError", "single"),
+    case("torch.aminmax(t.vector, out=(t.scalar, t.scalar))", "RuntimeError", "single",
+         parity=False),
+    case("torch.max(t.square, 0, out=(t.vector[:3], t.vector[2:5].view(torch.int32)))",
+         "RuntimeError"),
     # Strides 3 and 2: offsets 0, 2, 3, 5 and 1, 3, 4, 6 meet though they differ by less than both.
     case("t.square.as_strided((2, 2), (3, 2)).add_(t.square.as_strided((2, 2), (3, 2), 1))",
          "RuntimeError", "single memory", parity=False),
@@ -333,6 +350,8 @@ KEYWORDS = [
     case("torch.cat(t.x, t.x)", "TypeError", prefix=False),
     case("torch.cat([t.x, 1])", "TypeError", prefix=False),
     case("t.x.clamp()", "RuntimeError"),
+    case("torch.tensor([1.0], requires_grad=1)", "TypeError", "must be bool", prefix=False),
+    case("torch.set_grad_enabled('a')", "TypeError", "must be bool", prefix=False),
     case("torch.nn.functional.gelu(t.x, approximate='none such')", "RuntimeError", "none such"),
     case("torch.nn.functional.mse_loss(t.x, t.x, reduction='all')",
          "ValueError", "all", prefix=False),
@@ -345,6 +364,11 @@ HISTORY = [
     case("t.result.requires_grad_(False)", "RuntimeError", prefix=False),
     case("t.x.sum().backward()", "RuntimeError", "does not require grad", prefix=False),
     case("t.leaf.resize_(3)", "RuntimeError", prefix=False),
+    case("t.leaf.set_(t.vector)", "RuntimeError", "a leaf Variable", prefix=False),
+    case("torch.rand(2, 3, out=t.leaf)", "RuntimeError", "automatic differentiation"),
+    case("torch.stack([t.leaf, t.leaf], out=t.x)", "RuntimeError", "automatic differentiation"),
+    case("torch.sort(t.x, out=(t.square, t.leaf))", "RuntimeError", prefix=False),
+    case("t.made_for_inference._version", "RuntimeError", "version counter", prefix=False),
 ]
 CASES = [*SHAPES, *DTYPES, *DEVICES, *DIMS, *INDICES, *OVERLAPS, *VALUES, *MEMORY, *KEYWORDS,
          *HISTORY]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 
 import pytest
 
@@ -49,6 +50,16 @@ def test_a_list_of_ints_may_shrink_while_it_is_read():
     sizes += [Clearing(sizes, 1), 1, 1]
     with pytest.raises(TypeError):
         torch.zeros(sizes)
+
+
+def test_lists_without_end_are_refused():
+    endless = []
+    endless.append(endless)
+    for call in (torch.zeros, torch.cat, torch.tensor, torch.stack, torch.ones(3).__getitem__,
+                 torch.overrides.has_torch_function):
+        with pytest.raises((RecursionError, TypeError, ValueError)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lists as tuples of indices
+            call(endless)
 
 
 def test_out_may_be_emptied_while_the_op_runs():

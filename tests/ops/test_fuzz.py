@@ -1,6 +1,7 @@
 """Any arguments at all: every op of the table gives a result or says what is wrong.
 
-Tensors of random sizes, dtypes and layouts, attributes in and out of range. Neither may the process
+Tensors of random sizes, dtypes, layouts and devices, attributes in and out of range or of another
+type, results in place and in `out`, which may be an operand or overlap one. Neither may the process
 die (AddressSanitizer looks on in `make sanitize`), nor may a call that fails, or one that isn't in
 place, change what it was given. FUZZ_EXAMPLES sets how many calls are tried for each op.
 """
@@ -25,7 +26,9 @@ SECONDS = 300  # until a call that doesn't come back is taken for hanging, and a
 
 # What a user can be told; anything else is a defect of ours.
 EXPECTED = (RuntimeError, TypeError, ValueError, IndexError, OverflowError)
-LAYOUTS = ("contiguous", "transposed", "stepped", "offset", "expanded")
+LAYOUTS = ("contiguous", "transposed", "stepped", "offset", "expanded", "channels last", "windows")
+OUTS = ("other", "empty", "operand", "overlapping", "expanded", "integers", "leaf", "meta")
+JUNK = (None, "no such thing", 1.5, 1j, 10**30, True, [], [1, "a"], (2**70,), slice(2), object())
 STRINGS = ("mean", "sum", "none", "prod", "amax", "floor", "trunc", "reflect", "linear", "ij",
            "fro", "reduced", "valid", "same", "no such mode")  # fmt: skip
 
@@ -68,6 +71,11 @@ def _laid_out(x, layout):
         whole = x.new_zeros([x.numel() + 3])
         whole[3:] = x.reshape(-1)
         return whole[3:].view(x.shape)
+    if layout == "channels last":
+        return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+    if layout == "windows":  # rows that overlap
+        memory = x.new_ones([sum(n - 1 for n in x.shape) + 1 if x.numel() else 0])
+        return memory.as_strided(x.shape, [1] * x.dim())
     return x[..., :1].expand(x.shape)
 
 
@@ -82,7 +90,9 @@ def attribute(param, names_sizes):
         "Generator": st.none(), "Any": st.one_of(small, st.none()),
     }  # fmt: skip
     values = scalars[param.type]
-    return values if param.length is None else st.one_of(values, st.lists(values, max_size=4))
+    if param.length is not None:
+        values = st.one_of(values, st.lists(values, max_size=4))
+    return st.integers(0, 15).flatmap(lambda n: values if n else st.sampled_from(JUNK))
 
 
 @st.composite
@@ -110,16 +120,46 @@ def calls(draw, op):
             kwargs[p.name] = value
         else:
             args.append(value)
-    forms = ["plain", "plain", "gradient"]
+    forms = ["plain", "plain", "plain", "gradient", "gradient", "meta", "keyword"]
     if op.inplace and op.method and isinstance(args[0], torch.Tensor):
-        forms.append("inplace")
-    forms += ["out"] if op.out else []
-    return args, kwargs, draw(st.sampled_from(forms))
+        forms += ["inplace"] * 3
+    forms += ["out"] * 3 if op.out else []
+    form = draw(st.sampled_from(forms))
+    if form == "gradient":
+        args, kwargs = each((args, kwargs), _requiring)
+    elif form == "meta":
+        args, kwargs = each((args, kwargs), lambda x: x.to("meta"))
+    elif form == "keyword":
+        kwargs["no_such_keyword"] = 1
+    elif form == "out":
+        operands = tensors([args, kwargs])
+        outs = tuple(_target(draw(st.sampled_from(OUTS)), operands) for _ in op.parsed.outputs)
+        kwargs["out"] = outs if len(outs) > 1 else outs[0]
+    return args, kwargs, form
+
+
+def _target(kind, operands):
+    """Somewhere to write results to, by an operand if there is one."""
+    x = operands[0] if operands else torch.zeros(2, 3)
+    if kind == "operand":
+        return x
+    if kind == "overlapping":  # one element before, in the operand's memory
+        at = x.storage_offset() - 1
+        return x.as_strided(x.shape, x.stride(), at) if at >= 0 else x[1:] if x.dim() else x
+    if kind == "leaf":
+        return torch.zeros(x.shape, requires_grad=True)
+    return {
+        "other": torch.zeros(2, 3),
+        "empty": x.new_empty([0]),
+        "expanded": x.new_zeros([]).expand(x.shape),
+        "integers": torch.zeros(x.shape, dtype=torch.int32),
+        "meta": torch.zeros(x.shape, device="meta"),
+    }[kind]
 
 
 def state(x):
     """All that a call could have changed."""
-    return x.shape, x.stride(), x.dtype, x.data_ptr(), raw(x)
+    return x.shape, x.stride(), x.dtype, x.data_ptr(), x.requires_grad, x.grad_fn, raw(x)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -143,20 +183,21 @@ def _bounded():
 def test_result_or_error(name, data):
     op = PUBLIC[name]
     args, kwargs, form = data.draw(calls(op))
-    writes = "(a!)" in op.schema or form == "inplace"
-    if form == "gradient":
-        args, kwargs = each((args, kwargs), _requiring)
-    given_ = tensors([args, kwargs])
-    before = [state(x) for x in given_]
+    writes = "(a!)" in op.schema or form in ("inplace", "out")
+    operands = tensors([args, kwargs])
+    before, versions = [state(x) for x in operands], [x._version for x in operands]
     faulthandler.dump_traceback_later(SECONDS, exit=True)
     try:
         result = _carried_out(op, args, kwargs, form)
     except EXPECTED as e:
         assert str(e), type(e)
-        assert [state(x) for x in given_] == before
+        assert [state(x) for x in operands] == before
+        assert [x._version for x in operands] == versions
+        assert form != "keyword" or isinstance(e, TypeError), e
         return
-    if not writes and form != "out":
-        assert [state(x) for x in given_] == before
+    assert form != "keyword"
+    if not writes:
+        assert [state(x) for x in operands] == before
     for x in tensors(result):
         if not x.is_meta and x.numel() < 1e6:  # one that is expanded may have more
             x.detach().clone()  # every element is there to be read
@@ -172,10 +213,6 @@ def _carried_out(op, args, kwargs, form):
     if form == "inplace":
         base = op.name.partition(".")[0]
         return getattr(args[0], base + "_")(*args[1:], **kwargs)
-    if form == "out":
-        n = len(op.parsed.outputs)
-        outs = tuple(torch.zeros(2, 3) for _ in range(n))
-        kwargs = {**kwargs, "out": outs if n > 1 else outs[0]}
     return op(*args, **kwargs)
 
 
