@@ -403,6 +403,7 @@ def interpolate(self, size, scale_factor, mode, align_corners, recompute_scale_f
     if self.size(1) == 0:
         raise RuntimeError(f"interpolate: Non-empty {self.dim()}D data tensor expected but got a "
                            f"tensor with sizes {list(self.shape)}")
+    self.new_empty([*self.shape[:2], *sizes])  # refuses before tables of such sizes are made
     near = mode in _ANY
     if not self.dtype.is_floating_point and not (
             self.dtype == _core.uint8 and (near or self.dim() == 4)):

@@ -435,8 +435,10 @@ def _means(x, counts, first: int):
     """The means of parts of the three dims from `first`, one dim after the other."""
     from .resample import part_taps, resample
 
+    sizes = [*x.shape[:first], *counts, *x.shape[first + 3 :]]
     if 0 in counts:
-        return x.new_zeros([*x.shape[:first], *counts, *x.shape[first + 3 :]]) + 0 * x.sum()
+        return x.new_zeros(sizes) + 0 * x.sum()
+    x.new_empty(sizes)  # refuses before tables of such sizes are made
     out = x if x.dtype == _core.float64 else x.float()
     for d, count in enumerate(counts, first):
         if count != x.size(d):
