@@ -27,6 +27,7 @@ from .version import __version__
 # isort: split
 from . import ops
 from ._tensor import *  # noqa: F403  (Tensor's methods in Python; e, pi, inf ...)
+from ._tensor_sparse import *  # noqa: F403
 from .functional import *  # noqa: F403  (functions of several ops: einsum, meshgrid ...)
 
 globals().update(ops.namespaces[""])
@@ -75,6 +76,14 @@ _LAZY_NAMES = {
 }
 for _module, _names in {
     "cpu": "Event Stream",
+    "sparse._construct": (
+        "sparse_bsc_tensor sparse_bsr_tensor sparse_compressed_tensor sparse_coo_tensor "
+        "sparse_csc_tensor sparse_csr_tensor"
+    ),
+    "sparse._functions": (
+        "ccol_indices_copy col_indices_copy crow_indices_copy dsmm hsmm hspmm indices_copy "
+        "resize_as_sparse_ row_indices_copy smm sspaddmm values_copy"
+    ),
     "jit": "ScriptFunction ScriptModule fork wait",
     "_assertions": (
         "_assert _assert_async _check _check_index _check_is_size _check_not_implemented "

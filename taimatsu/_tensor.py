@@ -67,6 +67,10 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
         )
     if id(self) in memo:
         return memo[id(self)]
+    if self.layout is not _core.strided and self.__class__ is Tensor:
+        from .sparse._members import deepcopy
+
+        return deepcopy(self, memo)
     if self.is_meta:
         fresh = self.detach().clone()
     else:
@@ -125,6 +129,7 @@ def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """
     if dtype is None:
         place = "" if self.is_cpu else f"{self.device.type}."
+        place += "" if self.layout is _core.strided else "sparse."
         return f"torch.{place}{self.dtype._legacy_name}Tensor"
     if isinstance(dtype, str):
         for known in _DTYPES:

@@ -208,7 +208,7 @@ def _grad_fn_name(grad_fn: Any) -> str:
 
 
 def _facts(tensor: Any) -> list[str]:
-    """What follows the values: device, size, dtype, what the tape knows."""
+    """What follows the values: device, size, dtype."""
     facts = []
     if tensor.device.type != "cpu":
         facts.append(f"device='{tensor.device}'")
@@ -225,11 +225,13 @@ def _facts(tensor: Any) -> list[str]:
         tells_dtype = not _has_default_dtype(tensor.dtype)
     if tells_dtype:
         facts.append(f"dtype={tensor.dtype}")
-    if tensor.grad_fn is not None:
-        facts.append(f"grad_fn=<{_grad_fn_name(tensor.grad_fn)}>")
-    elif tensor.requires_grad:
-        facts.append("requires_grad=True")
     return facts
+
+
+def _history(tensor: Any) -> list[str]:
+    if tensor.grad_fn is not None:
+        return [f"grad_fn=<{_grad_fn_name(tensor.grad_fn)}>"]
+    return ["requires_grad=True"] if tensor.requires_grad else []
 
 
 def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
@@ -238,13 +240,18 @@ def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     >>> tensor_str(torch.tensor([[1.0, 2.5], [3.0, -4.0]]))
     'tensor([[ 1.0000,  2.5000],\\n        [ 3.0000, -4.0000]])'
     """
-    facts = _facts(tensor)
+    sparse = tensor.layout is not torch.strided
     plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
     prefix = "tensor(" if plain else f"{type(tensor).__name__}("
     indent = len(prefix)
     with torch.no_grad():
+        facts = [] if sparse else _facts(tensor)
         if tensor_contents is not None:
             contents = tensor_contents
+        elif sparse:
+            from .sparse._members import text as parts
+
+            contents, facts = parts(tensor)
         elif tensor.device.type == "meta":
             contents = "..."
         elif tensor.numel() == 0:
@@ -253,8 +260,8 @@ def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
             contents = _elements(tensor.detach(), indent)
     text = prefix + contents
     column = len(text) - text.rfind("\n") + 1
-    for fact in facts:
-        if column + len(fact) + 2 > OPTIONS.linewidth:
+    for nth, fact in enumerate(facts + _history(tensor)):
+        if column + len(fact) + 2 > OPTIONS.linewidth or (nth == 0 and tensor.is_sparse):
             text += ",\n" + " " * indent + fact
             column = indent + len(fact)
         else:

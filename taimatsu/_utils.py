@@ -84,7 +84,17 @@ def reduce_tensor(tensor: Any, protocol: int) -> tuple:
     return _rebuild_from_type_v2, (args[0], type(tensor), args[1], state)
 
 
+def _rebuild_sparse_tensor(layout, data):
+    from .sparse._members import rebuild
+
+    return rebuild(layout, data)
+
+
 def _reduce_data(tensor: Any) -> tuple:
+    if tensor.layout is not torch.strided:
+        from .sparse._members import reduce
+
+        return reduce(tensor)
     size, stride = tuple(tensor.size()), tensor.stride()
     if tensor.device.type == "meta":
         args = (tensor.dtype, size, stride, tensor.requires_grad)

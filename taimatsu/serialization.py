@@ -90,6 +90,7 @@ def _tensor_globals() -> dict[str, Any]:
                 "_rebuild_tensor_v2",
                 "_rebuild_tensor_v3",
                 "_rebuild_meta_tensor_no_storage",
+                "_rebuild_sparse_tensor",
                 "_rebuild_parameter",
                 "_rebuild_parameter_with_state",
             )

@@ -2,6 +2,7 @@
 #include <unordered_map>
 
 #include "autograd/tape.h"
+#include "ops/sparse.h"
 #include "python/tensor_type.h"
 
 namespace taimatsu {
@@ -82,7 +83,8 @@ void report_anomaly(Node& n) {
 void check_nan(Node& n, const TensorRef* inputs) {
   GradMode off(false);
   for (uint32_t i = 0; i < n.n_edges; ++i) {
-    if (!inputs[i] || inputs[i]->device().type == DeviceType::Meta) continue;
+    if (!inputs[i] || inputs[i]->device().type == DeviceType::Meta || is_sparse(*inputs[i]))
+      continue;
     TensorRef nan = call1(kIsNan.get(), {Value(inputs[i])});
     if (read_item(*call1(kAny.get(), {Value(nan)})).as_double() == 0) continue;
     report_anomaly(n);

@@ -9,6 +9,7 @@
 
 #include "autograd/tape.h"
 #include "ops/launch.h"
+#include "ops/sparse.h"
 #include "python/python.h"
 
 namespace taimatsu {
@@ -219,7 +220,8 @@ void accumulate(TensorRef& sum, TensorRef g) {
     return;
   }
   auto ours = [&](const TensorRef& t) {
-    return !modes.grad && unshared(*t) && t->layout->dense && t->sizes() == sum->sizes();
+    return !modes.grad && unshared(*t) && t->layout->dense && t->sizes() == sum->sizes() &&
+           !is_sparse(*t);
   };
   if (ours(sum)) {
     add_into(*sum, *g);
@@ -309,7 +311,10 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
         fail(Error::Runtime, "element ", i,
              " of tensors does not require grad and does not have a grad_fn");
       }
-      start_grads.push_back(root_gradient(*roots[i], grads.size ? grads[i] : nullptr, i));
+      TensorRef g = root_gradient(*roots[i], grads.size ? grads[i] : nullptr, i);
+      // The tape knows the values of a sparse tensor: the gradient where they are.
+      start_grads.push_back(
+          is_sparse(*roots[i]) ? ask_sparse_tensor("grad_values", *roots[i], g.get()) : g);
     }
   }
   std::vector<Edge> targets;
@@ -341,6 +346,10 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
     accumulate(run.slot(n, starts[i].slot), std::move(g));
   }
   run.execute();
+  for (size_t i = 0; results && i < results->size(); ++i) {
+    TensorRef& g = (*results)[i];
+    if (g && is_sparse(*inputs[i])) g = ask_sparse_tensor("with_values", *inputs[i], g.get());
+  }
   if (results && !allow_unused) {
     for (size_t i = 0; i < results->size(); ++i) {
       if ((*results)[i]) continue;

@@ -16,12 +16,14 @@ void clear_extra(Tensor& t) {
   TensorExtra* extra = std::exchange(t.extra, nullptr);
   Py_XDECREF(extra->hooks);
   Py_XDECREF(extra->accumulate_hooks);
+  Py_XDECREF(extra->parts);
   delete extra;
 }
 
 int traverse_extra(Tensor& t, visitproc visit, void* arg) {
   Py_VISIT(t.extra->hooks);
   Py_VISIT(t.extra->accumulate_hooks);
+  Py_VISIT(t.extra->parts);
   return 0;
 }
 

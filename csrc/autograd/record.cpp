@@ -6,6 +6,7 @@
 
 #include "autograd/tape.h"
 #include "ops/launch.h"
+#include "ops/sparse.h"
 #include "python/tensor_type.h"
 
 namespace taimatsu {
@@ -551,7 +552,10 @@ CoreOp kAdd{"add"}, kSum{"sum"}, kReshape{"reshape"};
 
 }  // namespace
 
-TensorRef add(Tensor& a, Tensor& b) { return call1(kAdd.get(), {Value(&a), Value(&b)}); }
+TensorRef add(Tensor& a, Tensor& b) {
+  const bool turned = is_sparse(a) && !is_sparse(b);  // only a dense tensor takes the other in
+  return call1(kAdd.get(), {Value(turned ? &b : &a), Value(turned ? &a : &b)});
+}
 
 void add_into(Tensor& to, Tensor& g) {
   GradMode off(false);

@@ -9,6 +9,7 @@
 
 #include "autograd/tape.h"
 #include "ops/launch.h"
+#include "ops/sparse.h"
 #include "python/tensor_type.h"
 
 namespace taimatsu {
@@ -473,6 +474,7 @@ Node* refreshed_grad_fn(Tensor& t) {
 }
 
 Edge gradient_edge(Tensor& t) {
+  if (is_sparse(t)) return gradient_edge(*ask_sparse_tensor("_values", t));
   if (Node* n = grad_fn(t)) return {NodeRef(n), t.output_index};
   if (t.requires_grad) return {accumulator(t), 0};
   return {};

@@ -1,5 +1,6 @@
 // From Python arguments to Values, by the op's schema.
 #include "ops/schema.h"
+#include "ops/sparse.h"
 #include "python/objects.h"
 #include "python/python.h"
 
@@ -348,10 +349,7 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
       case Type::Layout: {
         const char* name;
         if (!layout_of(o, name)) break;
-        if (std::string_view(name) != "strided") {
-          fail(Error::NotImplemented, "layout: all tensors are strided; got torch.", name,
-               "; leave it out");
-        }
+        any_sparse |= !is_strided(o);  // so that the call is looked at
         v = Value::of_object(o);
         return true;
       }

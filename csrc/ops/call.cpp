@@ -2,6 +2,7 @@
 #include "autograd/tape.h"
 #include "ops/launch.h"
 #include "ops/replay.h"
+#include "ops/sparse.h"
 #include "python/objects.h"
 
 namespace taimatsu {
@@ -354,7 +355,8 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
 
 PyObject* interpreter = nullptr;  // the Python function that an interposed call goes to
 
-void interpose(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
+// Carries a call out by a Python function of (entry, arguments, targets).
+void delegate(PyObject* function, Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   const auto& params = op.schema.params;
   Object list = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(params.size()))));
   for (size_t i = 0; i < params.size(); ++i) {
@@ -368,8 +370,8 @@ void interpose(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
     for (size_t i = 0; i < n; ++i) PyTuple_SetItem(targets.get(), i, into[i]->object());
     for (size_t i = 0; i < n; ++i) Py_INCREF(into[i]->object());
   }
-  outs.other = Object::steal(checked(PyObject_CallFunctionObjArgs(
-      interpreter, op.entry.get(), list.get(), targets.get(), nullptr)));
+  outs.other = Object::steal(checked(
+      PyObject_CallFunctionObjArgs(function, op.entry.get(), list.get(), targets.get(), nullptr)));
   unwrap_outputs(op, outs);
 }
 
@@ -381,6 +383,10 @@ void mark_inference(const Op& op, const Value* args, Tensors& outs) {
 }
 
 void carry_out(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
+  if (any_sparse && takes_sparse(op, args, into)) {
+    void_notes();
+    return delegate(sparse_calls(), op, args, outs, into);
+  }
   call_checked(op, args, outs, into);
   const bool makes = op.pure && op.kind != Kind::Composite;  // its ops have seen to it
   if (modes.inference && !into && makes) mark_inference(op, args, outs);
@@ -414,7 +420,9 @@ void run_composite(Call& c) {
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   Named{op}([&] {
     if (modes.interpose & (kInterpreters | kRecording)) {
-      if ((modes.interpose & kInterpreters) && interpreter) return interpose(op, args, outs, into);
+      if ((modes.interpose & kInterpreters) && interpreter) {
+        return delegate(interpreter, op, args, outs, into);
+      }
       if (modes.interpose & kRecording) {
         NotedCall noted(op, args, into);
         carry_out(op, args, outs, into);

@@ -240,6 +240,7 @@ Schema Schema::parse(const std::string& text) {
     if (!p.keyword_only) ++s.positional;
   }
   s.dtype = s.find("dtype");
+  s.layout = s.find("layout");
   s.device = s.find("device");
   s.requires_grad = s.find("requires_grad");
   s.memory_format = s.find("memory_format");

@@ -61,7 +61,7 @@ struct Schema {
   int positional = 0;     // how many params may be given by position
   int varargs_ints = -1;  // the param that takes trailing ints: zeros(2, 3)
   // Where the keyword arguments of factories are; -1: there is none.
-  int dtype = -1, device = -1, requires_grad = -1, memory_format = -1;
+  int dtype = -1, device = -1, layout = -1, requires_grad = -1, memory_format = -1;
 
   static Schema parse(const std::string& text);
   int find(const std::string& param) const;  // -1: none

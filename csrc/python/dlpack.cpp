@@ -1,6 +1,8 @@
 // DLPack: sharing memory with other array libraries.
 #include "python/dlpack.h"
 
+#include "ops/sparse.h"
+
 namespace taimatsu {
 
 DLDataType to_dlpack_type(DType t) {
@@ -101,6 +103,7 @@ PyObject* to_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyO
     PyObject* v[4];
     signature.unpack(args, nargs, kwnames, v);
     TensorRef t(as_tensor(self));
+    refuse_sparse(*t, "__dlpack__");
     if (requires_grad(*t)) {
       fail(Error::Buffer, "Can't export tensors that require gradient, use tensor.detach()");
     }

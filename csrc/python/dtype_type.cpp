@@ -214,6 +214,7 @@ PyTypeObject* new_singleton_type(PyObject* module, const char* name, const char*
 }
 
 PyTypeObject* layout_type;
+PyObject* strided;
 PyTypeObject* memory_format_type;
 PyObject* memory_formats[4];
 
@@ -247,6 +248,8 @@ bool layout_of(PyObject* o, const char*& name) {
   name = as_named(o)->name;
   return true;
 }
+
+PyObject* strided_object() { return strided; }
 
 bool memory_format_of(PyObject* o, MemoryFormat& out) {
   if (Py_TYPE(o) != memory_format_type) return false;
@@ -311,13 +314,14 @@ int init_dtypes(PyObject* module) {
     };
     for (auto& [name, t] : others) checked(PyModule_AddObjectRef(module, name, dtype_object(t)));
 
-    layout_type =
-        new_singleton_type(module, "taimatsu.layout",
-                           "How elements are stored; here always strided.", nullptr, nullptr);
-    // The others are names for programs to compare with: no tensor has them.
+    layout_type = new_singleton_type(
+        module, "taimatsu.layout", "How elements are stored: with strides, or only some (sparse).",
+        nullptr, nullptr);
+    // The last two are names for programs to compare with: no tensor has them.
     const char* layouts[] = {"strided",    "sparse_coo", "sparse_csr", "sparse_csc",
                              "sparse_bsr", "sparse_bsc", "_mkldnn",    "jagged"};
-    for (int i = 0; i < 8; ++i) Object::steal(new_named(module, layout_type, layouts[i], i));
+    strided = new_named(module, layout_type, layouts[0], 0);
+    for (int i = 1; i < 8; ++i) Object::steal(new_named(module, layout_type, layouts[i], i));
 
     memory_format_type =
         new_singleton_type(module, "taimatsu.memory_format",

@@ -75,6 +75,9 @@ DType dtype_of_format(PyObject* o, const char* format, Py_ssize_t itemsize) {
 bool needs_detach(const Tensor& t) { return modes.grad && requires_grad(t); }
 
 void refuse_numpy(const Tensor& t, bool requires_grad) {
+  if (is_sparse(t)) {
+    fail(Error::Type, "can't convert a sparse tensor to numpy. Use Tensor.to_dense() first.");
+  }
   if (requires_grad) {
     fail(Error::Runtime,
          "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.");

@@ -10,6 +10,8 @@ bool dtype_of(PyObject* o, DType& out);    // torch.dtype; also float, int, bool
 bool device_of(PyObject* o, Device& out);  // torch.device, str, int (a CUDA index)
 bool memory_format_of(PyObject* o, MemoryFormat& out);
 bool layout_of(PyObject* o, const char*& name);  // "strided" and others
+PyObject* strided_object();                      // borrowed: taimatsu.strided
+inline bool is_strided(PyObject* layout) { return layout == strided_object(); }
 
 PyObject* dtype_object(DType t);    // borrowed: singletons
 PyObject* device_object(Device d);  // new references from here on
@@ -42,6 +44,7 @@ int init_tensor_type(PyObject* module);
 int init_creation(PyObject* module);
 int init_modes(PyObject* module);
 int init_ops(PyObject* module);       // csrc/ops/function.cpp
+int init_sparse(PyObject* module);    // csrc/ops/sparse.cpp
 int init_autograd(PyObject* module);  // csrc/autograd
 int init_cpu(PyObject* module);       // csrc/cpu: Generator, thread settings of libraries
 int init_cuda(PyObject* module);      // csrc/cuda/bindings.cpp, in builds with USE_CUDA

@@ -1,15 +1,23 @@
 // The attributes of Tensor.
+#include "ops/sparse.h"
 #include "python/tensor_type.h"
 
 namespace taimatsu {
 
 namespace {
 
+// What a sparse tensor answers, if it isn't what others do.
+PyObject* sparse_getter(PyObject* self, const char* name) {
+  PyObject* member = is_sparse(*as_tensor(self)) ? sparse_member(name) : nullptr;
+  return member ? call_sparse_member(member, self) : nullptr;
+}
+
 // Most getters say what one expression says: GETTER(name, expression of `t` giving an object).
 #define TM_GETTER(name, expression)                                   \
   PyObject* get_##name(PyObject* self, void*) {                       \
     return guard([&]() -> PyObject* {                                 \
       if (overridden(self)) return call_getter_override(#name, self); \
+      if (PyObject* f = sparse_getter(self, #name)) return f;         \
       [[maybe_unused]] Tensor& t = *as_tensor(self);                  \
       return expression;                                              \
     });                                                               \
@@ -38,14 +46,14 @@ PyObject* get__version(PyObject* self, void*) {
   });
 }
 
-PyObject* get_layout(PyObject*, void*) {
-  static PyObject* strided = nullptr;
-  return guard([&] { return new_ref(python_function(strided, "taimatsu._core", "strided")); });
-}
+TM_GETTER(layout, new_ref(strided_object()))
+TM_GETTER(is_sparse, boolean(false))
+TM_GETTER(is_sparse_csr, boolean(false))
 
 PyObject* get_grad_fn(PyObject* self, void*) {
   return guard([&] {
     if (overridden(self)) return call_getter_override("grad_fn", self);
+    if (PyObject* f = sparse_getter(self, "grad_fn")) return f;
     Node* node = grad_fn(*as_tensor(self));
     return new_ref(node ? &node->ob_base : Py_None);
   });
@@ -91,6 +99,7 @@ int set_grad(PyObject* self, PyObject* value, void*) {
   Tensor& t = *as_tensor(self);
   return guard(-1, [&] {
     if (!given(value)) {
+      if (is_sparse(t)) ask_sparse("set_grad", t, Py_None);
       Tensor* old = std::exchange(t.grad, nullptr);
       if (old) release(old);
       return 0;
@@ -114,6 +123,10 @@ int set_grad(PyObject* self, PyObject* value, void*) {
       fail(Error::Runtime, "assigned grad has data of a different size; the tensor has sizes ",
            format(t.sizes()), ", the grad ", format(g.sizes()));
     }
+    if (is_sparse(t)) {
+      ask_sparse("set_grad", t, value);
+      return 0;
+    }
     track(&t);
     retain(&g);
     Tensor* old = std::exchange(t.grad, &g);
@@ -125,6 +138,7 @@ int set_grad(PyObject* self, PyObject* value, void*) {
 PyObject* get_data(PyObject* self, void*) {
   return guard([&] {
     if (overridden(self)) return call_getter_override("data", self);
+    if (PyObject* f = sparse_getter(self, "data")) return f;
     Tensor& t = *as_tensor(self);
     // Writes through `.data` are not counted against what was saved for backward.
     Ref<Storage> memory = alias_storage(t.storage);
@@ -140,6 +154,11 @@ int set_data(PyObject* self, PyObject* value, void*) {
     }
     Tensor &t = *as_tensor(self), &from = *as_tensor(value);
     if (&t == &from) return;
+    if (is_sparse(t)) {
+      ask_sparse("set_data", t, value);
+      return;
+    }
+    refuse_sparse(from, "data");
     if ((t.requires_grad || t.node) && !is_differentiable(from.dtype)) {
       fail(Error::Runtime,
            "data set to a tensor that requires gradients must be floating point or "
@@ -250,6 +269,10 @@ int set_part(PyObject* self, PyObject* value, void* closure) {
 }  // namespace
 
 void set_requires_grad(Tensor& t, bool required) {
+  if (is_sparse(t)) {
+    ask_sparse("set_requires_grad", t, required ? Py_True : Py_False);
+    return;
+  }
   if (t.requires_grad == required && !requires_grad(t)) return;
   void_notes();
   if (requires_grad(t) && !t.requires_grad) {
@@ -287,7 +310,7 @@ PyGetSetDef tensor_getters[] = {
     {"shape", get_shape, nullptr, "The sizes of the dimensions, a torch.Size.", nullptr},
     {"dtype", get_dtype, nullptr, "The type of the elements.", nullptr},
     {"device", get_device, nullptr, "Where the elements are.", nullptr},
-    {"layout", get_layout, nullptr, "torch.strided.", nullptr},
+    {"layout", get_layout, nullptr, "torch.strided, or a sparse layout.", nullptr},
     {"ndim", get_ndim, nullptr, "The number of dimensions.", nullptr},
     {"itemsize", get_itemsize, nullptr, "Bytes in an element.", nullptr},
     {"nbytes", get_nbytes, nullptr, "Bytes in all elements: numel() * itemsize.", nullptr},
@@ -317,8 +340,9 @@ PyGetSetDef tensor_getters[] = {
     {"is_cpu", get_is_cpu, nullptr, "On the CPU.", nullptr},
     {"is_cuda", get_is_cuda, nullptr, "On an NVIDIA GPU.", nullptr},
     {"is_meta", get_is_meta, nullptr, "On the meta device: sizes and dtype without data.", nullptr},
-    TM_ABSENT("is_sparse"),
-    TM_ABSENT("is_sparse_csr"),
+    {"is_sparse", get_is_sparse, nullptr, "Whether the layout is torch.sparse_coo.", nullptr},
+    {"is_sparse_csr", get_is_sparse_csr, nullptr, "Whether the layout is torch.sparse_csr.",
+     nullptr},
     TM_ABSENT("is_quantized"),
     TM_ABSENT("is_mkldnn"),
     TM_ABSENT("is_nested"),

@@ -1,5 +1,6 @@
 // Methods of Tensor that are not ops of the table: they ask about the tensor or change its layout,
 // and compute nothing.
+#include "ops/sparse.h"
 #include "python/tensor_type.h"
 
 namespace taimatsu {
@@ -45,8 +46,11 @@ PyObject* element_size(PyObject* self, PyObject*) {
 }
 PyObject* data_ptr(PyObject* self, PyObject*) {
   void_notes();
-  const Tensor& t = *as_tensor(self);
-  return PyLong_FromVoidPtr(t.storage->data && t.numel() ? t.data() : nullptr);
+  return guard([&] {
+    const Tensor& t = *as_tensor(self);
+    refuse_sparse(t, "data_ptr");
+    return PyLong_FromVoidPtr(t.storage->data && t.numel() ? t.data() : nullptr);
+  });
 }
 
 PyObject* is_contiguous(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
@@ -98,7 +102,10 @@ PyObject* is_set_to(PyObject* self, PyObject* other) {
 }
 
 PyObject* untyped_storage(PyObject* self, PyObject*) {
-  return guard([&] { return storage_object(as_tensor(self)->storage); });
+  return guard([&] {
+    refuse_sparse(*as_tensor(self), "untyped_storage");
+    return storage_object(as_tensor(self)->storage);
+  });
 }
 
 // ---- Values
@@ -121,7 +128,9 @@ PyObject* item(PyObject* self, PyObject*) {
     if (t.numel() != 1) {
       fail(Error::Runtime, "a Tensor with ", t.numel(), " elements cannot be converted to Scalar");
     }
-    if (t.device().type == DeviceType::CPU) return checked(element_object(t.dtype, t.data()));
+    if (t.device().type == DeviceType::CPU && !is_sparse(t)) {
+      return checked(element_object(t.dtype, t.data()));
+    }
     return number_object(read_item(t));
   });
 }
@@ -194,6 +203,7 @@ PyObject* resize_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames
   return guard([&] {
     Tensor& t = *as_tensor(self);
     refuse_grad(t, "resize");
+    refuse_sparse(t, "resize_");
     MemoryFormat order = MemoryFormat::Contiguous;
     if (kwnames) {
       static const Signature keywords{"resize_", {"memory_format"}, 0, 0};
@@ -230,6 +240,7 @@ PyObject* set_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
     }
     PyObject* v[4];
     signature.unpack(args, nargs, kwnames, v);
+    refuse_sparse(t, "set_");
     if (!v[0]) {
       Ref<Storage> nothing = new_storage(0, t.device());
       const int64_t zero = 0;
@@ -329,12 +340,21 @@ PyObject* as_subclass(PyObject* self, PyObject* cls) {
 
 constexpr int kKeywords = METH_FASTCALL | METH_KEYWORDS;
 
-// ---- Methods that __torch_function__ sees: `body` where nobody overrides ------------------------
-PyObject* override_of(PyCFunction f, PyObject* self, Args args, Py_ssize_t nargs,
-                      PyObject* kwnames = nullptr) {
+// ---- Methods that __torch_function__ sees, and that sparse tensors may have others of: `body` for
+// all the rest ------------------------------------------------------------------------------------
+const char* name_of(PyCFunction f) {
   const PyMethodDef* def = tensor_methods;
   while (def->ml_meth != f) ++def;
-  return guard([&] { return call_override(def->ml_name, self, args, nargs, kwnames); });
+  return def->ml_name;
+}
+
+PyObject* override_of(PyCFunction f, PyObject* self, Args args, Py_ssize_t nargs,
+                      PyObject* kwnames = nullptr) {
+  return guard([&] { return call_override(name_of(f), self, args, nargs, kwnames); });
+}
+
+PyObject* sparse_of(PyObject* self, PyCFunction f) {
+  return is_sparse(*as_tensor(self)) ? sparse_member(name_of(f)) : nullptr;
 }
 
 template <auto body>
@@ -343,6 +363,9 @@ template <PyObject* (*body)(PyObject*, PyObject*)>
 struct Overridable<body> {
   static PyObject* call(PyObject* self, PyObject* arg) {
     if (overridden(self)) return override_of(method(&call), self, &arg, arg ? 1 : 0);
+    if (PyObject* member = sparse_of(self, method(&call))) {
+      return guard([&] { return call_sparse_member(member, self, &arg, arg ? 1 : 0); });
+    }
     return body(self, arg);
   }
 };
@@ -350,6 +373,9 @@ template <PyObject* (*body)(PyObject*, Args, Py_ssize_t, PyObject*)>
 struct Overridable<body> {
   static PyObject* call(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
     if (overridden(self)) return override_of(method(&call), self, args, nargs, kwnames);
+    if (PyObject* member = sparse_of(self, method(&call))) {
+      return guard([&] { return call_sparse_member(member, self, args, nargs, kwnames); });
+    }
     return body(self, args, nargs, kwnames);
   }
 };
@@ -362,6 +388,7 @@ PyCFunction overridable() {
 
 char* host_data(const Tensor& t, const char* what) {
   void_notes();
+  refuse_sparse(t, what);
   if (t.device().type == DeviceType::Meta) {
     fail(Error::NotImplemented, what, ": Cannot copy out of meta tensor; no data!");
   }
@@ -373,6 +400,7 @@ char* host_data(const Tensor& t, const char* what) {
 
 Number read_item(const Tensor& t) {
   void_notes();
+  refuse_sparse(t, "item");
   if (t.device().type == DeviceType::CPU) return load_element(t.dtype, t.data());
   if (t.device().type == DeviceType::Meta) {
     fail(Error::Runtime, "Tensor.item() cannot be called on meta tensors");

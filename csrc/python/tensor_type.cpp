@@ -130,6 +130,7 @@ PyObject* adopt(PyTypeObject* cls, TensorRef t) {
   to.node_version = t->node_version;
   if ((to.node = t->node)) retain(to.node);
   if ((to.base = t->base)) retain(to.base);
+  if (is_sparse(*t)) extra_of(to).parts = new_ref(t->extra->parts);
   return made;
 }
 

@@ -11,6 +11,7 @@
 #include "autograd/autograd.h"
 #include "ops/launch.h"
 #include "ops/replay.h"
+#include "ops/sparse.h"
 #include "python/python.h"
 
 namespace taimatsu {
@@ -63,6 +64,7 @@ bool is_numpy_scalar(PyObject* o);
 
 // A new tensor of the same memory and no history; its type is exactly Tensor.
 inline TensorRef detached(const Tensor& t) {
+  if (is_sparse(t)) return ask_sparse_tensor("detach", t);
   TensorRef d = alias(t, t.layout);
   d->inference = t.inference;
   return d;

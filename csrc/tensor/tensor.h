@@ -14,6 +14,7 @@ struct TensorExtra {
   PyObject* hooks = nullptr;             // owned: hooks on the gradient, by id
   PyObject* accumulate_hooks = nullptr;  // owned: of a leaf, run after its `grad` was written
   Node* accumulator = nullptr;           // borrowed: of a leaf, its AccumulateGrad while that lives
+  PyObject* parts = nullptr;  // owned: of a sparse tensor what it is made of (ops/sparse.h)
   bool retains_grad = false;
 };
 

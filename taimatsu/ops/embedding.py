@@ -18,6 +18,16 @@ def _frequency(indices):
     return bincount(indices).index_select(0, indices)
 
 
+def rows_of_gradient(indices, g, shape, padding_idx=-1):
+    """The sparse gradient whose rows at `indices` are those of `g`, without `padding_idx`."""
+    from taimatsu import sparse_coo_tensor
+
+    if padding_idx >= 0:
+        keep = (indices != padding_idx).nonzero().reshape(-1)
+        indices, g = indices[keep], g.index_select(0, keep)
+    return sparse_coo_tensor(indices.long().unsqueeze(0), g, shape)
+
+
 embedding = native(
     "embedding(Tensor weight, Index indices, int padding_idx=-1, bool scale_grad_by_freq=False,"
     " bool sparse=False) -> Tensor",
@@ -25,16 +35,22 @@ embedding = native(
     doc="""The rows of the matrix `weight` at `indices`: shape indices.shape + (width,).
 
     The row `padding_idx` gets no gradient; with `scale_grad_by_freq` the others get the mean of
-    what comes from equal indices, not the sum. Gradients are dense, whatever `sparse` says.
+    what comes from equal indices, not the sum. With `sparse` the gradient is a sparse tensor of the
+    rows that were used.
     RuntimeError if `weight` isn't a matrix, IndexError for a row that it hasn't.
     """,
 )
 
 
 @embedding.gradient
-def _(g, indices, padding_idx, scale_grad_by_freq, weight_like):
+def _(g, indices, padding_idx, scale_grad_by_freq, sparse, weight_like):
     rows, width = weight_like.shape
     flat, g = indices.reshape(-1), g.reshape(-1, width)
+    if sparse:
+        if scale_grad_by_freq:
+            raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse "
+                               "gradients; leave one of them out")
+        return rows_of_gradient(flat, g, weight_like.shape, padding_idx)
     if scale_grad_by_freq and flat.numel():
         g = g / _frequency(flat.long()).unsqueeze(1)
     total = g.new_zeros([rows, width]).index_add_(0, flat, g)
@@ -166,8 +182,9 @@ def embedding_bag(weight, indices, offsets, scale_grad_by_freq, mode, sparse, pe
     if per_sample_weights is not None:
         scale = per_sample_weights * scale
     scale = scale.reshape(-1, 1).expand(n, weight.size(1))
-    if scale_grad_by_freq and n:
-        rows = embedding(weight, indices, -1, True) * scale
+    if (sparse or scale_grad_by_freq) and n:
+        row = -1 if padding_idx is None else padding_idx % weight.size(0)
+        rows = embedding(weight, indices, row, scale_grad_by_freq, sparse) * scale
         out = weight.new_zeros([bags, weight.size(1)]).index_add(0, bag, rows)
     else:
         out = _bag_sum(weight, scale, indices, bag, bags).to(weight.dtype)

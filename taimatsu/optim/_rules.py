@@ -21,6 +21,9 @@ def _real(t: Tensor) -> Tensor:
 class _GroupOptimizer(Optimizer):
     """An optimizer that updates one group after another."""
 
+    # A step of a parameter against its sparse gradient, where an optimizer takes these.
+    _update_sparse: Callable[[Tensor, Tensor, dict[str, Any]], None] | None = None
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update all parameters that have a gradient.
 
@@ -39,9 +42,10 @@ class _GroupOptimizer(Optimizer):
         raise NotImplementedError
 
     def _trained(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
-        """Parameters with their gradients; RuntimeError, before any changes, if one is sparse."""
+        """Parameters with their gradients; RuntimeError, before any changes, if one is sparse and
+        the optimizer doesn't take that."""
         trained = [(p, p.grad) for p in group["params"] if p.grad is not None]
-        if any(grad.is_sparse for _, grad in trained):
+        if self._update_sparse is None and any(grad.is_sparse for _, grad in trained):
             raise RuntimeError(
                 f"{type(self).__name__} does not support sparse gradients; make the gradient "
                 "dense, or use SparseAdam"
@@ -106,14 +110,22 @@ class RuleOptimizer(_GroupOptimizer):
             ]
             _core.apply_list(rule, lists, options)
 
+    def _state_of(self, param: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        state = self.state.get(param)
+        if not state:
+            state = self._new_state(param, group)
+            if state:
+                self.state[param] = state
+        return state
+
     def _by_step(self, group: dict[str, Any]) -> Iterator[tuple[Any, list]]:
         """(count, [(param, state), ...]): parameters with gradients, by their number of steps."""
         members: defaultdict[Any, list] = defaultdict(list)
-        for param, _ in self._trained(group):
-            state = self.state.get(param)
-            if not state:
-                state = self._new_state(param, group)
-                if state:
-                    self.state[param] = state
+        for param, grad in self._trained(group):
+            if grad.is_sparse:
+                assert self._update_sparse is not None
+                self._update_sparse(param, -grad if group.get("maximize") else grad, group)
+                continue
+            state = self._state_of(param, group)
             members[self._advance(param, state, group)].append((param, state))
         yield from members.items()

@@ -125,6 +125,17 @@ class Adagrad(RuleOptimizer):
         for state in self.state.values():
             state["sum"].share_memory_()
 
+    def _update_sparse(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        state = self._state_of(param, group)
+        options = self._rule(group, self._advance(param, state, group), state)[1]
+        grad = grad.coalesce()
+        at, g = tuple(grad.indices()), grad.values()
+        total = state["sum"][at] + g * g
+        state["sum"][at] = total
+        param.index_put_(at, g / (total.sqrt() + options["eps"]) * -options["lr"], accumulate=True)
+
     def _rule(self, group: dict[str, Any], step: Any, state: dict[str, Any]) -> tuple[Any, dict]:
         lr = number(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
         return rules.adagrad, {"lr": lr, "eps": group["eps"]}

@@ -71,6 +71,25 @@ class SGD(RuleOptimizer):
             state["momentum_buffer"] = torch.zeros_like(param)
         return first
 
+    def _update_sparse(self, param: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            raise RuntimeError(
+                "SGD: weight_decay would add a dense tensor to the gradient, which is sparse; set "
+                "it to 0"
+            )
+        momentum = number(group["momentum"])
+        if momentum:
+            state = self._state_of(param, group)
+            before = state["momentum_buffer"]
+            if before is None:
+                average = grad.detach().clone()
+            else:
+                average = before * momentum + grad * (1 - number(group["dampening"]))
+                average = average.coalesce()  # or it would grow with every step
+            state["momentum_buffer"] = average
+            grad = grad + average * momentum if group["nesterov"] else average
+        param.add_(grad, alpha=-number(group["lr"]))
+
     def _rule(self, group: dict[str, Any], step: bool, state: dict[str, Any]) -> tuple[Any, dict]:
         if not group["momentum"]:
             return rules.sgd, {"lr": number(group["lr"])}

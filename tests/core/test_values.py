@@ -37,11 +37,12 @@ def test_dtypes_known_by_name_only_make_no_tensors():
             torch.zeros(2, dtype=dtype)
 
 
-def test_layouts_other_than_strided_are_names_to_compare_with():
+def test_layouts():
     x = torch.zeros(2, layout=torch.strided)
     assert x.layout is torch.strided and x.layout != torch.sparse_csr
-    with pytest.raises(NotImplementedError, match="sparse_coo"):
-        torch.zeros(2, layout=torch.sparse_coo)
+    assert torch.zeros(2, layout=torch.sparse_coo).layout is torch.sparse_coo
+    with pytest.raises(NotImplementedError, match="jagged"):
+        torch.zeros(2, layout=torch.jagged)
     with pytest.raises(TypeError, match="layout"):
         torch.zeros(2, layout="strided")
 

@@ -27,6 +27,9 @@ def _rewrite_gradients(parameters: Any, rule: Any, **options: float) -> None:
     """Writes what a rule makes of every gradient over it, in one call for all."""
     grads = [p.grad for p in _tensors(parameters) if p.grad is not None]
     with torch.no_grad():
+        for i, g in enumerate(grads):
+            if g.is_sparse:  # what is added up is one element
+                grads[i] = g.copy_(g.coalesce()).values()
         _core.apply_list(rule, [grads], options)
 
 
