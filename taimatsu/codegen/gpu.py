@@ -12,7 +12,8 @@ CPU. What differs is who runs an iteration:
     sections    few very long rows: z runs over sections of them, which leave their accumulators
                 in memory for the finish kernel to merge in order
 
-A store that adds to computed positions has an owner, one of the threads that meet in it, chosen by
+Integers are added to computed positions by atomics: they add up to the same in any order. A store
+that adds others there has an owner, one of the threads that meet in it, chosen by
 the position: so each position's additions are made by one thread, in order.
 """
 
@@ -25,6 +26,7 @@ from .ir import BOOL, I32, I64, U32, Axis, DType, Expr, Store, topological
 from .kernel import Kernel, Span
 from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
 from .loops import Scope
+from .monoids import SUM
 from .rows import Blocks
 from .schedule import Schedule, affine
 from .team import HeldPass, ScanPass, TeamPass, finish_rows
@@ -423,6 +425,10 @@ class GpuKernel(Kernel):
         store, cond = super()._store_over, None
         if windows:
             pass
+        elif self.plan.atomic:
+            store, cond = self._add_at_once, literal(True, BOOL)
+            if s.guard is not None:
+                cond = self.value(s.guard, scope)
         elif s.combine is not None and self.plan.owners:
             cond = self._owned(scope, s)
         elif found := scope.find("speaks") or scope.find("inside"):
@@ -433,6 +439,15 @@ class GpuKernel(Kernel):
             store(scope, s, windows)
         else:
             self.when(scope, cond, lambda branch: store(branch, s, windows))
+
+    def _add_at_once(self, scope: Scope, s: Store, windows: list[Axis]) -> None:
+        """Of integers, which add up to the same in any order."""
+        value = self.value(s.value, scope)
+        address, _ = self._address(s.buffer, s.index, scope)
+        op = "add" if s.combine is SUM else "umax" if value.dtype.kind == "u" else "max"
+        pointer = typed(self.value(address, scope))
+        old = self.build.name()
+        scope.code.emit(f"{old} = atomicrmw {op} {pointer}, {typed(value)} monotonic")
 
     def _owned(self, scope: Scope, s: Store) -> Value:
         """Whether this thread makes the additions to that place."""

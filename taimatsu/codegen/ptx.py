@@ -27,8 +27,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from . import monoids
 from .cache import cache, counts, lock
-from .ir import Nest, topological
+from .ir import Nest, Store, topological
 from .llvm import Target
 from .schedule import Schedule
 from .team import WARP
@@ -179,6 +180,7 @@ class Plan:
     warp: bool = False
     serial: bool = False
     owners: bool = False
+    atomic: bool = False
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -204,12 +206,23 @@ def plan(nest: Nest, classes: tuple[str, ...], short: bool = False) -> Plan:
         held = 0 if scans else _held(schedule, lanes)
         return Plan(schedule, "rows", 1, (0,), lanes, held, warp=scans)
     schedule.lanes = _widths(schedule)
-    inner = schedule.vector
+    inner, parallel = schedule.vector, schedule.parallel
+    added = [s for s in schedule.stores if s.combine is not None]
+    atomic = bool(added) and len(added) == len(schedule.stores) and all(map(order_free, added))
+    if atomic:  # then no axis has to go in turn
+        parallel = tuple(range(len(nest.axes)))
+        inner = inner or nest.axes[-1]
     x = -1 if inner is None else nest.axes.index(inner)
-    y = tuple(i for i in schedule.parallel if i != x)
-    inturn = len(nest.axes) - len(y) - (x >= 0)
-    owners = bool(inturn) and any(s.combine is not None for s in schedule.stores)
-    return Plan(schedule, "points", x, y, schedule.lanes[0], owners=owners)
+    y = tuple(i for i in parallel if i != x)
+    in_turn = len(nest.axes) - len(y) - (x >= 0)
+    return Plan(schedule, "points", x, y, schedule.lanes[0], owners=bool(in_turn and added),
+                atomic=atomic)  # fmt: skip
+
+
+def order_free(s: Store) -> bool:
+    """Whether what is added to a place is the same in any order: so of integers."""
+    t = s.buffer.dtype
+    return t.kind in "iu" and t.bits >= 32 and s.combine in (monoids.SUM, monoids.MAX)
 
 
 def _widths(schedule: Schedule) -> tuple[int, ...]:

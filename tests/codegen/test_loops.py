@@ -106,7 +106,7 @@ def test_on_a_gpu(t):
     y = np.zeros_like(x)
     assert emulate(nest, [y, x]) == 0
     np.testing.assert_allclose(y, np.exp(x), rtol=1e-6 if t is F32 else 1e-14)
-    assemble(ptx.render(nest, ("sc", "sc")))
+    assemble([ptx.render(nest, ("sc", "sc"))])
 
 
 def test_equal_loops_are_one_and_different_ones_are_told_apart():

@@ -35,18 +35,19 @@ from taimatsu.codegen.ir import (
     reduce,
     scan,
 )  # fmt: skip
+from taimatsu.codegen.llvm import held_as_bits
 from taimatsu.codegen.simplify import cast, node, where
+from taimatsu.ops.anywhere import formulas
 
 rng = np.random.default_rng(0)
 
 
-def assemble(launch: ptx.Launch, target=ptx.SM80) -> str:
-    """Fails if the PTX doesn't assemble; what ptxas says about registers."""
+def assemble(launches: list[ptx.Launch], target=ptx.SM80) -> None:
+    """Fails if the PTX doesn't assemble."""
     if ptx.assembler() is None:
         pytest.skip("needs ptxas")
-    cubin, said = ptx.assemble(launch.ptx, target.cpu, "-v")
+    cubin, said = ptx.assemble(gpu_table.together(launches), target.cpu)
     assert cubin is not None, said
-    return said
 
 
 # Nests of every kind
@@ -95,19 +96,24 @@ ELEMENTARY = ["exp", "log", "log2", "log1p", "tanh", "sin", "cos", "tan", "atan"
 
 
 @pytest.mark.parametrize("target", [ptx.SM80, ptx.SM90], ids=lambda t: t.cpu)
-@pytest.mark.parametrize("t", [F32, F64], ids=repr)
-@pytest.mark.parametrize("op", ELEMENTARY)
-def test_elementary_functions_assemble(op, t, target):
-    n = 2 if op in ("pow", "fmod", "atan2", "hypot") else 1
-    nest = pointwise(lambda *xs: node(op, *xs), (t,), *[t] * n)
-    assemble(ptx.render(nest, ("sc",) * (n + 1), target), target)
+def test_elementary_functions_assemble(target):
+    launches = []
+    for op in ELEMENTARY:
+        n = 2 if op in ("pow", "fmod", "atan2", "hypot") else 1
+        for t in (F32, F64):
+            nest = pointwise(lambda *xs, op=op: node(op, *xs), (t,), *[t] * n)
+            launches.append(ptx.render(nest, ("sc",) * (n + 1), target))
+    assemble(launches, target)
 
 
-@pytest.mark.parametrize("classes", [("sc", "sc"), ("sc", "ss"), ("sc", "uu")])
-@pytest.mark.parametrize("t", DTYPES.values(), ids=repr)
-def test_pointwise_assembles(t, classes):
-    nest = pointwise(lambda x: cast(cast(x, F32), t) if t.kind == "f" else x, (t,), t)
-    assemble(ptx.render(nest, classes))
+def test_pointwise_assembles():
+    launches = []
+    for t in DTYPES.values():
+        wide = (t.kind == "f" and not held_as_bits(t)) or t is BF16
+        nest = pointwise(lambda x, t=t, w=wide: cast(cast(x, F32), t) if w else x, (t,), t)
+        for classes in (("sc", "sc"), ("sc", "ss"), ("sc", "uu")):
+            launches.append(ptx.render(nest, classes))
+    assemble(launches)
 
 
 def test_sixteen_bytes_at_once():
@@ -123,9 +129,9 @@ def test_no_rounding_is_left_to_the_assembler():
     assert "mul.rn.f32" in text and "add.rn.f32" in text and "fma" not in text
 
 
-@pytest.mark.parametrize("row_threads", [32, 256])
 @pytest.mark.parametrize("t", [F32, F64, C64], ids=repr)
-def test_rows_assemble(t, row_threads):
+def test_rows_assemble(t):
+    launches = []
     makers = [(total, [(t, "cell")])]
     if t is not C64:
         makers += [(softmax, [(t, "row")]), (argmax, [(t, "cell"), (I64, "cell")]),
@@ -134,15 +140,16 @@ def test_rows_assemble(t, row_threads):
         for layout in ("sc", "cs"):
             nest = row(formula, out, (t, "row"))
             cells = tuple("su" if role == "cell" else layout for _, role in out)
-            assemble(ptx.render(nest, (*cells, layout)))
+            launches.append(ptx.render(nest, (*cells, layout)))
+    assemble(launches)
 
 
 def test_scans_and_computed_positions_assemble():
     nest = row(lambda axes, x: scan(monoids.SUM, axes[1], x), [(F32, "row")], (F32, "row"))
-    for layout in ("sc", "cs"):
-        assemble(ptx.render(nest, (layout, layout)))
-    assemble(ptx.render(shifted(F32), ("c", "c")))
-    assemble(ptx.render(scattered(F32), ("c", "c", "c")))
+    launches = [ptx.render(nest, (layout, layout)) for layout in ("sc", "cs")]
+    launches.append(ptx.render(shifted(F32), ("c", "c")))
+    launches.append(ptx.render(scattered(F32), ("c", "c", "c")))
+    assemble(launches)
 
 
 def test_the_table():
@@ -208,8 +215,10 @@ def test_a_rare_path_in_some_threads():
     np.testing.assert_allclose(y, np.sin(x.astype(np.float64)), atol=1e-7)
 
 
-@pytest.mark.parametrize("threads", [(32, 2), (64, 1)])
-@pytest.mark.parametrize("length", [1, 4, 31, 33, 1000, 5000])
+@pytest.mark.parametrize(
+    ("length", "threads"),
+    [(1, (32, 2)), (33, (32, 2)), (1000, (32, 2)), (4, (64, 1)), (5000, (64, 1))],
+)
 def test_contiguous_rows(length, threads):
     """A warp or a block for each row, held in registers or not; more rows than teams."""
     x = rng.standard_normal((1, 5, 1, length)).astype(np.float32)
@@ -266,3 +275,82 @@ def test_indexed():
     expected = np.zeros((3, 4))
     np.add.at(expected, (slice(None), index), x)
     np.testing.assert_allclose(y, expected)
+
+
+def test_integers_are_counted_by_all_threads_at_once():
+    index = rng.integers(0, 5, 300)
+    count = np.zeros(5, np.int64)
+    nest = formulas.counted.variant((("i64", "tensor"),), {"size": 5}).nest
+    grid = (3, 1, 1), (32, 1)
+    assert emulate(nest, [count, index], indexed=True, extents=(300,), grid=grid) == 0
+    np.testing.assert_array_equal(count, np.bincount(index, minlength=5))
+
+
+@pytest.mark.parametrize("grid", [((2, 1, 1), (8, 1)), ((1, 1, 1), (1, 1))])
+def test_additions_have_an_owner(grid):
+    """The same bits for any number of threads, though the sum depends on its order."""
+    i = Axis("i")
+    y, x, index = Buffer("y", F32, 1, 0), Buffer("x", F32, 1, 1), Buffer("index", I64, 1, 2)
+    at = (load(index, axis(i)),)
+    store = Store(y, at, load(x, axis(i)), monoids.SUM)
+    nest = Nest("scattered", (i,), [store], (y,), (x, index))
+    terms = (rng.standard_normal(200) * 1e3).astype(np.float32)
+    places, total = rng.integers(0, 3, 200), np.zeros(3, np.float32)
+    arrays = [total, terms, places]
+    assert emulate(nest, arrays, indexed=True, extents=(200,), grid=grid) == 0
+    expected = np.zeros(3, np.float32)
+    for p, v in zip(places, terms, strict=True):
+        expected[p] += v
+    np.testing.assert_array_equal(total, expected)
+
+
+def test_a_scan_that_is_read_twice_is_computed_again():
+    def normalized(axes, v):
+        running = scan(monoids.SUM, axes[1], v)
+        return node("div", running, reduce(monoids.MAX, axes, running))
+
+    x = rng.random((1, 3, 1, 70))
+    y = np.zeros_like(x)
+    nest = row(normalized, [(F64, "row")], (F64, "row"))
+    assert emulate(nest, [y, x], grid=((1, 1, 1), (32, 1))) == 0
+    sums = np.cumsum(x, -1)
+    np.testing.assert_allclose(y, sums / sums[..., -1:])
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns"])
+def test_long_rows_in_sections(layout):
+    """The sections' accumulators are merged by the finish function."""
+    x = rng.standard_normal((1, 2, 1, 1000)).astype(np.float32)
+    x[0, 1, 0, 777] = 10
+    if layout == "columns":
+        x = np.asfortranarray(x)
+    best, at = np.zeros((1, 2, 1, 1), np.float32), np.zeros((1, 2, 1, 1), np.int64)
+    nest = row(argmax, [(F32, "cell"), (I64, "cell")], (F32, "row"))
+    threads = (32, 2)
+    grid = (1, 1, 3), threads, 3, 1024, (1, 1, 1), (32, 2)
+    assert emulate(nest, [best, at, x], extents=x.shape, grid=grid) == 0
+    np.testing.assert_array_equal(at[..., 0], np.argmax(x, -1))
+    np.testing.assert_array_equal(best[..., 0], np.max(x, -1))
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_columns_are_shared_among_warps(members):
+    x = np.asfortranarray(rng.standard_normal((1, 40, 1, 50)).astype(np.float32))
+    y = np.zeros_like(x)
+    nest = row(softmax, [(F32, "row")], (F32, "row"))
+    assert emulate(nest, [y, x], grid=((1, 1, 1), (32, members))) == 0
+    e = np.exp(x - x.max(-1, keepdims=True))
+    np.testing.assert_allclose(y, e / e.sum(-1, keepdims=True), rtol=1e-5)
+
+
+def test_a_grid_for_every_geometry():
+    """Enough threads for small geometries, no more than go round for large ones."""
+    add = ptx.render(pointwise(lambda v: v, (F32,), F32), ("sc", "sc"))
+    assert ptx.grid(add, [0, 1, 0, 1000, 0, 1, 0, 1]) == ptx.Grid((1, 1, 1), (256, 1))
+    assert ptx.grid(add, [0, 1000, 0, 8, 8, 1, 8, 1]).threads == (2, 128)
+    large = ptx.grid(add, [0, 1, 0, 10**9, 0, 1, 0, 1], 100)
+    assert large.blocks == (100 * ptx.WAVES, 1, 1)
+    sums = ptx.render(row(total, [(F32, "cell")], (F32, "row")), ("cu", "sc"))
+    few = ptx.grid(sums, [0, 1, 0, 2, 0, 1, 0, 10**6])
+    assert few.sections == 62 and few.scratch == 62 * 2 * sums.state_bytes
+    assert ptx.grid(sums, [0, 1, 0, 10**4, 0, 1, 0, 100]).threads == (32, 8)
