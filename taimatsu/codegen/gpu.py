@@ -9,12 +9,13 @@ CPU. What differs is who runs an iteration:
                 their accumulators by shuffles, and through shared memory if they are several warps
     columns     other rows: a row for each thread along x, whose elements those along y take in
                 turns; they merge through shared memory
+    tiles       of points: where operands are contiguous along different axes
     sections    few very long rows: z runs over sections of them, which leave their accumulators
                 in memory for the finish kernel to merge in order
 
 Integers are added to computed positions by atomics: they add up to the same in any order. A store
-that adds others there has an owner, one of the threads that meet in it, chosen by
-the position: so each position's additions are made by one thread, in order.
+that adds others there has an owner, one of the threads that meet in it, chosen by the position: so
+each position's additions are made by one thread, in order.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from .kernel import Kernel, Span
 from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
 from .loops import Scope
 from .monoids import SUM
+from .ptx import ACCESS_BYTES, Plan
 from .rows import Blocks
 from .schedule import Schedule, affine
 from .team import HeldPass, ScanPass, TeamPass, finish_rows
+from .tiles import tiled
 
 LAYOUT = "e-p6:32:32-i64:64-i128:128-i256:256-v16:16-v32:32-n16:32:64"  # NVPTX's data layout
-ACCESS_BYTES = 16
 SECTION = 64  # sections of a row begin at multiples of this
 PRIMES = (1, 31, 1009, 65537, 2097593)  # spread positions among owners
 
@@ -69,7 +71,7 @@ class GpuBuilder(Builder):
 class GpuKernel(Kernel):
     """The functions of a kernel: `name`, and `name`_finish if rows may be split in sections."""
 
-    def __init__(self, plan, target: Target, name: str) -> None:
+    def __init__(self, plan: Plan, target: Target, name: str) -> None:
         super().__init__(plan.schedule, target, name)
         self.build = GpuBuilder(target, self._flag)
         self.plan = plan
@@ -269,6 +271,8 @@ class GpuKernel(Kernel):
         elif self.plan.form == "columns":
             self.shares = {self.nest.axes[0]: self.blocks_along_y}
             self.columns(entry)
+        elif self.plan.form == "tiles":
+            tiled(self, entry)
         else:
             self.points(entry, spans)
 
@@ -345,7 +349,7 @@ class GpuKernel(Kernel):
     # A row
 
     def innermost(self, scope: Scope) -> None:
-        if self.plan.form == "points":
+        if not self.nest.reduced:
             super().innermost(scope)
         elif self.plan.held:
             self._held_or_not(scope)

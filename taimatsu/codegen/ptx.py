@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from . import monoids
+from . import monoids, tiles
 from .cache import cache, counts, lock
 from .ir import Nest, Store, topological
 from .llvm import Target
@@ -63,7 +63,7 @@ class Launch:
     block         (x, y) threads of a block, as a rule: see `grid`
     per_block     elements or rows that such a block takes at a time along x
     arguments     lengths of the arrays: operands, geometry, scalars
-    form          "points", "rows" or "columns", see `gpu`
+    form          "points", "tiles", "rows" or "columns", see `gpu`
     x, y          the axes (positions in the geometry) that x and y run over; x -1: none
     lanes         elements that a thread takes at once along x (of rows: along the row)
     held          elements of a row that a thread can keep in registers
@@ -135,6 +135,10 @@ def grid(launch: Launch, geometry: Sequence[int], multiprocessors: int = 132) ->
         if launch.owners:
             owners = _between(1, most // (along_x * along_y), 64)
         return Grid((along_x, along_y, owners), (width, height))
+    if launch.form == "tiles":
+        along_x, along_y = (-(-extent(a) // tiles.SIDE) for a in (1, 0))
+        return Grid((_between(1, along_x, most), _between(1, along_y, MOST_ALONG_Y), 1),
+                    (tiles.SIDE, tiles.ROWS))  # fmt: skip
     rows, outer, length = extent(1), extent(0), extent(2) * extent(3)
     along_y = _between(1, outer, min(MOST_ALONG_Y, most))
     if launch.form == "rows":
@@ -189,7 +193,7 @@ class Plan:
     @property
     def threads(self) -> int:
         """The most threads that a block has."""
-        return BLOCK if self.form == "points" else MOST_THREADS
+        return BLOCK if self.form in ("points", "tiles") else MOST_THREADS
 
 
 def plan(nest: Nest, classes: tuple[str, ...], short: bool = False) -> Plan:
@@ -205,6 +209,9 @@ def plan(nest: Nest, classes: tuple[str, ...], short: bool = False) -> Plan:
         schedule.lanes = (lanes, 1) if lanes > 1 else (1,)
         held = 0 if scans else _held(schedule, lanes)
         return Plan(schedule, "rows", 1, (0,), lanes, held, warp=scans)
+    if tiles.transposed(schedule):
+        schedule.lanes = (1,)
+        return Plan(schedule, "tiles", 1, (0,))
     schedule.lanes = _widths(schedule)
     inner, parallel = schedule.vector, schedule.parallel
     added = [s for s in schedule.stores if s.combine is not None]
@@ -286,7 +293,7 @@ def render(
     name = name or "k" + hashlib.sha256(text.encode()).hexdigest()[:24]
     text = re.sub(r"@(?=rare|table|shared_)", f"@{name}_", text.replace("@kernel", f"@{name}"))
     block = (BLOCK, 1) if how.form == "points" or how.serial else (WARP, BLOCK // WARP)
-    per_block = {"points": BLOCK * how.lanes, "rows": block[1], "columns": block[0]}[how.form]
+    per_block = {"points": BLOCK * how.lanes, "rows": block[1]}.get(how.form, block[0])
     return Launch(
         name, str(engine.emit(text, target, assembly=True)), block, per_block, kernel.arguments(),
         how.form, how.x, how.y, how.lanes, how.held, how.warp, how.serial, how.owners,

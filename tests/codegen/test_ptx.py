@@ -111,8 +111,8 @@ def test_pointwise_assembles():
     for t in DTYPES.values():
         wide = (t.kind == "f" and not held_as_bits(t)) or t is BF16
         nest = pointwise(lambda x, t=t, w=wide: cast(cast(x, F32), t) if w else x, (t,), t)
-        for classes in (("sc", "sc"), ("sc", "ss"), ("sc", "uu")):
-            launches.append(ptx.render(nest, classes))
+        layouts = (("sc", "sc"), ("sc", "ss"), ("sc", "uu"))
+        launches += [ptx.render(nest, classes) for classes in layouts]
     assemble(launches)
 
 
@@ -354,3 +354,16 @@ def test_a_grid_for_every_geometry():
     few = ptx.grid(sums, [0, 1, 0, 2, 0, 1, 0, 10**6])
     assert few.sections == 62 and few.scratch == 62 * 2 * sums.state_bytes
     assert ptx.grid(sums, [0, 1, 0, 10**4, 0, 1, 0, 100]).threads == (32, 8)
+
+
+@pytest.mark.parametrize("t", [F32, C64, BOOL], ids=repr)
+def test_transposed_operands_go_through_tiles(t):
+    x = (rng.random((45, 70)) * 2).astype(NUMPY[t.name])
+    z = (rng.random((45, 70)) * 2).astype(NUMPY[t.name])
+    y = np.zeros_like(x)
+    nest = pointwise(lambda a, b: node("add", a, b), (t,), t, t)
+    arrays = [y, np.asfortranarray(x), z]
+    launch = ptx.render(nest, ("sc", "cs", "sc"))
+    assert launch.form == "tiles"
+    assert emulate(nest, arrays, grid=((2, 1, 1), (32, 8))) == 0
+    np.testing.assert_array_equal(y, x + z)
