@@ -52,6 +52,38 @@ def filename(self: Any) -> str | None:
     return getattr(getattr(self._owner(), "obj", None), "path", None)
 
 
+def to(self: Any, *, device: Any, non_blocking: bool = False) -> Any:
+    """Itself, or a copy on the device."""
+    device = _core.device(device)
+    if device == self.device or (device.type == self.device.type and device.index is None):
+        return self
+    return Storage(self.nbytes(), device=device).copy_(self, non_blocking)
+
+
+def cpu(self: Any) -> Any:
+    """Itself, or a copy on the CPU."""
+    return to(self, device="cpu")
+
+
+def cuda(self: Any, device: Any = None, non_blocking: bool = False) -> Any:
+    """Itself, or a copy on a GPU. RuntimeError where there is none."""
+    return to(self, device="cuda" if device is None else device, non_blocking=non_blocking)
+
+
+def is_pinned(self: Any, device: Any = None) -> bool:
+    """Whether a GPU can read the memory directly."""
+    native = getattr(_core, "_cuda", None)  # if no driver is in use, nothing has been pinned
+    return native is not None and not self.is_cuda and native.is_pinned(self.data_ptr())
+
+
+def get_device(self: Any) -> int:
+    """The device's index; -1 of the CPU."""
+    return self.device.index if self.is_cuda else -1
+
+
+Storage.to, Storage.cpu, Storage.cuda = to, cpu, cuda
+Storage.is_pinned, Storage.get_device = is_pinned, get_device
+Storage.is_cuda = property(lambda self: self.device.type == "cuda")
 Storage.share_memory_ = share_memory_
 Storage.from_file = staticmethod(from_file)
 Storage.filename = property(filename)

@@ -176,8 +176,7 @@ def share_memory_(self: Tensor) -> Tensor:
 @_method
 def is_pinned(self: Tensor) -> bool:
     """Whether a GPU can read the memory directly; memory of the CPU's allocator is not pinned."""
-    cuda = getattr(_core, "_cuda", None)  # if no driver is in use, nothing has been pinned
-    return cuda is not None and self.is_cpu and cuda.is_pinned(self.untyped_storage().data_ptr())
+    return self.is_cpu and _storage.is_pinned(self.untyped_storage())
 
 
 @_method

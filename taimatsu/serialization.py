@@ -240,7 +240,8 @@ class _Pickler(pickle._Pickler):
         self.storages[key] = storage
         kind = StorageType("torch.storage" if dtype is None else "torch", name)
         numel = nbytes if dtype is None else nbytes // dtype.itemsize
-        return "storage", kind, key, "cpu", numel
+        location = str(storage.device) if storage.is_cuda else "cpu"
+        return "storage", kind, key, location, numel
 
     def _write_global(self, obj: Any, module: str, name: str) -> None:
         self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
@@ -318,7 +319,7 @@ def _opened(f: Any, mode: str) -> Any:
 
 
 def _bytes_of(storage: Any) -> Any:
-    return memoryview(storage).cast("B") if storage.nbytes() else b""
+    return memoryview(storage.cpu()).cast("B") if storage.nbytes() else b""
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: Any) -> None:
@@ -542,8 +543,10 @@ def _swap_bytes(view: memoryview, dtype: Any) -> None:
 class _StorageReader:
     """Resolves persistent ids: reads each storage once and puts it where it belongs."""
 
-    def __init__(self, read: Callable[[str, int, Any], Any], map_location: Any):
-        self._read = read
+    def __init__(
+        self, read: Callable[[str, int, Any], Any], map_location: Any, filled_later: bool = False
+    ):
+        self._read, self._filled_later = read, filled_later
         self._map_location = map_location
         self._loaded: dict[str, TypedStorage] = {}
 
@@ -554,28 +557,34 @@ class _StorageReader:
         if key not in self._loaded:
             nbytes = numel * (1 if kind.dtype is None else kind.dtype.itemsize)
             target = self._target(location)
-            if target == "meta":
+            if target.type == "meta":
                 storage = None
             else:
                 storage = self._read(key, nbytes, kind.dtype)
                 if callable(self._map_location):
                     storage = self._map_location(storage, location) or storage
-                elif target != "cpu":
-                    raise RuntimeError(
-                        f"load: the storage belongs on {target}, which is not available; pass "
-                        "map_location='cpu'"
-                    )
+                elif target.type != "cpu":
+                    storage = self._moved(storage, target)
             self._loaded[key] = TypedStorage(storage, kind.dtype)
         return self._loaded[key]
 
-    def _target(self, location: str) -> str:
-        """The device type that a storage from ``location`` goes to."""
+    def _moved(self, storage: Any, target: Any) -> Any:
+        there = target.type == "cuda" and (target.index or 0) < torch.cuda.device_count()
+        if not there or self._filled_later:
+            why = "can't be filled from this old format" if there else "is not available"
+            raise RuntimeError(
+                f"load: the storage belongs on {target}, which {why}; pass map_location='cpu'"
+            )
+        return storage.to(device=target)
+
+    def _target(self, location: str) -> Any:
+        """The device that a storage from ``location`` goes to."""
         where = self._map_location
         if where is None or callable(where):
-            return location.partition(":")[0]
-        if isinstance(where, dict):
+            where = location if location.startswith("cuda:") else location.partition(":")[0]
+        elif isinstance(where, dict):
             where = where.get(location, location)
-        return torch.device(where).type
+        return torch.device(where)
 
 
 # ---- the format before PyTorch 1.6 --------------------------------------------------------------
@@ -615,7 +624,7 @@ def _load_legacy(file: Any, map_location: Any, weights_only: bool, options: dict
             raise RuntimeError("load: storages that view other storages are not supported")
         return reader.load(persistent_id)
 
-    reader = _StorageReader(allocate, map_location)
+    reader = _StorageReader(allocate, map_location, filled_later=True)
     result = _unpickle(file, persistent_load, weights_only, options)
     for key in plain():
         (numel,) = struct.unpack("<q" if info["little_endian"] else ">q", file.read(8))

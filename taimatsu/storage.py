@@ -158,8 +158,8 @@ class TypedStorage:
         return self._untyped_storage.is_shared()
 
     def is_pinned(self, device: Any = None) -> bool:
-        """False: memory of the CPU's allocator is not pinned."""
-        return False
+        """Whether a GPU can read the memory directly."""
+        return self._untyped_storage.is_pinned()
 
     def get_device(self) -> int:
         """The device's index; -1 of the CPU."""

@@ -52,13 +52,17 @@ class _State(threading.local):
 _state = _State()
 
 
-def _cast(x: Any, dtype: Any) -> Any:
-    """x, and tensors in lists, in `dtype` if it is a floating one of the device."""
+def _cast(x: Any, dtype: Any = None) -> Any:
+    """x, and tensors in lists, in `dtype` (or its device's) if it is a floating one."""
     if isinstance(x, (tuple, list)):
         return type(x)(_cast(a, dtype) for a in x)
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.dtype == torch.float64:
         return x
-    if x.dtype == dtype or not _state.enabled.get(x.device.type, False):
+    place = x.device.type
+    if not _state.enabled.get(place, False):
+        return x
+    dtype = dtype or _state.dtype[place]
+    if x.dtype == dtype:
         return x
     weight = x.is_leaf and x.requires_grad and _state.cache_enabled and dtype in _DTYPES
     if not weight or not torch.is_grad_enabled():
@@ -74,10 +78,9 @@ class _Casting(Interpreter):
 
     def call(self, op: Any, args: tuple, targets: tuple | None) -> Any:
         name = op.name.partition(".")[0]
-        device = next((d for d, on in _state.enabled.items() if on), None)
-        if device is not None and targets is None:
+        if targets is None and any(_state.enabled.values()):
             if name in LOWER:
-                return self.below(op, _cast(args, _state.dtype[device]))
+                return self.below(op, _cast(args))
             if name in FLOAT32:
                 return self.below(op, _cast(args, torch.float32))
             if name in WIDEST:
@@ -123,6 +126,11 @@ class autocast:
                 f"In {device_type.upper()} autocast, but the target dtype {self.fast_dtype} is not "
                 "supported: bfloat16 and float16 are. Disabling autocast.",
                 stacklevel=2,
+            )
+            enabled = False
+        if enabled and device_type == "cuda" and not torch.cuda.is_available():
+            warnings.warn(
+                "CUDA is not available or torch_xla is imported. Disabling autocast.", stacklevel=2
             )
             enabled = False
         self._enabled = enabled

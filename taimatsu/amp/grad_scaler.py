@@ -3,6 +3,7 @@ they overflow."""
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -37,6 +38,12 @@ class GradScaler:
     ):
         self._device = device
         self._enabled = enabled and is_autocast_available(device)
+        if self._enabled and device == "cuda" and not torch.cuda.is_available():
+            warnings.warn(
+                "torch.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.",
+                stacklevel=2,
+            )
+            self._enabled = False
         if not self._enabled:
             return
         if growth_factor <= 1.0:
@@ -81,7 +88,7 @@ class GradScaler:
             raise RuntimeError(
                 "unscale_() has already been called on this optimizer since the last update()."
             )
-        finite = True
+        finite: dict[Any, list[Tensor]] = {}  # by device: a GPU is waited for once
         with torch.no_grad():
             for group in optimizer.param_groups:
                 for p in group["params"]:
@@ -89,9 +96,9 @@ class GradScaler:
                         continue
                     if p.grad.dtype == torch.float16:
                         raise ValueError("Attempting to unscale FP16 gradients.")
-                    finite = finite and bool(torch.isfinite(p.grad).all())
+                    finite.setdefault(p.grad.device, []).append(torch.isfinite(p.grad).all())
                     p.grad.mul_(1.0 / self._scale)
-        self._found[optimizer] = not finite
+        self._found[optimizer] = not all(bool(torch.stack(f).all()) for f in finite.values())
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """``optimizer.step()`` on unscaled gradients, unless one of them overflowed."""
