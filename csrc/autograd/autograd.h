@@ -81,6 +81,7 @@ struct Node {
   uint32_t n_edges, n_outputs;
   bool released;  // what was saved is gone
   bool pooled;    // made by new_node
+  bool deferred;  // in a compiled function: so is its backward
   Edge inline_edges[2];
   NodeOutput inline_output;
 };

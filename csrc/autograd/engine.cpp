@@ -10,6 +10,7 @@
 #include "autograd/tape.h"
 #include "ops/launch.h"
 #include "ops/sparse.h"
+#include "plan/segment.h"
 #include "python/python.h"
 
 namespace taimatsu {
@@ -338,6 +339,9 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
   if (results) results->assign(inputs.size, TensorRef());
 
   GradMode mode(create_graph);
+  const bool deferred =
+      std::any_of(starts.begin(), starts.end(), [](const Edge& e) { return e.node->deferred; });
+  Deferral deferral(deferred);
   for (size_t i = 0; i < starts.size(); ++i) {
     Node* n = starts[i].node.get();
     if (run.skips(n)) continue;
@@ -346,6 +350,7 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
     accumulate(run.slot(n, starts[i].slot), std::move(g));
   }
   run.execute();
+  deferral.end();
   for (size_t i = 0; results && i < results->size(); ++i) {
     TensorRef& g = (*results)[i];
     if (g && is_sparse(*inputs[i])) g = ask_sparse_tensor("with_values", *inputs[i], g.get());

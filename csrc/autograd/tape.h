@@ -187,6 +187,7 @@ inline void init_node(Node& n, const NodeClass* cls) {
   n.cls = cls;
   n.sequence = 0;
   n.hooks = nullptr;
+  n.deferred = deferring;
   n.payload = nullptr;
   n.run = nullptr;
   n.edges = n.inline_edges;

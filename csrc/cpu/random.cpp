@@ -5,6 +5,7 @@
 #include <cmath>
 #include <random>
 
+#include "plan/segment.h"
 #include "python/python.h"
 
 namespace taimatsu {
@@ -156,7 +157,10 @@ struct GeneratorObject {
 };
 PyTypeObject* generator_type = nullptr;
 
-Generator& of(PyObject* self) { return *reinterpret_cast<GeneratorObject*>(self)->generator; }
+Generator& of(PyObject* self) {
+  flush_pending();  // calls put off draw from it first
+  return *reinterpret_cast<GeneratorObject*>(self)->generator;
+}
 
 PyObject* wrap(PyTypeObject* type, Generator* g, bool owned) {
   auto alloc = reinterpret_cast<allocfunc>(PyType_GetSlot(type, Py_tp_alloc));

@@ -3,6 +3,7 @@
 #include "ops/launch.h"
 #include "ops/replay.h"
 #include "ops/sparse.h"
+#include "plan/segment.h"
 #include "python/objects.h"
 
 namespace taimatsu {
@@ -463,6 +464,7 @@ void emit(Call& c) {
     }
     if (d.type != DeviceType::CPU) return emit_on(d, c);
   }
+  if (deferring) return put_off(c);
   switch (c.op.kind) {
     case Kind::Pointwise: return run_pointwise(c);
     case Kind::Row: return run_row(c);

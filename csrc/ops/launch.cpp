@@ -97,6 +97,13 @@ void copy_bytes(Tensor& to, Tensor& from, bool non_blocking) {
 void copy_into(Tensor& to, Tensor& from, bool non_blocking) {
   if (&to == &from || to.numel() == 0) return;
   if (to.device().type == DeviceType::Meta || from.device().type == DeviceType::Meta) return;
+  if (deferring) {
+    static Op& copy = core_op("copy_");
+    Value args[3] = {Value(&to), Value(&from), Value::of_bool(non_blocking)};
+    Tensors outs;
+    Call c{copy, args, outs};
+    return emit(c);
+  }
   if (same_bytes(to, from)) return copy_bytes(to, from, non_blocking);
   if (to.device() != from.device()) {  // as bytes, which `to` then takes as it wants them
     TensorRef there = empty_like(from, to.device()), here(&from);
@@ -146,6 +153,13 @@ TensorRef to_dtype(Tensor& t, DType dtype) {
 void fill(Tensor& t, const Number& n) {
   if (t.numel() == 0 || t.device().type == DeviceType::Meta) return;
   check_fits(t.dtype, n);
+  if (deferring) {
+    static Op& set = core_op("fill_");
+    Value args[2] = {Value(&t), Value(n)};
+    Tensors outs;
+    Call c{set, args, outs};
+    return emit(c);
+  }
   char value[16] = {0};
   store_element(t.dtype, value, n);
   const int64_t size = itemsize(t.dtype);

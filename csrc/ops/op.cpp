@@ -471,10 +471,27 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
     Object v = n < 0 ? Object(Py_None) : Object::steal(to_python(Value(Ints(dims))));
     checked(PyDict_SetItem(statics.get(), op.schema.params[op.rows.index].interned, v.get()));
   }
-  auto variant = std::make_unique<Variant>();
-  variant->python =
+  Object python =
       Object::steal(checked(PyObject_CallMethod(op.entry.get(), "recalled", "OOs", operands.get(),
                                                 statics.get(), info(common_dtype(op, args)).code)));
+  auto variant = variant_from(python.get());
+  if (op.kind == Kind::Indexed) {
+    variant->over = static_cast<int>(PyLong_AsLong(attribute(python.get(), "over").get()));
+    variant->accumulates = PySequence_Size(attribute(python.get(), "zeroed").get()) > 0;
+    Object ranks = attribute(python.get(), "ranks");
+    for (Py_ssize_t i = 0, n = PySequence_Size(ranks.get()); i < n; ++i) {
+      Object rank = Object::steal(checked(PySequence_GetItem(ranks.get(), i)));
+      variant->ranks.push_back(static_cast<int>(PyLong_AsLong(rank.get())));
+    }
+  }
+  return variant;
+}
+
+}  // namespace
+
+std::unique_ptr<Variant> variant_from(PyObject* python) {
+  auto variant = std::make_unique<Variant>();
+  variant->python = Object(python);
   variant->compute = dtype_of_code(text(variant->python.get(), "compute").c_str());
   Object outputs = attribute(variant->python.get(), "outputs");
   for (Py_ssize_t i = 0, n = PySequence_Size(outputs.get()); i < n; ++i) {
@@ -489,19 +506,8 @@ std::unique_ptr<Variant> make_variant(const Op& op, const Value* args) {
   each_name(variant->python.get(), "scalars",
             [&](const std::string& s) { variant->scalars.push_back(s[0]); });
   variant->fails = truth(variant->python.get(), "fails");
-  if (op.kind == Kind::Indexed) {
-    variant->over = static_cast<int>(PyLong_AsLong(attribute(variant->python.get(), "over").get()));
-    variant->accumulates = PySequence_Size(attribute(variant->python.get(), "zeroed").get()) > 0;
-    Object ranks = attribute(variant->python.get(), "ranks");
-    for (Py_ssize_t i = 0, n = PySequence_Size(ranks.get()); i < n; ++i) {
-      Object rank = Object::steal(checked(PySequence_GetItem(ranks.get(), i)));
-      variant->ranks.push_back(static_cast<int>(PyLong_AsLong(rank.get())));
-    }
-  }
   return variant;
 }
-
-}  // namespace
 
 void scan(Call& c) {
   const Layout* shared = nullptr;

@@ -280,13 +280,22 @@ void emit_on(Device d, Call& c);  // the same on another device than the CPU (op
 // The passes by kind (ops/pointwise.cpp, row.cpp, indexed.cpp, view.cpp).
 void infer_pointwise(Call& c, Tensor* const* into);
 void run_pointwise(Call& c);
+// A kernel over tensors (outputs first) with its numbers; `op` is who errors are told of.
+void run_points(const Op& op, Variant& v, Tensor* const* tensors, int n, const int64_t* scalars);
 void infer_row(Call& c, Tensor* const* into);
 void run_row(Call& c);
+// The same for rows, those of the row op's call `c`, with the first `nouts` tensors as outputs; the
+// layouts are the same each time.
+void run_fused_rows(const Call& c, Variant& v, Tensor* const* tensors, const Role* roles, int n,
+                    int nouts, const int64_t* scalars);
+// The dims of the call's rows: the sizes of the whole, and which of its dims are in the row.
+void rows_of(const Call& c, std::vector<int64_t>& sizes, std::vector<bool>& in_row);
 void infer_indexed(Call& c, Tensor* const* into);
 void run_indexed(Call& c);
 void run_view(Call& c);
 void scan(Call& c);
 Variant& find_variant(Call& c);
+std::unique_ptr<Variant> variant_from(PyObject* python);  // of pointwise and row kernels, whole
 void pack_scalars(const Call& c, int64_t* scalars);
 void check_status(const Op& op, int32_t status);
 

@@ -47,18 +47,20 @@ void infer_pointwise(Call& c, Tensor* const*) {
 void run_pointwise(Call& c) {
   Variant& v = find_variant(c);
   Operands ops(c);
-  const int n = ops.count;
-  int64_t numel = ops.tensors[0]->numel();
-  if (numel == 0) return;
   int64_t scalars[kMaxScalars];
   if (!v.scalars.empty()) pack_scalars(c, scalars);
+  run_points(c.op, v, ops.tensors, ops.count, scalars);
+}
 
+void run_points(const Op& op, Variant& v, Tensor* const* tensors, int n, const int64_t* scalars) {
+  int64_t numel = tensors[0]->numel();
+  if (numel == 0) return;
   void* ptr[kMaxOperands];
-  const Layout* first = ops.tensors[0]->layout;
+  const Layout* first = tensors[0]->layout;
   bool flat = true;
   for (int i = 0; i < n; ++i) {
-    ptr[i] = ops.tensors[i]->data();
-    const Layout* l = ops.tensors[i]->layout;
+    ptr[i] = tensors[i]->data();
+    const Layout* l = tensors[i]->layout;
     flat &= l == first || (l->contiguous && first->contiguous && l->sizes() == first->sizes());
   }
   flat &= first->dense;
@@ -74,7 +76,7 @@ void run_pointwise(Call& c) {
     }
     if (!first->contiguous) {  // dense in another order: start at the lowest address
       for (int i = 0; i < n; ++i) {
-        const Tensor& t = *ops.tensors[i];
+        const Tensor& t = *tensors[i];
         ptr[i] = t.storage->as<char>() + reach(*t.layout).first * itemsize(t.dtype);
       }
     }
@@ -83,8 +85,8 @@ void run_pointwise(Call& c) {
   Iteration it;
   if (!flat) {
     const Layout* layouts[kMaxOperands];
-    for (int i = 0; i < n; ++i) layouts[i] = ops.tensors[i]->layout;
-    iterate(it, {layouts, n}, ops.tensors[0]->sizes());
+    for (int i = 0; i < n; ++i) layouts[i] = tensors[i]->layout;
+    iterate(it, {layouts, n}, tensors[0]->sizes());
     bool strided = false;
     for (int i = 0; i < n; ++i) {
       geometry[5 + 2 * i] = it.ndim > 0 ? it.stride[i][0] : 1;
@@ -99,22 +101,22 @@ void run_pointwise(Call& c) {
     geometry[1] = it.ndim > 1 ? it.extent[1] : 1;
     geometry[3] = it.ndim > 0 ? it.extent[0] : 1;
   }
-  Kernel kernel = v.kernel(key, n, 2, false, false, ops.tensors[0]->device());
+  Kernel kernel = v.kernel(key, n, 2, false, false, tensors[0]->device());
 
   int64_t inner = (geometry[1] - geometry[0]) * (geometry[3] - geometry[2]);
   int32_t status = 0;
   if (flat || it.ndim <= 2) {
-    status = launch({kernel, ptr, geometry, 4 + 2 * n, 2, scalars, inner, 0, &c.op});
+    status = launch({kernel, ptr, geometry, 4 + 2 * n, 2, scalars, inner, 0, &op});
   } else {
     for_outer(it, 2, [&](const int64_t* offset) {
       void* at[kMaxOperands];
       for (int i = 0; i < n; ++i) {
-        at[i] = static_cast<char*>(ptr[i]) + offset[i] * itemsize(ops.tensors[i]->dtype);
+        at[i] = static_cast<char*>(ptr[i]) + offset[i] * itemsize(tensors[i]->dtype);
       }
-      status |= launch({kernel, at, geometry, 4 + 2 * n, 2, scalars, inner, 0, &c.op});
+      status |= launch({kernel, at, geometry, 4 + 2 * n, 2, scalars, inner, 0, &op});
     });
   }
-  if (status) check_status(c.op, status);
+  if (status) check_status(op, status);
 }
 
 }  // namespace taimatsu

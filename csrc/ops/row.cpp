@@ -135,15 +135,17 @@ struct RowOperand {
   Role role;
 };
 
-int row_operands(const Call& c, RowOperand* ops) {
+int row_operands(const Call& c, Tensor** tensors, Role* roles) {
   int n = 0;
-  for (int i = 0; i < c.outs.size(); ++i) ops[n++] = {c.outs[i].get(), c.variant->outputs[i].role};
+  for (int i = 0; i < c.outs.size(); ++i) {
+    tensors[n] = c.outs[i].get();
+    roles[n++] = c.variant->outputs[i].role;
+  }
   for (uint8_t i : c.op.operands) {
-    const Param& p = c.op.schema.params[i];
-    if (c.args[i].is_tensor()) {
-      ops[n++] = {c.args[i].tensor,
-                  p.role == Role::Plain || p.role == Role::Index ? Role::Row : p.role};
-    }
+    if (!c.args[i].is_tensor()) continue;
+    const Role role = c.op.schema.params[i].role;
+    tensors[n] = c.args[i].tensor;
+    roles[n++] = role == Role::Plain || role == Role::Index ? Role::Row : role;
   }
   return n;
 }
@@ -251,13 +253,14 @@ namespace {
 // The kernel over all rows, or over those of one place in the dims that it hasn't got.
 class RowKernel {
  public:
-  RowKernel(const Call& c, const RowMemo& m, int operands, Device device)
-      : op_(c.op),
-        kernel_(c.variant->kernel(m.key, operands, 2, m.blocked, m.is_short, device)),
+  RowKernel(const Op& op, Variant& v, const RowMemo& m, int operands, Device device,
+            const int64_t* scalars)
+      : op_(op),
+        kernel_(v.kernel(m.key, operands, 2, m.blocked, m.is_short, device)),
         length_(m.length),
-        size_(8 + 4 * operands) {
+        size_(8 + 4 * operands),
+        scalars_(scalars) {
     std::copy(m.geometry.begin(), m.geometry.end(), geometry_);
-    if (!c.variant->scalars.empty()) pack_scalars(c, scalars_);
   }
   int32_t run(void** ptr) {
     const int64_t rows = geometry_[1] * geometry_[3];
@@ -295,31 +298,19 @@ class RowKernel {
   Kernel kernel_;
   int64_t length_;
   int size_;
+  const int64_t* scalars_;
   int64_t geometry_[8 + 4 * kMaxOperands];
-  int64_t scalars_[kMaxScalars];
 };
 
-}  // namespace
-
-void run_row(Call& c) {
-  Variant& v = find_variant(c);
-  if (v.row && v.row->direct && v.row->fits(c) && v.row->gives(c.outs)) {
-    void* ptr[kMaxOperands];
-    int n = 0;
-    for (int i = 0; i < c.outs.size(); ++i) ptr[n++] = c.outs[i]->data();
-    for (uint8_t i : c.op.operands) {
-      if (c.args[i].is_tensor()) ptr[n++] = c.args[i].t().data();
-    }
-    RowKernel kernel(c, *v.row, n, v.row->device());
-    if (const int32_t status = kernel.run(ptr)) check_status(c.op, status);
-    return;
-  }
+// A kernel over the rows of the call `c`; what it was launched with.
+std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tensors,
+                                  const Role* roles, int n, int nouts, const int64_t* scalars) {
   RowShape shape(c);
   RowOperand ops[kMaxOperands];
-  const int n = row_operands(c, ops);
   bool any = false;
-  for (int i = 0; i < c.outs.size(); ++i) any |= c.outs[i]->numel() > 0;
-  if (!any) return;
+  for (int i = 0; i < n; ++i) ops[i] = {tensors[i], roles[i]};
+  for (int i = 0; i < nouts; ++i) any |= tensors[i]->numel() > 0;
+  if (!any) return nullptr;
   const int64_t length = shape.row_length();
   if (length == 0 && c.op.nonempty) {
     const Value* dim = c.op.rows.kind == RowSpec::Param ? &c.args[c.op.rows.index] : nullptr;
@@ -342,7 +333,7 @@ void run_row(Call& c) {
     rewritten.resize(n);
     for (int i = 0; i < n; ++i) {
       if (ops[i].role != Role::Row) continue;
-      rewritten[i] = rows_innermost(*ops[i].tensor, shape, i >= c.outs.size());
+      rewritten[i] = rows_innermost(*ops[i].tensor, shape, i >= nouts);
       ops[i].tensor = rewritten[i].get();
       shape.strides(*ops[i].tensor, Role::Row, strides[i]);
     }
@@ -356,7 +347,8 @@ void run_row(Call& c) {
     if (axis >= 2) return 3 - axis < it.reduced ? 3 - axis : -1;
     return 1 - axis < kept ? it.reduced + 1 - axis : -1;
   };
-  RowMemo memo(c);
+  auto found = std::make_shared<RowMemo>(c);
+  RowMemo& memo = *found;
   memo.length = length;
   std::vector<int64_t>& geometry = memo.geometry;
   geometry.resize(8 + 4 * n);
@@ -386,7 +378,7 @@ void run_row(Call& c) {
   memo.direct = outer == 1 && rewritten.empty();
 
   int32_t status = 0;
-  RowKernel kernel(c, memo, n, device);
+  RowKernel kernel(c.op, v, memo, n, device, scalars);
   void* base[kMaxOperands];
   for (int i = 0; i < n; ++i) base[i] = ops[i].tensor->data();
   if (outer == 1) {
@@ -400,14 +392,56 @@ void run_row(Call& c) {
       status |= kernel.run(ptr);
     });
   }
-  if (memo.direct && v.row && v.row->fits(c) && v.row->gives(c.outs)) {
-    memo.outputs = v.row->outputs;
-    v.row = std::make_shared<RowMemo>(std::move(memo));
-  }
   if (status) check_status(c.op, status);
-  for (int i = 0; i < c.outs.size() && !rewritten.empty(); ++i) {
-    if (rewritten[i]) copy_into(*c.outs[i], *rewritten[i]);
+  for (int i = 0; i < nouts && !rewritten.empty(); ++i) {
+    if (rewritten[i]) copy_into(*tensors[i], *rewritten[i]);
   }
+  return found;
+}
+
+}  // namespace
+
+void run_row(Call& c) {
+  Variant& v = find_variant(c);
+  int64_t scalars[kMaxScalars];
+  if (!v.scalars.empty()) pack_scalars(c, scalars);
+  if (v.row && v.row->direct && v.row->fits(c) && v.row->gives(c.outs)) {
+    void* ptr[kMaxOperands];
+    int n = 0;
+    for (int i = 0; i < c.outs.size(); ++i) ptr[n++] = c.outs[i]->data();
+    for (uint8_t i : c.op.operands) {
+      if (c.args[i].is_tensor()) ptr[n++] = c.args[i].t().data();
+    }
+    RowKernel kernel(c.op, v, *v.row, n, v.row->device(), scalars);
+    if (const int32_t status = kernel.run(ptr)) check_status(c.op, status);
+    return;
+  }
+  Tensor* tensors[kMaxOperands];
+  Role roles[kMaxOperands];
+  const int n = row_operands(c, tensors, roles);
+  std::shared_ptr<RowMemo> memo = run_rows(c, v, tensors, roles, n, c.outs.size(), scalars);
+  if (memo && memo->direct && v.row && v.row->fits(c) && v.row->gives(c.outs)) {
+    memo->outputs = v.row->outputs;
+    v.row = std::move(memo);
+  }
+}
+
+void rows_of(const Call& c, std::vector<int64_t>& sizes, std::vector<bool>& in_row) {
+  RowShape shape(c);
+  sizes.assign(shape.extent, shape.extent + shape.dims);
+  in_row.assign(shape.in_row, shape.in_row + shape.dims);
+}
+
+void run_fused_rows(const Call& c, Variant& v, Tensor* const* tensors, const Role* roles, int n,
+                    int nouts, const int64_t* scalars) {
+  if (!v.row || !v.row->direct) {
+    v.row = run_rows(c, v, tensors, roles, n, nouts, scalars);
+    return;
+  }
+  void* ptr[kMaxOperands];
+  for (int i = 0; i < n; ++i) ptr[i] = tensors[i]->data();
+  RowKernel kernel(c.op, v, *v.row, n, tensors[0]->device(), scalars);
+  if (const int32_t status = kernel.run(ptr)) check_status(c.op, status);
 }
 
 }  // namespace taimatsu

@@ -220,7 +220,7 @@ int assign(PyObject* self, PyObject* key, PyObject* value) {
 }
 
 PyObject* nbytes(PyObject* self, PyObject*) { return PyLong_FromSize_t(storage_in(self).nbytes); }
-PyObject* data_ptr(PyObject* self, PyObject*) { return PyLong_FromVoidPtr(storage_in(self).data); }
+PyObject* data_ptr(PyObject* self, PyObject*) { return PyLong_FromVoidPtr(storage_in(self).as<void>()); }
 PyObject* identity(PyObject* self, PyObject*) {  // the same for storages of the same memory
   return PyLong_FromVoidPtr(const_cast<Storage*>(&storage_in(self).root()));
 }
@@ -259,7 +259,7 @@ PyObject* copy_(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObjec
            from.nbytes);
     }
     const Device d = to.device.type == DeviceType::CPU ? from.device : to.device;
-    backend(d.type).copy(to.data, to.device, from.data, from.device, to.nbytes, false);
+    backend(d.type).copy(to.as<char>(), to.device, from.as<char>(), from.device, to.nbytes, false);
     return new_ref(self);
   });
 }
@@ -269,7 +269,7 @@ PyObject* clone(PyObject* self, PyObject*) {
     Storage& s = storage_in(self);
     Ref<Storage> copy = new_storage(s.nbytes, s.device);
     if (s.nbytes)
-      backend(s.device.type).copy(copy->data, s.device, s.data, s.device, s.nbytes, false);
+      backend(s.device.type).copy(copy->as<char>(), s.device, s.as<char>(), s.device, s.nbytes, false);
     return wrap(storage_type, std::move(copy));
   });
 }
@@ -292,7 +292,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     }
     lend(s);
     static char nothing;
-    checked(PyBuffer_FillInfo(view, self, s.data ? s.data : &nothing, s.nbytes, 0, flags));
+    checked(PyBuffer_FillInfo(view, self, s.nbytes ? s.as<void>() : &nothing, s.nbytes, 0, flags));
     return 0;
   });
 }

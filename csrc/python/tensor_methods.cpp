@@ -49,7 +49,7 @@ PyObject* data_ptr(PyObject* self, PyObject*) {
   return guard([&] {
     const Tensor& t = *as_tensor(self);
     refuse_sparse(t, "data_ptr");
-    return PyLong_FromVoidPtr(t.storage->data && t.numel() ? t.data() : nullptr);
+    return PyLong_FromVoidPtr(t.storage->as<void>() && t.numel() ? t.data() : nullptr);
   });
 }
 

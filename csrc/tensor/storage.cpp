@@ -134,10 +134,15 @@ void unlink(Storage* alias) {
 
 }  // namespace
 
+thread_local bool deferring = false;
+
 Ref<Storage> new_storage(size_t nbytes, Device d) {
   if (nbytes == 0 || nbytes > kRoom || d.type != DeviceType::CPU) {
     Ref<Storage> s = make_storage(d);
-    if (nbytes) s->data = backend(d.type).allocate(nbytes, d);
+    if (nbytes && deferring && d.type == DeviceType::CPU) {
+      s->late = true;
+    } else if (nbytes)
+      s->data = backend(d.type).allocate(nbytes, d);
     s->nbytes = nbytes;
     return s;
   }
@@ -147,8 +152,24 @@ Ref<Storage> new_storage(size_t nbytes, Device d) {
   return s;
 }
 
+void arrive(Storage& s) {
+  Storage& root = s.base ? *s.base : s;
+  if (root.pending) flush(*root.pending);
+  if (!root.data && root.nbytes) {
+    move(root, backend(root.device.type).allocate(root.nbytes, root.device), root.nbytes);
+  }
+  if (!root.pending) root.late = s.late = false;  // else this is one of those calls
+}
+
+void give_up_memory(Storage& s) {
+  if (s.owner || s.deleter || s.aliases || s.data == room(s)) return;
+  free_data(s);
+  s.data = nullptr;
+}
+
 Ref<Storage> alias_storage(Storage* s) {
   Storage* root = s->base ? s->base : s;
+  if (root->late) arrive(*root);
   Ref<Storage> alias = make_storage(root->device);
   retain(root);
   alias->base = root;
@@ -185,6 +206,7 @@ void free_storage(Storage* s) {
 
 void resize_storage(Storage& s, size_t nbytes) {
   Storage& root = s.base ? *s.base : s;
+  if (root.late) arrive(root);
   if (!root.resizable) {
     fail(Error::Runtime, "Trying to resize storage that is not resizable; it has ", root.nbytes,
          " bytes, ", nbytes, " were asked for; clone() the tensor first");
@@ -208,6 +230,7 @@ void resize_storage(Storage& s, size_t nbytes) {
 
 void share_storage(Storage& s, void* data, PyObject* owner) {
   Storage& root = s.base ? *s.base : s;
+  if (root.late) arrive(root);
   if (root.nbytes) std::memcpy(data, root.data, root.nbytes);
   if (root.lent && root.data != room(root)) {
     Storage* former = make_storage(root.device).leak();

@@ -38,6 +38,11 @@ const Backend& backend(DeviceType t);  // throws if there is none
 // `find` gives the device's backend, or null where there is no such device; asked until it does.
 void register_backend(DeviceType t, const Backend* (*find)());
 
+struct Segment;  // plan/segment.h
+struct Storage;
+void flush(Segment& s);   // makes the calls that it put off (plan/segment.cpp)
+void arrive(Storage& s);  // its pending calls are made, its memory is there
+
 struct Storage : Counted {
   uint32_t version = 0;               // counts in-place writes
   const struct Op* writer = nullptr;  // the op of the last one, for error messages
@@ -57,14 +62,24 @@ struct Storage : Counted {
   bool shared_memory = false;
   bool has_room = false;  // small data fits behind the Storage, in its own block
 
+  // Inside compiled functions: calls that write here have been put off, and the memory may not be
+  // there yet (`data` is null, with `nbytes`). Whoever looks at the data makes them happen.
+  bool late = false;
+  Segment* pending = nullptr;   // whose calls write here
+  Segment* known_to = nullptr;  // where `slot` is this storage's
+  uint64_t known_serial = 0;
+  uint32_t slot = 0;
+
   template <class T>
   T* as() const {
+    if (__builtin_expect(late, 0)) arrive(const_cast<Storage&>(*this));
     return static_cast<T*>(data);
   }
   const Storage& root() const { return base ? *base : *this; }
 };
 inline void lend(const Storage& s) {  // the memory must stay where it is
   auto& root = const_cast<Storage&>(s.root());
+  if (root.late) arrive(root);
   root.resizable = false;
   root.lent = true;
 }
@@ -74,7 +89,10 @@ inline void release(Storage* s) {
   if (--s->refs == 0) free_storage(s);
 }
 
+// Set inside compiled functions, while calls are put off: memory is allocated when it is needed.
+extern thread_local bool deferring;
 Ref<Storage> new_storage(size_t nbytes, Device d = {});
+void give_up_memory(Storage& s);         // of one whose contents nobody will ask for
 Ref<Storage> alias_storage(Storage* s);  // the same memory, a version counter of its own
 Ref<Storage> foreign_storage(void* data, size_t nbytes, Device d, PyObject* owner,
                              void (*deleter)(Storage&) = nullptr);

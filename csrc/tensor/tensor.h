@@ -48,7 +48,7 @@ struct Tensor {
   Ints strides() const { return layout->strides(); }
   // By integers, as the offset of a tensor without elements may be anything.
   char* data() const {
-    return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(storage->data) +
+    return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(storage->as<char>()) +
                                    static_cast<uintptr_t>(layout->offset) * itemsize(dtype));
   }
   template <class T>

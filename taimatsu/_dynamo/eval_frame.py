@@ -1,17 +1,37 @@
-"""The type of compiled modules in PyTorch."""
+"""Modules whose calls are compiled."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from taimatsu import _core
 from taimatsu.nn import Module
 
 __all__ = ["OptimizedModule"]
 
 
 class OptimizedModule(Module):
-    """What `compile` makes of a module in PyTorch. Here that is the module itself, so there are no
-    instances; `isinstance` is what programs use this for."""
+    """What `compile` makes of a module, which it has as ``_orig_mod``; else it is like that one.
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError("OptimizedModule: torch.compile returns the module itself in this version")
+    >>> model = torch.compile(torch.nn.Linear(2, 3))
+    >>> model(torch.ones(4, 2)).shape, model.out_features
+    (torch.Size([4, 3]), 3)
+    """
+
+    _orig_mod: Module
+
+    def __init__(self, module: Module):
+        super().__init__()
+        self._orig_mod = module
+        self.training = module.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return _core._deferred(self._orig_mod, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_orig_mod":
+            return super().__getattr__(name)
+        return getattr(self._orig_mod, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._orig_mod)})

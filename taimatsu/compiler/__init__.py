@@ -1,8 +1,12 @@
-"""``compile`` and ``compiler``. For now a compiled function is the function itself.
+"""``compile`` and ``compiler``: functions whose op calls are put off, and fused.
 
-Programs that ask for compilation run, with PyTorch's results and without its fusion: `compile`
-checks its arguments and gives back what it was given. Everything that steers compilation is
-accepted for the same reason, and has no effect.
+Inside a compiled function Python runs as ever, on every call. Its op calls infer their results'
+sizes and dtypes, and are carried out together: at the function's end, or when a value is needed
+(`item`, printing, NumPy). When the same calls come again they are fused into fewer kernels. So
+nothing is guarded or captured, there are no graph breaks, any Python goes, and results are those of
+eager execution bit for bit. The backward pass of what a compiled function computed is put off too.
+
+What steers PyTorch's compiler beyond that is accepted, and has no effect.
 """
 
 from __future__ import annotations
@@ -29,7 +33,10 @@ def compile(
     backend: Any = None, mode: str | None = None, options: dict | None = None,
     disable: bool = False, **others: Any,
 ) -> Any:  # fmt: skip
-    """A function or module for repeated calls; also a decorator. It is run as it is, eagerly.
+    """A function or module whose op calls are fused when they repeat; also a decorator.
+
+    ``backend="eager"`` and "aot_eager" run it as it is. A module is wrapped, with its state under
+    ``_orig_mod``, as in PyTorch.
 
     NotImplementedError for a ``backend`` of one's own, a function, since there is no graph for it
     yet; RuntimeError for unknown names, or for both ``mode`` and ``options``.
@@ -57,13 +64,36 @@ def compile(
     def checked(function: Callable) -> Callable:
         if not callable(function):
             raise RuntimeError(f"compile: expected a callable; got {type(function).__name__}")
-        return function
+        if disable or backend in ("eager", "aot_eager"):
+            return function
+        return _deferred(function)
 
     return checked if model is None else checked(model)
 
 
+def _deferred(function: Callable) -> Callable:
+    import functools
+
+    from taimatsu import _core
+    from taimatsu.nn import Module
+
+    if isinstance(function, Module):
+        from taimatsu._dynamo import OptimizedModule
+
+        return OptimizedModule(function)
+
+    @functools.wraps(function)
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        return _core._deferred(function, args, kwargs)
+
+    return compiled
+
+
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
-    """A decorator of functions that are not to be compiled; also a context manager."""
+    """A decorator of functions that are not to be compiled; also a context manager.
+
+    Their calls are put off like others where a compiled function calls them.
+    """
     return _Nothing() if fn is None else fn
 
 

@@ -1,0 +1,235 @@
+#include "plan/segment.h"
+
+#include <thread>
+
+#include "autograd/tape.h"
+#include "plan/plan.h"
+#include "python/objects.h"
+#include "python/python.h"
+
+namespace taimatsu {
+namespace {
+
+constexpr size_t kMostRecords = 4096;
+constexpr size_t kMostBytes = size_t{1} << 30;  // of memory that eager calls might have given back
+
+// Not destroyed: threads end when the interpreter may be gone.
+thread_local Segment& pending = *new Segment;
+thread_local int depth = 0;
+uint64_t serials = 0;
+
+Storage& root_of(Tensor& t) { return t.storage->base ? *t.storage->base : *t.storage; }
+
+}  // namespace
+
+// The segment's own tensor for `t`, so that what happens to that object later doesn't matter.
+void Segment::mention(Tensor& t, bool written) {
+  Storage& s = root_of(t);
+  if (s.known_to && s.known_to != this && s.known_to->serial == s.known_serial) {
+    s.known_to->run();  // calls of another thread that write it, or read it still
+  }
+  if (s.known_to != this || s.known_serial != serial) {
+    s.known_to = this;
+    s.known_serial = serial;
+    s.slot = static_cast<uint32_t>(slots.size());
+    slots.push_back({&s});
+  }
+  Slot& slot = slots[s.slot];
+  const Tensor* latest = slot.held ? tensors[slot.latest].get() : nullptr;
+  if (!latest || latest->layout != t.layout || latest->dtype != t.dtype) {
+    slot.latest = static_cast<uint32_t>(tensors.size());
+    slot.held++;
+    tensors.push_back(make_tensor(&s, t.layout, t.dtype));
+    slot_of.push_back(s.slot);
+  }
+  mentions.push_back(slot.latest);
+  identity.push_back(uint64_t{s.slot} << 8 | static_cast<uint64_t>(t.dtype));
+  identity.push_back(reinterpret_cast<uint64_t>(t.layout));
+  if (!written || slot.written) return;
+  slot.written = true;
+  if (!s.data) late_bytes += s.nbytes;
+  s.pending = this;
+  s.late = true;
+  for (Storage* a = s.aliases; a; a = a->next) a->late = true;
+}
+
+void Segment::record(Call& c) {
+  const Op& op = c.op;
+  const size_t n = op.schema.params.size();
+  Record r{&c.op,
+           op.kind <= Kind::Indexed ? &find_variant(c) : nullptr,
+           static_cast<uint32_t>(values.size()),
+           static_cast<uint32_t>(mentions.size()),
+           static_cast<uint32_t>(c.outs.size()),
+           0};
+  identity.push_back(reinterpret_cast<uint64_t>(r.op));
+  identity.push_back(reinterpret_cast<uint64_t>(r.variant));
+  for (int i = 0; i < c.outs.size(); ++i) mention(*c.outs[i], true);
+  values.insert(values.end(), c.args, c.args + n);
+  for (size_t i = 0; i < n; ++i) {
+    Value& v = values[r.args + i];
+    switch (v.tag) {
+      case Value::Tensor:
+        mention(*v.tensor, op.schema.params[i].written);
+        v = Value(tensors[mentions.back()].get());
+        break;
+      case Value::Tensors: {
+        auto& list = lists.emplace_back();
+        for (int64_t k = 0; k < v.tensors.size; ++k) {
+          Tensor* t = v.tensors.data[k];
+          if (t) mention(*t, op.schema.params[i].written);
+          list.push_back(t ? tensors[mentions.back()].get() : nullptr);
+        }
+        v = Value::of_tensors(list.data(), static_cast<int64_t>(list.size()));
+        break;
+      }
+      case Value::None:
+      case Value::DType:
+      case Value::Device:
+      case Value::MemoryFormat: break;
+      case Value::Number:  // which rows there are is part of what a plan depends on
+        if (op.kind == Kind::Row) identity.push_back(static_cast<uint64_t>(v.to_int()));
+        break;
+      default:
+        v = owned.emplace_back(v).get();
+        if (op.kind == Kind::Row && v.tag == Value::Ints) {
+          identity.push_back(static_cast<uint64_t>(v.list.size));
+          for (int64_t k : v.ints()) identity.push_back(static_cast<uint64_t>(k));
+        }
+    }
+  }
+  r.n_tensors = static_cast<uint32_t>(mentions.size()) - r.outs;
+  identity.push_back(r.n_tensors);
+  records.push_back(r);
+}
+
+bool Segment::full() const {
+  if (records.size() >= kMostRecords || late_bytes >= kMostBytes) return true;
+  // Of what the latest call reads, others may change the bytes without a call.
+  const Record& r = records.back();
+  for (uint32_t i = r.outs; i < r.outs + r.n_tensors; ++i) {
+    if (tensor(i)->storage->lent || tensor(i)->storage->owner) return true;
+  }
+  return false;
+}
+
+void Segment::run_record(const Record& r) {
+  Tensors outs;
+  for (uint32_t i = 0; i < r.n_outs; ++i) {
+    Tensor* t = tensor(r.outs + i);
+    t->storage->as<char>();  // the memory is there before threads write to it
+    outs.push(TensorRef(t));
+  }
+  Call c{*r.op, &values[r.args], outs, r.variant};
+  emit(c);
+}
+
+void Segment::wait() const {
+  while (runner && runner != PyThread_get_thread_ident()) {
+    PyThreadState* state = PyEval_SaveThread();
+    std::this_thread::yield();
+    restore_gil(state);
+  }
+}
+
+void Segment::run() {
+  wait();
+  if (records.empty() || runner) return;
+  runner = PyThread_get_thread_ident();
+  Immediately at_once;
+  struct Emptied {
+    Segment& s;
+    ~Emptied() { s.clear(); }
+  } emptied{*this};
+  if (const auto* actions = find_plan(*this)) {
+    run_plan(*this, *actions);
+  } else {
+    for (const Record& r : records) run_record(r);
+  }
+}
+
+void Segment::clear() {
+  for (const Slot& slot : slots) {
+    Storage& s = *slot.storage;
+    s.pending = nullptr;
+    s.late = !s.data && s.nbytes;
+  }
+  records.clear();
+  values.clear();
+  owned.clear();
+  lists.clear();
+  slot_of.clear();
+  mentions.clear();
+  slots.clear();
+  identity.clear();
+  late_bytes = 0;
+  serial = ++serials;
+  runner = 0;
+  std::vector<TensorRef> last;  // what their destructors do may come back here
+  last.swap(tensors);
+  last.clear();
+  if (tensors.empty()) tensors.swap(last);  // its capacity is used again
+}
+
+void put_off(Call& c) {
+  if (c.op.kind == Kind::Native && !c.op.native->infer) {  // sizes depend on elements
+    pending.run();
+    Immediately at_once;
+    return emit(c);
+  }
+  pending.wait();
+  pending.record(c);
+  if (pending.full()) pending.run();
+}
+
+void flush(Segment& s) { s.run(); }
+
+void flush_pending() { pending.run(); }
+
+Deferral::Deferral(bool on) : on_(on) {
+  if (!on) return;
+  if (depth++ == 0) pending.serial = ++serials;
+  deferring = true;
+}
+
+void Deferral::end() {
+  if (!std::exchange(on_, false) || --depth > 0) return;
+  deferring = false;
+  pending.run();
+}
+
+Deferral::~Deferral() {  // of an exception, which is the one to tell
+  if (!on_) return;
+  PendingError kept;
+  try {
+    end();
+  } catch (...) {
+  }
+}
+
+namespace {
+
+// _deferred(function, args, kwargs): the call, with the calls inside it put off till its end.
+PyObject* call_deferred(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+  return guard([&] {
+    if (nargs != 3) fail(Error::Type, "_deferred: takes a function, a tuple and a dict");
+    Deferral deferral;
+    Object result = Object::steal(checked(PyObject_Call(args[0], args[1], args[2])));
+    deferral.end();
+    return result.leak();
+  });
+}
+
+PyMethodDef kFunctions[] = {
+    {"_deferred", method(call_deferred), METH_FASTCALL,
+     "_deferred(function, args, kwargs)\n--\n\nCalls it; ops inside run at the end, or when a "
+     "value "
+     "is needed."},
+    {},
+};
+
+}  // namespace
+
+int init_plan(PyObject* module) { return PyModule_AddFunctions(module, kFunctions); }
+
+}  // namespace taimatsu

@@ -1,0 +1,1 @@
+"""Graphs of op calls: what calls that were put off become (`fuse`)."""
