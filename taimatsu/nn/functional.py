@@ -184,8 +184,13 @@ def embedding(
     """Rows of ``weight`` (n, d) by index: (*) -> (*, d).
 
     The row ``padding_idx`` gets no gradient. With ``max_norm`` the rows that are used are first
-    scaled down in place to that norm. Raises IndexError for an index outside of the table.
+    scaled down in place to that norm. With ``sparse`` the gradient is a sparse tensor of the rows
+    that were used. Raises IndexError for an index outside of the table.
     """
+    if weight.dim() != 2:
+        raise RuntimeError(
+            f"embedding: 'weight' must be 2-D; got a tensor of shape {tuple(weight.shape)}"
+        )
     n = weight.size(0)
     if padding_idx is not None:
         if not -n <= padding_idx < n:

@@ -79,7 +79,7 @@ def embedding_renorm_(self, indices, max_norm, norm_type):
          accumulates=("out",), over="scale", static=(), module=None,
          ranks={"out": 2, "weight": 2, "scale": 2, "index": 1, "bag": 1},
          out=lambda w, s, i, b, bags: [bags, w[1]])
-def _bag_sum(out, weight, scale, index, bag, k, j):
+def bag_sum(out, weight, scale, index, bag, k, j):
     """Zeros, to which row index[k] of `weight`, times scale[k], is added at row bag[k]."""
     out[bag[k], j] += weight[index[k], j] * scale[k, j]
 
@@ -187,7 +187,7 @@ def embedding_bag(weight, indices, offsets, scale_grad_by_freq, mode, sparse, pe
         rows = embedding(weight, indices, row, scale_grad_by_freq, sparse) * scale
         out = weight.new_zeros([bags, weight.size(1)]).index_add(0, bag, rows)
     else:
-        out = _bag_sum(weight, scale, indices, bag, bags).to(weight.dtype)
+        out = bag_sum(weight, scale, indices, bag, bags).to(weight.dtype)
     if mode == 1:
         out = out / size.clamp(min=1).unsqueeze(1).to(out.dtype)
     return out, bag, size, size

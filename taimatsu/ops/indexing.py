@@ -27,16 +27,33 @@ gather = native(
     out="exact",
     doc="""out[i][j][k] = self[index[i][j][k]][j][k] for dim 0, and so on.
 
-    Shapes: `index` as `self` but for `dim`, or smaller; the result as `index`. RuntimeError for a
-    position outside of the dim.
+    Shapes: `index` as `self` but for `dim`, or smaller; the result as `index`. With `sparse_grad`
+    the gradient is a sparse tensor. RuntimeError for a position outside of the dim.
 
     >>> taimatsu.tensor([[1, 2], [3, 4]]).gather(1, taimatsu.tensor([[0], [1]]))
     tensor([[1],
             [4]])
     """,
-).gradient(
-    self=lambda g, dim, index, self_like: g.new_zeros(self_like.shape).scatter_add_(dim, index, g)
 )
+
+
+@gather.gradient
+def _(g, dim, index, sparse_grad, self_like):
+    if not sparse_grad:
+        return g.new_zeros(self_like.shape).scatter_add_(dim, index, g)
+    from taimatsu import arange, sparse_coo_tensor, stack
+
+    if not index.dim():
+        return sparse_coo_tensor(index.new_zeros((0, 1)), g.reshape(1), ())
+    d = dim % index.dim()
+    rows = [
+        index.long() if k == d
+        else arange(n, device=index.device).reshape([-1 if j == k else 1 for j in
+                                                     range(index.dim())]).expand(index.shape)
+        for k, n in enumerate(index.shape)
+    ]  # fmt: skip
+    return sparse_coo_tensor(stack(rows).flatten(1), g.reshape(-1), self_like.shape)
+
 
 scatter = native(
     "scatter(Tensor self, int dim, Index index, Tensor src) -> Tensor",

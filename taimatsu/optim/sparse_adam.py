@@ -39,16 +39,25 @@ class SparseAdam(Optimizer):
             raise ValueError(f"Invalid epsilon value: {eps}")
         check_betas(betas)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
-        sparse = [
-            [g, p]
-            for g, group in enumerate(self.param_groups)
-            for p, param in enumerate(group["params"])
-            if is_sparse(param)
-        ]
+        sparse = self._places(is_sparse)
         if sparse:
             raise ValueError(
                 f"Sparse params at indices {sparse}: SparseAdam requires dense parameter tensors"
             )
+        numbers = self._places(torch.is_complex)
+        if numbers:
+            raise ValueError(
+                f"Complex params at indices {numbers}: SparseAdam does not support complex "
+                "parameters"
+            )
+
+    def _places(self, which: Callable[[Tensor], bool]) -> list[list[int]]:
+        return [
+            [g, p]
+            for g, group in enumerate(self.param_groups)
+            for p, param in enumerate(group["params"])
+            if which(param)
+        ]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -120,16 +120,18 @@ def compressed(data: Coo, size: Sequence[int], layout: Any, blocksize: Any = Non
         sizes = (rows // high, columns // wide) if by_rows else (columns // wide, rows // high)
         many = count(batch)
         item = keys_of(data.indices[:-2], batch)
-        blocks = keys_of(torch.stack([item, lines, across]), (many, *sizes))
-        used, at = torch.unique(blocks, return_inverse=True)
-        item, line, across = indices_of(used, (many, *sizes))
+        in_order = data.coalesced and by_rows and high == wide == 1
+        if not in_order:
+            blocks = keys_of(torch.stack([item, lines, across]), (many, *sizes))
+            used, at = torch.unique(blocks, return_inverse=True)
+            item, lines, across = indices_of(used, (many, *sizes))
+            inside = (at * high + r % high) * wide + c % wide
         each = _equal_counts(item, many)
-        starts = torch.bincount(item * sizes[0] + line, minlength=many * sizes[0])
+        starts = torch.bincount(item * sizes[0] + lines, minlength=many * sizes[0])
         starts = starts.reshape(*batch, sizes[0]).cumsum(-1)
         starts = torch.cat([starts.new_zeros((*batch, 1)), starts], -1)
         plain = across.reshape(*batch, each)
-        inside = (at * high + r % high) * wide + c % wide
-    values = sum_at(data.values, inside, used.shape[0] * high * wide)
+    values = data.values if in_order else sum_at(data.values, inside, many * each * high * wide)
     block = (high, wide) if layout in BLOCK_LAYOUTS else ()
     values = values.reshape(*batch, each, *block, *dense_sizes(data, size))
     return make(Compressed(layout, starts, plain, values), size)
@@ -154,7 +156,7 @@ def lines_of(data: Compressed) -> Tensor:
     lengths = starts.diff(dim=-1)
     many, lines = lengths.shape
     all_lines = torch.arange(lines, device=starts.device).repeat(many)
-    return torch.repeat_interleave(all_lines, lengths.reshape(-1)).reshape(many, -1)
+    return torch.repeat_interleave(all_lines, lengths.reshape(-1)).reshape(many, data.nnz)
 
 
 def expanded(data: Compressed, size: Sequence[int]) -> Coo:

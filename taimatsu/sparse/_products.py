@@ -7,9 +7,10 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor, _core
+from taimatsu.ops.embedding import bag_sum
 
 from ._convert import to_sparse
-from ._parts import Coo, coalesced, coo, is_sparse, keys_of, make, parts, sum_at
+from ._parts import Coo, coalesced, coo, is_sparse, keys_of, make, parts
 from ._shape import t, transpose
 
 __all__ = ["FUNCTIONS", "addmm", "hspmm", "mm", "reduced_mm", "sampled_addmm", "smm", "sspaddmm"]
@@ -51,8 +52,13 @@ def mm(self: Tensor, mat2: Tensor) -> Tensor:
         return _sparse_product(self, mat2)
     data = _matrix(self)
     rows, columns = data.indices
-    terms = data.values.unsqueeze(1) * mat2.index_select(0, columns)
-    return sum_at(terms, rows, self.shape[0])
+    return _scattered(data.values, mat2, columns, rows, self.shape[0])
+
+
+def _scattered(values: Tensor, rows: Tensor, source: Tensor, to: Tensor, count: int) -> Tensor:
+    """(count, p): zeros, to which rows[source[k]] times values[k] is added at to[k]."""
+    weights = values.unsqueeze(1).expand(values.shape[0], rows.shape[1])
+    return bag_sum(rows, weights, source, to, count).to(values.dtype)
 
 
 def _sparse_product(a: Tensor, b: Tensor) -> Tensor:
@@ -131,8 +137,9 @@ def bmm(self: Tensor, mat2: Tensor) -> Tensor:
         raise RuntimeError(f"bmm: needs 3 sparse dims; got {data.sparse_dim}")
     item, row, column = data.indices
     p = mat2.shape[2]
-    terms = data.values.unsqueeze(1) * mat2.reshape(b * k, p).index_select(0, item * k + column)
-    return sum_at(terms, item * n + row, b * n).reshape(b, n, p)
+    rows = mat2.reshape(b * k, p)
+    found = _scattered(data.values, rows, item * k + column, item * n + row, b * n)
+    return found.reshape(b, n, p)
 
 
 def _turned(x: Tensor) -> Tensor:

@@ -55,6 +55,16 @@ def test_sparse_and_dense_gradients_meet():
     assert g is None
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+def test_gathering(dim):
+    x = torch.randn(3, 4, requires_grad=True)
+    index = torch.tensor([[0, 2, 1], [2, 2, 0]])
+    (torch.gather(x, dim, index, sparse_grad=True) ** 2).sum().backward()
+    (dense,) = torch.autograd.grad((torch.gather(x, dim, index) ** 2).sum(), x)
+    assert x.grad.is_sparse
+    torch.testing.assert_close(x.grad.to_dense(), dense)
+
+
 def test_hooks_see_them():
     e, seen = table(True), []
     e.weight.register_hook(lambda g: seen.append(g.layout) or g * 2)
@@ -118,6 +128,8 @@ def test_optimizers_that_take_none_say_so():
         torch.optim.SparseAdam([dense]).step()
     with pytest.raises(ValueError, match="dense parameter"):
         torch.optim.SparseAdam([nn.Parameter(torch.eye(2).to_sparse())])
+    with pytest.raises(ValueError, match="complex"):
+        torch.optim.SparseAdam([nn.Parameter(torch.ones(2, dtype=torch.complex64))])
     for bad in ({"lr": 0}, {"eps": 0}, {"betas": (1, 0.5)}):
         with pytest.raises(ValueError, match="Invalid"):
             torch.optim.SparseAdam([dense], **bad)
