@@ -67,7 +67,7 @@ class Launch:
     x, y          the axes (positions in the geometry) that x and y run over; x -1: none
     lanes         elements that a thread takes at once along x (of rows: along the row)
     held          elements of a row that a thread can keep in registers
-    warp          a row has exactly one warp; serial: a column exactly one thread
+    serial        a column has exactly one thread, as where it is scanned
     owners        additions are shared among blocks along z (or along x, where that has no axis)
     state_bytes   what a section leaves for each row; 0 if rows can't be split
     finish        the name of the function (in the same image) that merges sections, or ""
@@ -84,7 +84,6 @@ class Launch:
     y: tuple[int, ...] = ()
     lanes: int = 1
     held: int = 0
-    warp: bool = False
     serial: bool = False
     owners: bool = False
     state_bytes: int = 0
@@ -142,8 +141,7 @@ def grid(launch: Launch, geometry: Sequence[int], multiprocessors: int = 132) ->
     rows, outer, length = extent(1), extent(0), extent(2) * extent(3)
     along_y = _between(1, outer, min(MOST_ALONG_Y, most))
     if launch.form == "rows":
-        room = launch.held or HELD
-        width = WARP if launch.warp else _power(-(-extent(3) // room), WARP, MOST_THREADS)
+        width = _power(-(-extent(3) // (launch.held or HELD)), WARP, MOST_THREADS)
         height = BLOCK // WARP if width == WARP else 1
         long = SECTION_ROWS
     else:
@@ -181,7 +179,6 @@ class Plan:
     y: tuple[int, ...] = ()
     lanes: int = 1
     held: int = 0
-    warp: bool = False
     serial: bool = False
     owners: bool = False
     atomic: bool = False
@@ -208,7 +205,7 @@ def plan(nest: Nest, classes: tuple[str, ...], short: bool = False) -> Plan:
         lanes = 1 if scans else _row_lanes(schedule)
         schedule.lanes = (lanes, 1) if lanes > 1 else (1,)
         held = 0 if scans else _held(schedule, lanes)
-        return Plan(schedule, "rows", 1, (0,), lanes, held, warp=scans)
+        return Plan(schedule, "rows", 1, (0,), lanes, held)
     if tiles.transposed(schedule):
         schedule.lanes = (1,)
         return Plan(schedule, "tiles", 1, (0,))
@@ -296,7 +293,7 @@ def render(
     per_block = {"points": BLOCK * how.lanes, "rows": block[1]}.get(how.form, block[0])
     return Launch(
         name, str(engine.emit(text, target, assembly=True)), block, per_block, kernel.arguments(),
-        how.form, how.x, how.y, how.lanes, how.held, how.warp, how.serial, how.owners,
+        how.form, how.x, how.y, how.lanes, how.held, how.serial, how.owners,
         schedule.state_bytes if schedule.blocked else 0,
         name + "_finish" if schedule.blocked else "",
         llvm=text,
@@ -333,7 +330,7 @@ def assemble(ptx: str, target: str, *options: str) -> tuple[bytes | None, str]:
             return f.read(), done.stderr
 
 
-_KEPT = ("name", "block", "per_block", "arguments", "form", "x", "y", "lanes", "held", "warp",
+_KEPT = ("name", "block", "per_block", "arguments", "form", "x", "y", "lanes", "held",
          "serial", "owners", "state_bytes", "finish", "shared")  # fmt: skip
 _loaded: dict[str, Launch] = {}
 

@@ -133,7 +133,10 @@ class HeldPass(TeamPass):
 
 
 class ScanPass(TeamPass):
-    """A pass with a scan, by one warp: it goes along the row together, 32 elements at a time."""
+    """A pass with a scan: the team goes along the row together, an element for each member.
+
+    A warp scans by shuffles; what the warps of a block come to is scanned once more by each.
+    """
 
     def __init__(self, kernel: GpuKernel, p: Pass, scope: Scope) -> None:
         super().__init__(kernel, p, scope)
@@ -158,29 +161,88 @@ class ScanPass(TeamPass):
                 self.kernel.store(inner, s)
             return ungroup((state, carry))
 
-        values = self.kernel.loop(scope, line, first, end, WARP, 1, ungroup(shape), body)
+        step = self.stride(scope, 1)
+        values = self.kernel.loop(scope, line, first, end, step, 1, ungroup(shape), body)
         state, carry = regroup(values, shape)
         return state, carry
 
     def scan(self, scope: Scope, e: Expr, carry: Fields) -> Fields:
         code, build, kernel, formula = scope.code, self.build, self.kernel, self.merges[e]
-        fields, neutral = self.inside(scope, e), identity(e, 1)
-        lane = kernel.register(scope, "tid.x")
-        distance = 1
+        members, member = kernel.register(scope, "ntid.x"), kernel.register(scope, "tid.x")
+        lane = build.binary(code, "and", member, literal(WARP - 1, I64))
+        fields = [
+            build.plain(code, v) for v in self.scan_warp(code, e, self.inside(scope, e), lane)
+        ]
+        ends = [shuffle(kernel, code, "idx", v, WARP - 1) for v in fields]  # of this warp
+        several = build.compare(code, "lt", literal(WARP, I64), members)
+        wide, done = build.block(), build.block()
+        flat = [build.plain(code, v) for v in flatten([*fields, *ends])]
+        alone = code.label
+        code.emit(f"br {typed(several)}, label %{wide}, label %{done}")
+        code.enter(wide)
+        warp = build.binary(code, "lshr", member, literal(5, I64))
+        others = through_shared(kernel, scope, e, ends, warp, lane, members)
+        others = self.scan_warp(code, e, others, lane)
+        first = build.compare(code, "eq", warp, literal(0, I64))
+        last = build.binary(code, "lshr", members, literal(5, I64))
+        last, before = (build.binary(code, "sub", v, literal(1, I64)) for v in (last, warp))
+        offset = [
+            build.select(code, first, z, shuffle(kernel, code, "idx", v, before))
+            for v, z in zip(others, identity(e, 1), strict=True)
+        ]
+        total = [shuffle(kernel, code, "idx", v, last) for v in others]
+        merged = [*kernel.merge(code, formula, offset, fields), *total]
+        parts = [build.plain(code, v) for v in flatten(merged)]
+        after = code.label
+        code.emit(f"br label %{done}")
+        code.enter(done)
+        pairs = zip(flat, parts, strict=True)
+        joined = unflatten([kernel._phi(code, [(a, alone), (b, after)]) for a, b in pairs],
+                           [*fields, *ends])  # fmt: skip
+        fields, ends = joined[: len(fields)], joined[len(fields) :]
+        scope.memo[e] = single(kernel.merge(code, formula, carry, fields))
+        return kernel.merge(code, formula, carry, ends)
+
+    def scan_warp(self, code: Code, e: Expr, fields: Fields, lane: Value) -> Fields:
+        """The running reduction of a warp's fields."""
+        build, distance = self.build, 1
         while distance < WARP:
             reached = build.compare(code, "le", literal(distance, I64), lane)
             moved = [
-                build.select(code, reached, shuffle(kernel, code, "up", v, distance), z)
-                for v, z in zip(fields, neutral, strict=True)
+                build.select(code, reached, shuffle(self.kernel, code, "up", v, distance), z)
+                for v, z in zip(fields, identity(e, 1), strict=True)
             ]
-            fields = kernel.merge(code, formula, moved, fields)
+            fields = self.kernel.merge(code, self.merges[e], moved, fields)
             distance *= 2
-        result = kernel.merge(code, formula, carry, fields)
-        scope.memo[e] = single(result)
-        return [shuffle(kernel, code, "idx", v, WARP - 1) for v in result]
+        return fields
 
 
 # Merging
+
+
+def through_shared(
+    kernel: GpuKernel, scope: Scope, e: Expr, acc: Fields, warp: Value, lane: Value, members: Value
+) -> Fields:
+    """In lane i of each warp what warp i has for `acc`, by way of memory that a block shares."""
+    code, build = scope.code, kernel.build
+    flat = [build.plain(code, v) for v in flatten(acc)]
+    arrays = [kernel.shared_array(f"row{i}", v, MOST_WARPS) for i, v in enumerate(flat)]
+    kernel.barrier(code)  # the previous ones have been read
+
+    def leave(branch: Scope) -> None:
+        for v, array in zip(flat, arrays, strict=True):
+            kernel.put_shared(branch.code, array, warp, v)
+
+    kernel.when(scope, build.compare(code, "eq", lane, literal(0, I64)), leave)
+    kernel.barrier(code)
+    there = build.compare(code, "lt", lane, build.binary(code, "lshr", members, literal(5, I64)))
+    stored = [
+        kernel.get_shared(code, array, lane, v.dtype) for v, array in zip(flat, arrays, strict=True)
+    ]
+    return [
+        build.select(code, there, v, z)
+        for v, z in zip(unflatten(stored, acc), identity(e, 1), strict=True)
+    ]
 
 
 def across_warp(kernel: GpuKernel, code: Code, formula: tuple[Expr, ...], acc: Fields) -> Fields:
@@ -197,37 +259,16 @@ def across_row(kernel: GpuKernel, scope: Scope, e: Expr, acc: Fields) -> Fields:
     """The merge of a row's accumulators: those of its warps meet in shared memory."""
     code, build, formula = scope.code, kernel.build, merge_formula(e)
     acc = [build.plain(code, v) for v in across_warp(kernel, code, formula, acc)]
-    if kernel.plan.warp:
-        return acc
     members, member = kernel.register(scope, "ntid.x"), kernel.register(scope, "tid.x")
     several = build.compare(code, "lt", literal(WARP, I64), members)
     wide, done = build.block(), build.block()
     alone = code.label
     code.emit(f"br {typed(several)}, label %{wide}, label %{done}")
     code.enter(wide)
+    flat = [build.plain(code, v) for v in flatten(acc)]
     warp = build.binary(code, "lshr", member, literal(5, I64))
     lane = build.binary(code, "and", member, literal(WARP - 1, I64))
-    warps = build.binary(code, "lshr", members, literal(5, I64))
-    flat = [build.plain(code, v) for v in flatten(acc)]
-    arrays = [kernel.shared_array(f"row{i}", v, MOST_WARPS) for i, v in enumerate(flat)]
-    kernel.barrier(code)  # the previous ones have been read
-
-    def leave(branch: Scope) -> None:
-        for v, array in zip(flat, arrays, strict=True):
-            kernel.put_shared(branch.code, array, warp, v)
-
-    kernel.when(scope, build.compare(code, "eq", lane, literal(0, I64)), leave)
-    kernel.barrier(code)
-    there = build.compare(code, "lt", lane, warps)
-    stored = [
-        kernel.get_shared(code, array, kernel.least(code, lane, literal(MOST_WARPS - 1, I64)),
-                          v.dtype)
-        for v, array in zip(flat, arrays, strict=True)
-    ]  # fmt: skip
-    parts = [
-        build.select(code, there, v, z)
-        for v, z in zip(unflatten(stored, acc), identity(e, 1), strict=True)
-    ]
+    parts = through_shared(kernel, scope, e, acc, warp, lane, members)
     total = [build.plain(code, v) for v in across_warp(kernel, code, formula, parts)]
     end = code.label
     code.emit(f"br label %{done}")
@@ -319,15 +360,16 @@ def finish_rows(kernel: GpuKernel, entry: Scope) -> None:
 # Shuffles
 
 
-def shuffle(kernel: GpuKernel, code: Code, kind: str, v: Value, lane: int) -> Value:
+def shuffle(kernel: GpuKernel, code: Code, kind: str, v: Value, lane: int | Value) -> Value:
     """`v` as another thread has it: `lane` further on (down), back (up), or number `lane` (idx)."""
     build = kernel.build
     if v.parts:
         return build.pair(v.dtype, *(shuffle(kernel, code, kind, p, lane) for p in v.parts))
+    at = build.cast(code, lane, I32) if isinstance(lane, Value) else literal(lane, I32)
     found = []
     for word in _words(kernel, code, build.plain(code, v)):
         clamp = 0 if kind == "up" else WARP - 1
-        arguments = (literal(-1, I32), word, literal(lane, I32), literal(clamp, I32))
+        arguments = (literal(-1, I32), word, at, literal(clamp, I32))
         found.append(build.call(code, f"nvvm.shfl.sync.{kind}.i32", I32, 1, *arguments))
     return _from_words(kernel, code, found, v.dtype)
 

@@ -367,3 +367,18 @@ def test_transposed_operands_go_through_tiles(t):
     assert launch.form == "tiles"
     assert emulate(nest, arrays, grid=((2, 1, 1), (32, 8))) == 0
     np.testing.assert_array_equal(y, x + z)
+
+
+@pytest.mark.parametrize("threads", [(32, 2), (96, 1)])
+def test_scans_by_a_warp_or_a_block(threads):
+    def running(axes, v):
+        best = scan(monoids.ARGMAX, axes[1], v, axis(axes[1]))
+        return scan(monoids.SUM, axes[1], v), item(best, 1)
+
+    x = rng.standard_normal((1, 3, 1, 333))
+    y, at = np.zeros_like(x), np.zeros(x.shape, np.int64)
+    nest = row(running, [(F64, "row"), (I64, "row")], (F64, "row"))
+    assert emulate(nest, [y, at, x], grid=((2, 1, 1), threads)) == 0
+    np.testing.assert_allclose(y, np.cumsum(x, -1))
+    largest = np.maximum.accumulate(x, -1)
+    np.testing.assert_array_equal(np.take_along_axis(x, at, -1), largest)

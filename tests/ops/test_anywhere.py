@@ -278,3 +278,10 @@ def test_factors_of_larger_matrices(n):
     wanted = torch.linalg.cholesky(spd), torch.linalg.solve(a, b), *torch.linalg.qr(a)
     for x, y in zip(found, wanted, strict=True):
         np.testing.assert_allclose(x.numpy(), y.numpy(), atol=1e-10)
+
+
+def test_places_of_many():
+    x = torch.randint(0, 2, (100, 200))
+    with Elsewhere():
+        found = x.nonzero()
+    assert torch.equal(found, x.nonzero())

@@ -75,9 +75,18 @@ def pick(x, index):
     return formulas.take(x.unsqueeze(2), index.unsqueeze(2)).squeeze(2)
 
 
+LINE = 4096  # elements of a long vector that are summed as a row
+
+
 def running_count(flags):
-    """How many flags hold up to and with each place of a vector."""
-    return flags.to(torch.int64).cumsum(0)
+    """How many flags hold up to and with each place of a vector; a long one as several rows."""
+    n = flags.numel()
+    x = flags.to(torch.int64)
+    if n <= 2 * LINE:
+        return x.cumsum(0)
+    padded = torch.cat([x, x.new_zeros([-n % LINE])]).reshape(-1, LINE).cumsum(1)
+    before = running_count(padded[:, -1]) - padded[:, -1]
+    return (padded + before.unsqueeze(1)).reshape(-1)[:n]
 
 
 def places(flags):

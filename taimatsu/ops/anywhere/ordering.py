@@ -5,7 +5,18 @@ from __future__ import annotations
 import taimatsu as torch
 
 from . import computes
-from .lines import comparable, find, fold_rows, iota, pick, places, rows, sort_rows, unrows
+from .lines import (
+    comparable,
+    find,
+    fold_rows,
+    iota,
+    pick,
+    places,
+    rows,
+    running_count,
+    sort_rows,
+    unrows,
+)
 
 
 @computes("sort")
@@ -107,7 +118,7 @@ def _runs(x, first, order, with_inverse, with_counts):
     starts = places(first)
     inverse = counts = none
     if with_inverse:
-        inverse = first.to(torch.int64).cumsum(0) - 1
+        inverse = running_count(first) - 1
         if order is not None:
             inverse = _inverted(order, inverse)
     if with_counts:
