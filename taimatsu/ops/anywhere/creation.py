@@ -6,7 +6,7 @@ import math
 
 import taimatsu as torch
 
-from ..indexing import _dim
+from ..shape import wrap_dim
 from . import computes
 from .formulas import band, reversed_
 from .lines import iota, middle
@@ -19,7 +19,7 @@ def _(tensors, dim):
     dtype = tensors[0].dtype
     for t in tensors:
         dtype = torch.promote_types(dtype, t.dtype)
-    dim = _dim(first, dim)
+    dim = wrap_dim(dim, first.dim())
     sizes = list(first.shape)
     sizes[dim] = sum(t.size(dim) for t in kept)
     out, at = torch.empty(sizes, dtype=dtype, device=first.device), 0

@@ -11,7 +11,7 @@ import math
 
 import taimatsu as torch
 
-from ..indexing import _dim
+from ..shape import wrap_dim
 from . import computes
 from .formulas import writer
 from .lines import fold_rows, iota, middle, pick, places, running_count, take
@@ -33,7 +33,7 @@ def gather(self, dim, index, sparse_grad=False):
         return self.new_zeros(index.shape)
     if not self.dim() or not index.dim():
         return take(self.reshape(1, -1, 1), index.reshape(1, -1, 1)).reshape(index.shape)
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     x = _cut(self, index, dim)
     return take(middle(x, dim), middle(index, dim)).reshape(index.shape)
 
@@ -42,7 +42,7 @@ def gather(self, dim, index, sparse_grad=False):
 def index_select(self, dim, index):
     if not self.dim():
         return self.clone()
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     sizes = list(self.shape)
     sizes[dim] = index.numel()
     if not math.prod(sizes):
@@ -69,7 +69,7 @@ def _write(self, dim, index, source):
         return self.clone()
     if not self.dim():
         return source.reshape(-1)[-1].clone()
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     whole, x = self, self
     x = _cut(x, index, dim)
     last = writer(middle(index, dim), x.size(dim))
@@ -103,7 +103,7 @@ def _along(self, dim, index, source):
     """An index of whole slices as one of elements, and the source with its sizes."""
     if not self.dim():
         return index.reshape(-1), source.reshape(-1)
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     sizes = list(self.shape)
     sizes[dim] = index.numel()
     at = index.reshape([-1 if d == dim else 1 for d in range(self.dim())]).expand(sizes)
@@ -152,7 +152,7 @@ def _fold(self, dim, index, src, reduce, include_self=True):
     if not self.dim():
         return fold_into(self.reshape(1, 1), index.reshape(-1), src, reduce,
                          include_self).reshape(())  # fmt: skip
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     x = _cut(self, index, dim)
     at, b = middle(index, dim), middle(x, dim).size(2)
     device = self.device
@@ -189,7 +189,7 @@ def _fold_slices(self, dim, index, source, reduce, include_self=True):
     """Slices along `dim`: these are sorted as a whole."""
     if not self.dim():
         return _fold(self, dim, index, source, reduce, include_self)
-    dim = _dim(self, dim)
+    dim = wrap_dim(dim, self.dim())
     first = self.movedim(dim, 0)
     n = index.numel()
     at = torch.where(index < 0, index + self.size(dim), index).reshape(-1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import taimatsu as torch
 
-from ..indexing import _dim
+from ..shape import wrap_dim
 from . import formulas
 
 
@@ -20,7 +20,7 @@ def middle(x, dim: int):
     """`x` as three dims, the middle one `dim`; a tensor without dims as a single element."""
     if not x.dim():
         return x.reshape(1, 1, 1)
-    dim = _dim(x, dim)
+    dim = wrap_dim(dim, x.dim())
     return x.reshape(math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :]))
 
 
