@@ -68,8 +68,10 @@ build: $(ENVIRONMENT)  ## compile the native core in place (incremental)
 # Python itself and the libraries are not instrumented: leaks are theirs, and not reported. Every
 # part is a process of its own, and takes up to 4 GB: freed memory that is watched for late uses is
 # bounded, and larger blocks than 2 GB are refused, as no limit on the address space can be set.
+# Left out is what is tested without the module: most of code generation.
 SANITIZED := build/sanitize/taimatsu
-PARTS     ?= $(filter-out tests/ops/,$(wildcard tests/*/)) $(wildcard tests/ops/test_*.py tests/test_*.py)
+PARTS     ?= $(filter-out tests/codegen/ tests/ops/,$(wildcard tests/*/)) \
+  tests/codegen/test_engine.py $(wildcard tests/ops/test_*.py tests/test_*.py)
 SANITIZER_OPTIONS := PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1 \
   ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=2048:quarantine_size_mb=64
 sanitize: $(ENVIRONMENT)  ## run the tests under AddressSanitizer and UBSan
