@@ -41,8 +41,7 @@ int traverse(Node& n, visitproc visit, void* arg) {
 
 void destroy(Node& n) { delete static_cast<FunctionRecord*>(std::exchange(n.payload, nullptr)); }
 
-// ---- Backward
-// -----------------------------------------------------------------------------------------
+// ---- Backward -----------------------------------------------------------------------------------
 
 Object gradients_for_python(Node& n, const FunctionRecord& r, TensorRef* grads) {
   for (uint32_t i = 0; i < n.n_outputs; ++i) {
@@ -98,8 +97,7 @@ void apply_function(Node& n, TensorRef* grads, TensorRef* inputs) {
 
 const NodeClass function_class = {apply_function, release_saved, traverse, destroy};
 
-// ---- ctx
-// ------------------------------------------------------------------------------------------------
+// ---- ctx ----------------------------------------------------------------------------------------
 
 PyObject* new_ctx(PyTypeObject* type, PyObject*, PyObject*) {
   return guard([&] {
@@ -188,8 +186,7 @@ int set_materialize(PyObject* self, PyObject* value, void*) {
   });
 }
 
-// ---- Forward
-// --------------------------------------------------------------------------------------------
+// ---- Forward ------------------------------------------------------------------------------------
 
 bool contains(const Object& tuple, PyObject* o) {
   if (!tuple) return false;

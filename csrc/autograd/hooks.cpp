@@ -4,8 +4,7 @@
 
 namespace taimatsu {
 
-// ---- What few tensors have (tensor/tensor.h)
-// --------------------------------------------------------
+// ---- What few tensors have (tensor/tensor.h) ----------------------------------------------------
 
 TensorExtra& extra_of(Tensor& t) {
   if (!t.extra) t.extra = new TensorExtra;
@@ -27,8 +26,7 @@ int traverse_extra(Tensor& t, visitproc visit, void* arg) {
   return 0;
 }
 
-// ---- Hooks of nodes
-// -----------------------------------------------------------------------------------
+// ---- Hooks of nodes -----------------------------------------------------------------------------
 
 NodeHooks& hooks_of(Node& n) {
   if (!n.hooks) n.hooks = new NodeHooks;
@@ -237,8 +235,7 @@ void run_accumulate_hooks(Tensor& leaf) {
   }
 }
 
-// ---- Methods of Tensor
-// ----------------------------------------------------------------------------------
+// ---- Methods of Tensor --------------------------------------------------------------------------
 
 namespace {
 

@@ -163,8 +163,7 @@ Place Recipe::place(const Source& s, const Param* p) {
 
 namespace {
 
-// ---- What a node of an op keeps
-// ---------------------------------------------------------------------
+// ---- What a node of an op keeps -----------------------------------------------------------------
 
 using SavedList = std::vector<SavedTensor>;
 
@@ -217,8 +216,7 @@ void destroy_op(Node& n) {
   pool_give(r, OpRecord::bytes(*r->recipe));
 }
 
-// ---- Executing a plan
-// ---------------------------------------------------------------------------------
+// ---- Executing a plan ---------------------------------------------------------------------------
 
 // Edges of a param: a list of tensors has one for each.
 uint32_t edges_of(const Node& n, const Recipe& whole, int param) {
@@ -401,8 +399,7 @@ void apply_op(Node& n, TensorRef* grads, TensorRef* inputs) {
 
 const NodeClass op_class = {apply_op, release_op, traverse_op, destroy_op};
 
-// ---- Making a node
-// --------------------------------------------------------------------------------------
+// ---- Making a node ------------------------------------------------------------------------------
 
 // The node with its edges. The edge of the in-place target, `target`, was taken before the write.
 NodeRef connect(Op& op, uint64_t mask, const Recipe& recipe, const Value* args, uint32_t n_outputs,
@@ -543,8 +540,7 @@ void written(Op& op, uint64_t mask, const Value* args, Tensor& t) {
   }
 }
 
-// ---- Operations that the tape itself needs
-// --------------------------------------------------------
+// ---- Operations that the tape itself needs ------------------------------------------------------
 
 namespace {
 

@@ -5,8 +5,8 @@
 
 namespace taimatsu {
 
-// ---- Nodes (node.cpp)
-// -----------------------------------------------------------------------------
+// ---- Nodes (node.cpp) ---------------------------------------------------------------------------
+
 extern PyTypeObject* NodeType;  // taimatsu.autograd.graph.Node
 PyTypeObject* new_node_type(const std::string& name, const PyType_Slot* more = nullptr,
                             PyTypeObject* base = nullptr);
@@ -40,10 +40,10 @@ struct PendingError {
   ~PendingError() { PyErr_Restore(type, value, trace); }
 };
 
-// ---- Saved values (saved.cpp)
-// --------------------------------------------------------------------- A tensor kept for backward.
-// An output of the node is kept as its memory and layout only: the tensor itself would hold the
-// node, and the node the tensor.
+// ---- Saved values (saved.cpp) -------------------------------------------------------------------
+
+// A tensor kept for backward. An output of the node is kept as its memory and layout only: the
+// tensor itself would hold the node, and the node the tensor.
 class SavedTensor {
  public:
   SavedTensor() = default;
@@ -88,16 +88,17 @@ void push_saved_hooks(PyObject* pack, PyObject* unpack);
 void pop_saved_hooks();
 PyObject* disable_saved_hooks(PyObject* message_or_none);  // the message before, a new reference
 
-// ---- Operations that the tape itself needs
-// ---------------------------------------------------------- All of them have history in grad mode.
+// ---- Operations that the tape itself needs ------------------------------------------------------
+
+// All of them have history in grad mode.
 TensorRef add(Tensor& a, Tensor& b);
 void add_into(Tensor& to, Tensor& g);  // no history
 TensorRef zeros(const Layout* layout, DType dtype, Device d);
 TensorRef ones_like(Tensor& t);
 
-// ---- Views (views.cpp)
-// -------------------------------------------------------------------------------- How a view lies
-// in the tensor that it is a view of: two layouts of one storage.
+// ---- Views (views.cpp) --------------------------------------------------------------------------
+
+// How a view lies in the tensor that it is a view of: two layouts of one storage.
 struct Window {
   LayoutRef whole, part;
   DType whole_dtype, part_dtype;
@@ -108,16 +109,16 @@ TensorRef extract(Tensor& whole, const Window& w);
 // `written` leads to what computed the view's new value.
 void rebase_view(Tensor& view, Edge written);
 
-// ---- Leaves (leaf.cpp)
-// ----------------------------------------------------------------------------------
+// ---- Leaves (leaf.cpp) --------------------------------------------------------------------------
+
 extern const NodeClass accumulate_class;
 NodeRef accumulator(Tensor& leaf);  // made on first use, lives as long as a graph that leads there
 Tensor& variable(Node& accumulator);
 void forget_accumulator(Node& n);  // at the start of its deletion
 bool unshared(const Tensor& t);    // nobody else sees this tensor or its memory
 
-// ---- Hooks (hooks.cpp)
-// ------------------------------------------------------------------------------------
+// ---- Hooks (hooks.cpp) --------------------------------------------------------------------------
+
 struct TensorHooks {
   uint32_t slot;
   Object hooks;  // the tensor's dict
@@ -148,8 +149,8 @@ void run_accumulate_hooks(Tensor& leaf);
 PyObject* metadata_of(Node& n);                             // borrowed
 PyObject* grads_tuple(const TensorRef* grads, uint32_t n);  // None for absent ones
 
-// ---- Anomaly mode (anomaly.cpp)
-// ---------------------------------------------------------------------------
+// ---- Anomaly mode (anomaly.cpp) -----------------------------------------------------------------
+
 extern bool anomaly_checks_nan;
 void note_call(Node& n);                   // keeps the stack of the forward call
 void note_write(const Storage& s);         // keeps the stack of an in-place write
@@ -162,8 +163,8 @@ struct AnomalyScope {  // `n` runs: nodes made meanwhile are its children
   ~AnomalyScope();
 };
 
-// ---- Engine (engine.cpp)
-// ------------------------------------------------------------------------------------
+// ---- Engine (engine.cpp) ------------------------------------------------------------------------
+
 void accumulate(TensorRef& sum, TensorRef g);
 void fit_gradient(TensorRef& g, Node& target, uint32_t slot, const Node& from, uint32_t index);
 bool wants_only_some();            // the running pass is to give some gradients, not all
@@ -171,15 +172,14 @@ bool wants(Node& n);               // it has use for gradients that arrive at `n
 void queue_callback(PyObject* f);  // to be called at the end of this thread's running pass
 uint64_t current_backward();       // a number for that pass; 0 outside of any
 
-// ---- autograd.Function (function.cpp)
-// -----------------------------------------------------------------------
+// ---- autograd.Function (function.cpp) -----------------------------------------------------------
+
 extern PyTypeObject* FunctionNodeType;
 int init_function(PyObject* module);
 extern PyMethodDef tape_tensor_methods[];  // hooks.cpp
 extern PyGetSetDef tape_tensor_getters[];
 
-// ---- Inline
-// -----------------------------------------------------------------------------------------
+// ---- Inline -------------------------------------------------------------------------------------
 
 inline void init_node(Node& n, const NodeClass* cls) {
   n.dict = nullptr;

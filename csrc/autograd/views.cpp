@@ -15,8 +15,7 @@
 namespace taimatsu {
 namespace {
 
-// ---- Windows
-// ----------------------------------------------------------------------------------------
+// ---- Windows ------------------------------------------------------------------------------------
 
 // The coordinates in `l` of the element `delta` elements from its first, or false.
 bool coordinates(const Layout& l, Span<int> by_stride, int64_t delta, int64_t* out) {
@@ -109,8 +108,7 @@ Window window(const Tensor& whole, const Tensor& part) {
   return {LayoutRef(whole.layout), LayoutRef(part.layout), whole.dtype, part.dtype};
 }
 
-// ---- Nodes of windows
-// -------------------------------------------------------------------------------
+// ---- Nodes of windows ---------------------------------------------------------------------------
 
 Window& window_of(Node& n) { return *static_cast<Window*>(n.payload); }
 void destroy_window(Node& n) { delete static_cast<Window*>(std::exchange(n.payload, nullptr)); }
@@ -173,8 +171,7 @@ void apply_copy_slices(Node& n, TensorRef* grads, TensorRef* inputs) {
 }
 const NodeClass copy_slices_class = {apply_copy_slices, nullptr, nullptr, destroy_window};
 
-// ---- Nodes of view ops
-// --------------------------------------------------------------------------------
+// ---- Nodes of view ops --------------------------------------------------------------------------
 
 struct View : Pooled {
   View(Window w, ViewRoutine::Inverse i) : window(std::move(w)), inverse(i) {}
@@ -328,8 +325,7 @@ void apply_views(Node& n, TensorRef* grads, TensorRef* inputs) {
 }
 const NodeClass views_class = {apply_views, nullptr, nullptr, destroy_views};
 
-// ---- Refusals
-// -------------------------------------------------------------------------------------------
+// ---- Refusals -----------------------------------------------------------------------------------
 
 // Throws if `t` is a view that in-place writes can't be differentiated through. `indirect`: not the
 // view is written, but its base was.
@@ -406,8 +402,7 @@ TensorRef extract(Tensor& t, const Window& w) {
   return part;
 }
 
-// ---- History
-// --------------------------------------------------------------------------------------------
+// ---- History ------------------------------------------------------------------------------------
 
 void record_view(Op& op, const Value* args, Tensors& outs) {
   Tensor& self = args[0].t();

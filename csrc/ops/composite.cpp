@@ -137,8 +137,7 @@ TM_COMPOSITE("reshape_as", run_sized_as<kReshape>);
 TM_COMPOSITE("expand_as", run_sized_as<kExpand>);
 TM_COMPOSITE("adjoint", run_adjoint);
 
-// ---- Places of extremes
-// --------------------------------------------------------------------------
+// ---- Places of extremes -------------------------------------------------------------------------
 
 CoreOp kArgmax{"argmax.dim"}, kArgmin{"argmin.dim"};
 

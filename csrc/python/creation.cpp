@@ -11,10 +11,10 @@ namespace {
 
 constexpr int kKeywords = METH_FASTCALL | METH_KEYWORDS;
 
-// ---- Numbers
-// -------------------------------------------------------------------------------------- The number
-// as an element, where the dtype was asked for: conversions that would lose the value altogether
-// are errors. Negative integers wrap in unsigned dtypes, as in PyTorch.
+// ---- Numbers ------------------------------------------------------------------------------------
+
+// The number as an element, where the dtype was asked for: conversions that would lose the value
+// altogether are errors. Negative integers wrap in unsigned dtypes, as in PyTorch.
 void store_checked(DType t, char* p, const Number& n) {
   const DTypeInfo& type = info(t);
   auto overflow = [&] {
@@ -36,8 +36,8 @@ void store_checked(DType t, char* p, const Number& n) {
   store_element(t, p, n);
 }
 
-// ---- Nested data
-// ----------------------------------------------------------------------------------
+// ---- Nested data --------------------------------------------------------------------------------
+
 enum class Form { Number, Sequence, Array };  // Array: has its own sizes and dtype
 
 Form kind_of(PyObject* o) {
@@ -291,8 +291,8 @@ TensorRef copy_of(Tensor& t, DType dtype, Device device) {
   return copy;
 }
 
-// ---- The functions
-// --------------------------------------------------------------------------------
+// ---- The functions ------------------------------------------------------------------------------
+
 struct Options {
   DType dtype;
   bool has_dtype = false;

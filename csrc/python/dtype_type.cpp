@@ -7,10 +7,10 @@ namespace taimatsu {
 
 namespace {
 
-// ---- Singletons
-// ----------------------------------------------------------------------------------- One object
-// for each value, printed `torch.<name>` (programs compare these texts with PyTorch's) and pickled
-// by name.
+// ---- Singletons ---------------------------------------------------------------------------------
+
+// One object for each value, printed `torch.<name>` (programs compare these texts with PyTorch's)
+// and pickled by name.
 struct Named {
   PyObject ob_base;
   const char* name;
@@ -43,8 +43,8 @@ PyMethodDef named_methods[] = {
 
 constexpr unsigned kSingleton = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION;
 
-// ---- dtype
-// ----------------------------------------------------------------------------------------
+// ---- dtype --------------------------------------------------------------------------------------
+
 PyTypeObject* dtype_type;
 PyObject* dtypes[kNamedDTypes];
 
@@ -95,8 +95,8 @@ PyMethodDef dtype_methods[] = {
     {},
 };
 
-// ---- Size
-// -----------------------------------------------------------------------------------------
+// ---- Size ---------------------------------------------------------------------------------------
+
 PyTypeObject* size_type;
 
 PyObject* new_size(Py_ssize_t n) { return checked(PyType_GenericAlloc(size_type, n)); }

@@ -5,8 +5,8 @@ namespace taimatsu {
 
 namespace {
 
-// ---- Element types as struct's format strings
-// ------------------------------------------------------
+// ---- Element types as struct's format strings ---------------------------------------------------
+
 const char* buffer_format(DType t) {
   switch (t) {
     case DType::Bool: return "?";
@@ -69,8 +69,8 @@ DType dtype_of_format(PyObject* o, const char* format, Py_ssize_t itemsize) {
   }
 }
 
-// ---- To NumPy
-// -------------------------------------------------------------------------------------
+// ---- To NumPy -----------------------------------------------------------------------------------
+
 // NumPy's changes would go unrecorded; where nothing is recorded anyway that is no harm.
 bool needs_detach(const Tensor& t) { return modes.grad && requires_grad(t); }
 
@@ -176,8 +176,8 @@ PyObject* array_interface(PyObject* self, void*) {
   });
 }
 
-// ---- The buffer protocol
-// --------------------------------------------------------------------------
+// ---- The buffer protocol ------------------------------------------------------------------------
+
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   view->obj = nullptr;
   return guard(-1, [&] {

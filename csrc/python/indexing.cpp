@@ -111,8 +111,8 @@ LayoutRef basic_layout(const Tensor& t, const Value* args) {
 
 TM_VIEW("_basic_index", {basic_layout, nullptr, ViewRoutine::Embed, nullptr});
 
-// ---- Which keys are views
-// -------------------------------------------------------------------------
+// ---- Which keys are views -----------------------------------------------------------------------
+
 enum class Key {
   Basic,
   Numbers,  // basic once its 0-dim integer tensors and arrays are ints
@@ -377,9 +377,9 @@ PyObject* get(PyObject* self, PyObject* key) {
   });
 }
 
-// ---- x[key] = value
-// ------------------------------------------------------------------------------- PyTorch drops
-// leading dims of size 1 of a value that has more dims than its place.
+// ---- x[key] = value -----------------------------------------------------------------------------
+
+// PyTorch drops leading dims of size 1 of a value that has more dims than its place.
 TensorRef without_leading_ones(Tensor& value, int ndim) {
   int drop = 0;
   while (value.ndim() - drop > ndim && value.layout->size(drop) == 1) ++drop;

@@ -123,8 +123,8 @@ int add_mode(PyObject* module, const char* name, const char* doc) {
 PyObject* is_grad_enabled(PyObject*, PyObject*) { return boolean(modes.grad); }
 PyObject* is_inference_mode_enabled(PyObject*, PyObject*) { return boolean(modes.inference); }
 
-// ---- Default dtype
-// --------------------------------------------------------------------------------
+// ---- Default dtype ------------------------------------------------------------------------------
+
 DType dtype_argument(PyObject* o, const char* function) {
   DType t;
   if (!dtype_of(o, t)) {
@@ -142,8 +142,8 @@ PyObject* py_set_default_dtype(PyObject*, PyObject* dtype) {
   });
 }
 
-// ---- Promotion
-// ------------------------------------------------------------------------------------
+// ---- Promotion ----------------------------------------------------------------------------------
+
 PyObject* result_type(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   return guard([&] {
     if (nargs != 2) fail(Error::Type, "result_type() takes 2 arguments; got ", nargs);
@@ -180,8 +180,8 @@ PyObject* py_can_cast(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObje
   });
 }
 
-// ---- Threads
-// ----------------------------------------------------------------------------------------
+// ---- Threads ------------------------------------------------------------------------------------
+
 PyObject* get_num_threads(PyObject*, PyObject*) { return PyLong_FromLong(num_threads()); }
 PyObject* py_set_num_threads(PyObject*, PyObject* n) {
   return guard([&] {

@@ -26,10 +26,10 @@ void* slot(F* f) {
 // A heap type of the module, added to it under the last part of the spec's name.
 PyTypeObject* add_type(PyObject* module, PyType_Spec& spec, PyObject* bases = nullptr);
 
-// ---- Arguments of the core's own functions (ops parse theirs by schema)
-// --------------------------- `names` in order; the first `positional` of them may be given by
-// position, the first `required` must be given. `out` has one entry for each name, borrowed, null
-// where not given.
+// ---- Arguments of the core's own functions (ops parse theirs by schema) -------------------------
+
+// `names` in order; the first `positional` of them may be given by position, the first `required`
+// must be given. `out` has one entry for each name, borrowed, null where not given.
 struct Signature {
   const char* function;
   std::vector<const char*> names;
@@ -65,9 +65,9 @@ inline PyObject* boolean(bool b) { return new_ref(b ? Py_True : Py_False); }
 // Only for paths that are slow anyway. The cache is `slot`.
 PyObject* python_function(PyObject*& slot, const char* module, const char* name);  // borrowed
 
-// ---- Tensors
-// --------------------------------------------------------------------------------------- The
-// memory of a tensor that Python is about to read or write: throws on meta tensors.
+// ---- Tensors ------------------------------------------------------------------------------------
+
+// The memory of a tensor that Python is about to read or write: throws on meta tensors.
 char* host_data(const Tensor& t, const char* what);
 // An instance of `cls` (Tensor or a subclass) that takes over everything of the fresh tensor `t`.
 PyObject* adopt(PyTypeObject* cls, TensorRef t);

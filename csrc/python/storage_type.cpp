@@ -282,8 +282,8 @@ PyObject* fill_(PyObject* self, PyObject* value) {
   });
 }
 
-// ---- The buffer protocol
-// --------------------------------------------------------------------------
+// ---- The buffer protocol ------------------------------------------------------------------------
+
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   return guard(-1, [&] {
     Storage& s = storage_in(self);
@@ -357,8 +357,8 @@ PyType_Slot slots[] = {
 PyType_Spec spec = {"taimatsu.UntypedStorage", sizeof(StorageObject), 0,
                     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
 
-// ---- Functions of the module
-// ------------------------------------------------------------------------
+// ---- Functions of the module --------------------------------------------------------------------
+
 PyObject* tensor_from_storage(PyObject*, PyObject* const* args, Py_ssize_t nargs,
                               PyObject* kwnames) {
   static const Signature signature{

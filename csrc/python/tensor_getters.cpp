@@ -78,9 +78,9 @@ PyObject* get_names(PyObject* self, void*) {
   });
 }
 
-// ---- Setters
-// ---------------------------------------------------------------------------------------- Setting
-// an attribute: 0, or -1 with an error set. `value` is null for `del`.
+// ---- Setters ------------------------------------------------------------------------------------
+
+// Setting an attribute: 0, or -1 with an error set. `value` is null for `del`.
 template <class F>
 int setter(PyObject* value, const char* name, F&& body) {
   return guard(-1, [&] {
@@ -171,8 +171,8 @@ int set_data(PyObject* self, PyObject* value, void*) {
   });
 }
 
-// ---- Views
-// --------------------------------------------------------------------------------------------
+// ---- Views --------------------------------------------------------------------------------------
+
 // Attributes that are views: what a subclass overrides is told of `Tensor.T.__get__`.
 template <class F>
 PyObject* view_getter(PyObject* self, const char* name, F&& body) {

@@ -9,8 +9,8 @@ namespace {
 
 using Args = PyObject* const*;
 
-// ---- Shape and memory
-// -----------------------------------------------------------------------------
+// ---- Shape and memory ---------------------------------------------------------------------------
+
 PyObject* one_or_all(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames,
                      const Signature& signature, const int64_t* values, PyObject* (*all)(Ints)) {
   PyObject* dim;
@@ -108,8 +108,8 @@ PyObject* untyped_storage(PyObject* self, PyObject*) {
   });
 }
 
-// ---- Values
-// ---------------------------------------------------------------------------------------
+// ---- Values -------------------------------------------------------------------------------------
+
 PyObject* element_object(DType t, const char* p) {
   switch (t) {
     case DType::Bool: return boolean(*p);
@@ -153,8 +153,8 @@ PyObject* tolist(PyObject* self, PyObject*) {
   });
 }
 
-// ---- History
-// ----------------------------------------------------------------------------------------
+// ---- History ------------------------------------------------------------------------------------
+
 PyObject* detach(PyObject* self, PyObject*) {
   return guard([&]() -> PyObject* {
     TensorRef t = detached(*as_tensor(self));
@@ -186,8 +186,8 @@ PyObject* requires_grad_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* 
   });
 }
 
-// ---- Other memory
-// -----------------------------------------------------------------------------------
+// ---- Other memory -------------------------------------------------------------------------------
+
 void refuse_grad(const Tensor& t, const char* method) {
   if (!t.requires_grad && !t.node) return;
   fail(Error::Runtime, "cannot ", method, " variables that require grad; detach() first");
@@ -308,8 +308,8 @@ PyObject* become(PyObject* self, PyObject* other) {
   });
 }
 
-// ---- Subclasses
-// ---------------------------------------------------------------------------------------
+// ---- Subclasses ---------------------------------------------------------------------------------
+
 PyTypeObject* tensor_class(PyObject* o, const char* function) {
   auto* type = reinterpret_cast<PyTypeObject*>(o);
   if (!PyType_Check(o) || !PyType_IsSubtype(type, TensorType)) {

@@ -79,9 +79,9 @@ void tensor_dealloc(PyObject* self) {
   Py_DECREF(reinterpret_cast<PyObject*>(type));
 }
 
-// ---- Attributes that users set
-// -------------------------------------------------------------------- A tensor with attributes may
-// be in a cycle, so the garbage collector has to know it.
+// ---- Attributes that users set ------------------------------------------------------------------
+
+// A tensor with attributes may be in a cycle, so the garbage collector has to know it.
 int tensor_setattr(PyObject* self, PyObject* name, PyObject* value) {
   int status = PyObject_GenericSetAttr(self, name, value);
   if (as_tensor(self)->dict) track(as_tensor(self));

@@ -198,8 +198,7 @@ DType Promotion::result() const {
   return t < 0 ? default_dtype() : static_cast<DType>(t);
 }
 
-// ---- Single elements
-// ------------------------------------------------------------------------------
+// ---- Single elements ----------------------------------------------------------------------------
 
 namespace {
 
