@@ -84,6 +84,61 @@ def get_device(self: Any) -> int:
 Storage.to, Storage.cpu, Storage.cuda = to, cpu, cuda
 Storage.is_pinned, Storage.get_device = is_pinned, get_device
 Storage.is_cuda = property(lambda self: self.device.type == "cuda")
+
+
+def untyped(self: Any) -> Any:
+    """The storage itself."""
+    return self
+
+
+def new(self: Any) -> Any:
+    """An empty storage on the same device."""
+    return Storage(0, device=self.device)
+
+
+def type(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The name of its type; with a dtype, the elements' values as that type."""
+    if dtype is None:
+        return "torch.storage.UntypedStorage"
+    return _elements(self).to(dtype).storage()
+
+
+def pin_memory(self: Any, device: Any = "cuda") -> Any:
+    """A copy that a GPU can copy by itself. RuntimeError without one."""
+    return _elements(self).pin_memory().untyped_storage()
+
+
+def byteswap(self: Any, dtype: Any) -> None:
+    """Turns the order of the bytes of each element, in place."""
+    size = dtype.itemsize // (2 if dtype.is_complex else 1)
+    if self.nbytes() % size:
+        raise RuntimeError(f"byteswap: {self.nbytes()} bytes are no elements of {dtype}")
+    rows = _elements(self).view(-1, size)
+    rows.copy_(rows.flip(1))
+
+
+def _elements(storage: Any) -> Any:
+    uint8, n = _core.uint8, storage.nbytes()
+    return _core.tensor_from_storage(storage, uint8, 0, (n,), (1,))
+
+
+def _converts(name: str) -> Any:
+    def convert(self: Any) -> Any:
+        return self.type(getattr(_core, name))
+
+    convert.__doc__ = f"The elements' values as {name}."
+    return convert
+
+
+for _name, _dtype in {
+    "bfloat16": "bfloat16", "bool": "bool", "byte": "uint8", "char": "int8", "half": "float16",
+    "complex_double": "complex128", "complex_float": "complex64", "double": "float64",
+    "float": "float32", "int": "int32", "long": "int64", "short": "int16",
+}.items():  # fmt: skip
+    setattr(Storage, _name, _converts(_dtype))
+for _function in (untyped, new, type, pin_memory, byteswap):
+    setattr(Storage, _function.__name__, _function)
+Storage.is_hpu = Storage.is_sparse = Storage.is_sparse_csr = False
 Storage.share_memory_ = share_memory_
 Storage.from_file = staticmethod(from_file)
 Storage.filename = property(filename)

@@ -38,6 +38,12 @@ def _method(function: Any) -> Any:
     return method
 
 
+@_method
+def __rdiv__(self: Tensor, other: Any) -> Tensor:
+    """``other / self``, as overrides see it."""
+    return other / self
+
+
 # ---- Text --------------------------------------------------------------------------------------
 @_method
 def __repr__(self: Tensor, *, tensor_contents: str | None = None) -> str:

@@ -308,3 +308,15 @@ __all__ = [
     "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "lu", "meshgrid", "numel",
     "empty_permuted", "fill", "from_file", "scalar_tensor", "typename", *_METHODS,
 ]  # fmt: skip
+
+# PyTorch defines these here; they are ops of the table or have modules of their own.
+_ELSEWHERE = frozenset((
+    "cdist", "einsum", "istft", "norm", "pca_lowrank", "split", "stft", "svd_lowrank", "tensordot",
+    "unique", "unique_consecutive", "unravel_index",
+))  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        return getattr(torch, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -277,3 +277,15 @@ def test_we_read_what_torch_writes(name, tmp_path):
             assert same(pairs(name, torch), back)
             assert isinstance(back["p"], nn.Parameter)
     assert same(pairs(name, torch), torch.load(io.BytesIO((tmp_path / "x.pt").read_bytes())))
+
+
+def test_an_untyped_storage_is_bytes_and_converts_them():
+    storage = torch.tensor([1.0], dtype=torch.float32).untyped_storage()
+    assert storage.untyped() is storage and storage.cpu() is storage and not storage.is_cuda
+    assert storage.to(device="cpu") is storage and storage.new().nbytes() == 0
+    assert storage.type() == "torch.storage.UntypedStorage"
+    assert storage.float().tolist() == [0.0, 0.0, 128.0, 63.0] == storage.short().tolist()
+    storage.byteswap(torch.float32)
+    assert storage.tolist() == [63, 128, 0, 0]
+    with pytest.raises(RuntimeError, match="elements"):
+        storage.byteswap(torch.float64)

@@ -308,7 +308,7 @@ struct Options {
       fail(Error::Type, function, "(): argument 'device' must be torch.device, not ",
            type_name(device_object));
     }
-    if (!has_device) device = default_device();
+    device = has_device ? device.concrete() : default_device();
   }
   const DType* dtype_pointer() const { return has_dtype ? &dtype : nullptr; }
 };

@@ -10,32 +10,33 @@ namespace taimatsu {
 
 namespace {
 
+// What an override is told was called are PyTorch's functions behind its operators.
 struct Operator {
   CoreOp op;
-  const char* method;  // what an override is told was called
+  const char* method;
   const char* reflected;
   const char* inplace;
   bool numbers = true;  // an operand may be a Python number
 };
 
-Operator kAdd{{"add"}, "__add__", "__radd__", "__iadd__"};
-Operator kSub{{"sub"}, "__sub__", "__rsub__", "__isub__"};
-Operator kMul{{"mul"}, "__mul__", "__rmul__", "__imul__"};
-Operator kDiv{{"div"}, "__truediv__", "__rtruediv__", "__itruediv__"};
-Operator kFloorDiv{{"floor_divide"}, "__floordiv__", "__rfloordiv__", "__ifloordiv__"};
-Operator kMod{{"remainder"}, "__mod__", "__rmod__", "__imod__"};
-Operator kPow{{"pow"}, "__pow__", "__rpow__", "__ipow__"};
-Operator kMatmul{{"matmul"}, "__matmul__", "__rmatmul__", "__imatmul__", false};
-Operator kAnd{{"bitwise_and"}, "__and__", "__rand__", "__iand__"};
-Operator kOr{{"bitwise_or"}, "__or__", "__ror__", "__ior__"};
-Operator kXor{{"bitwise_xor"}, "__xor__", "__rxor__", "__ixor__"};
+Operator kAdd{{"add"}, "add", "add", "add_"};
+Operator kSub{{"sub"}, "sub", "__rsub__", "sub_"};
+Operator kMul{{"mul"}, "mul", "mul", "mul_"};
+Operator kDiv{{"div"}, "div", "__rdiv__", "div_"};
+Operator kFloorDiv{{"floor_divide"}, "__floordiv__", "__rfloordiv__", "floor_divide_"};
+Operator kMod{{"remainder"}, "remainder", "__rmod__", "remainder_"};
+Operator kPow{{"pow"}, "pow", "__rpow__", "pow_"};
+Operator kMatmul{{"matmul"}, "matmul", "__rmatmul__", nullptr, false};
+Operator kAnd{{"bitwise_and"}, "__and__", "bitwise_and", "__iand__"};
+Operator kOr{{"bitwise_or"}, "__or__", "bitwise_or", "__ior__"};
+Operator kXor{{"bitwise_xor"}, "__xor__", "bitwise_xor", "__ixor__"};
 Operator kLeft{{"bitwise_left_shift"}, "__lshift__", "__rlshift__", "__ilshift__"};
 Operator kRight{{"bitwise_right_shift"}, "__rshift__", "__rrshift__", "__irshift__"};
 Operator kCompare[] = {
     // by Py_LT ...
-    {{"lt"}, "__lt__", "__gt__", nullptr}, {{"le"}, "__le__", "__ge__", nullptr},
-    {{"eq"}, "__eq__", "__eq__", nullptr}, {{"ne"}, "__ne__", "__ne__", nullptr},
-    {{"gt"}, "__gt__", "__lt__", nullptr}, {{"ge"}, "__ge__", "__le__", nullptr},
+    {{"lt"}, "lt", "gt", nullptr},         {{"le"}, "le", "ge", nullptr},
+    {{"eq"}, "__eq__", "__eq__", nullptr}, {{"ne"}, "ne", "ne", nullptr},
+    {{"gt"}, "gt", "lt", nullptr},         {{"ge"}, "ge", "le", nullptr},
 };
 
 enum class Operand { Fine, Override, Foreign };
@@ -134,7 +135,7 @@ struct UnaryOperator {
   const char* method;
   bool integers = false;  // defined for these and bool only
 };
-UnaryOperator kNeg{{"neg"}, "__neg__"}, kAbs{{"abs"}, "__abs__"},
+UnaryOperator kNeg{{"neg"}, "neg"}, kAbs{{"abs"}, "abs"},
     kInvert{{"bitwise_not"}, "__invert__", true};
 
 template <UnaryOperator& f>
@@ -150,7 +151,9 @@ PyObject* unary(PyObject* self) {
   });
 }
 
-PyObject* positive(PyObject* self) { return new_ref(self); }
+PyObject* positive(PyObject* self) {
+  return overridden(self) ? call_override("positive", self) : new_ref(self);
+}
 
 // ---- To Python's numbers ------------------------------------------------------------------------
 Number only_element(PyObject* self) {

@@ -6,6 +6,10 @@ namespace taimatsu {
 namespace {
 
 Py_ssize_t length(PyObject* self) {
+  if (overridden(self)) {
+    Object n = Object::steal(call_override("__len__", self));
+    return n ? PyLong_AsSsize_t(n.get()) : -1;
+  }
   const Tensor& t = *as_tensor(self);
   if (t.ndim() == 0) {
     PyErr_SetString(PyExc_TypeError, "len() of a 0-d tensor");

@@ -45,7 +45,8 @@ std::string Device::str() const {
 }
 
 Device Device::concrete() const {
-  if (index >= 0 || type == DeviceType::CPU || type == DeviceType::Meta) return *this;
+  if (type == DeviceType::CPU || type == DeviceType::Meta) return {type, -1};  // there is one
+  if (index >= 0) return *this;
   return {type, static_cast<int8_t>(backend(type).current())};
 }
 

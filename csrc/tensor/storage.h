@@ -12,7 +12,7 @@ struct Device {
   bool operator==(const Device& o) const { return type == o.type && index == o.index; }
   bool operator!=(const Device& o) const { return !(*this == o); }
   std::string str() const;
-  Device concrete() const;                // with the index of the current one, where it has none
+  Device concrete() const;                // as tensors have it: the current one's index for none
   static Device parse(const char* text);  // "cpu", "cuda:1", "meta"; throws like PyTorch
 };
 

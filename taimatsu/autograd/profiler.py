@@ -22,7 +22,7 @@ from typing import Any
 from taimatsu import Tensor
 from taimatsu._interpreter import Interpreter, frames
 
-__all__ = ["EventList", "FunctionEvent", "profile", "record_function"]
+__all__ = ["EventList", "FunctionEvent", "emit_nvtx", "profile", "record_function"]
 
 
 class FunctionEvent:
@@ -207,6 +207,36 @@ class profile:
     def self_cpu_time_total(self) -> float:
         """The time of all, in microseconds."""
         return self.events().self_cpu_time_total
+
+
+class emit_nvtx(Interpreter):
+    """A context in which every op is a range in the timeline of NVIDIA's profilers.
+
+    ``enabled=False``: nothing is. RuntimeError, on entering, where there is no GPU.
+    """
+
+    def __init__(self, enabled: bool = True, record_shapes: bool = False):
+        self.enabled, self.record_shapes = enabled, record_shapes
+
+    def __enter__(self) -> typing.Self:
+        from taimatsu.cuda import nvtx
+
+        if self.enabled:
+            nvtx.mark("begin")
+            super().__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.enabled:
+            super().__exit__(*exc)
+
+    def call(self, op: Any, args: tuple, targets: tuple | None) -> Any:
+        """The op, in its range."""
+        from taimatsu.cuda import nvtx
+
+        shapes = [tuple(a.shape) for a in args if isinstance(a, Tensor)]
+        with nvtx.range(f"{op.name}, sizes = {shapes}" if self.record_shapes else op.name):
+            return self.below(op, args, targets)
 
 
 class record_function:

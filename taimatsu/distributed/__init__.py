@@ -1,64 +1,71 @@
-"""``distributed``: several processes that train together. Not there yet: `is_available` is False.
+"""``distributed``: several processes that compute together, on one machine or more.
 
-Programs ask that before anything else; names that they need to be imported are here, and what
-would need a process group raises.
+    dist.init_process_group("gloo")             # torchrun's environment says who is who
+    model = nn.parallel.DistributedDataParallel(model)
+
+`store` and `rendezvous`: how they find one another; `process_group`: their connections;
+`collectives`: what they do together; `run`: a launcher. The backend "gloo" is that of the CPU.
 """
 
 from __future__ import annotations
 
+import importlib
+from types import MappingProxyType
 from typing import Any
 
-from taimatsu._absent import Absent
-
-__all__ = ["is_available", "is_initialized"]
-
-
-def is_available() -> bool:
-    """Whether there are process groups: False."""
-    return False
-
-
-def is_initialized() -> bool:
-    """Whether the default process group was made: False."""
-    return False
-
-
-def is_torchelastic_launched() -> bool:
-    """Whether an elastic launcher started this process: False."""
-    return False
-
-
-class _NoGroups(Absent):
-    def refusal(self, name: str = "") -> Exception:
-        return self.error(
-            f"distributed.{name}: torch.distributed is not available in this build; "
-            "ask torch.distributed.is_available() first"
-        )
-
-
-_groups = _NoGroups(globals(), "DISTRIBUTED", RuntimeError)
-_groups.refuse(
-    "all_gather all_gather_into_tensor all_gather_object all_reduce all_to_all "
-    "all_to_all_single barrier broadcast broadcast_object_list destroy_process_group gather "
-    "gather_object init_device_mesh init_process_group irecv isend monitored_barrier new_group "
-    "recv reduce reduce_scatter reduce_scatter_tensor scatter scatter_object_list send"
+from . import _parts  # noqa: F401  (modules that are known by name only)
+from .collectives import *  # noqa: F403
+from .collectives import __all__ as _collectives
+from .collectives import _all_gather_base, _reduce_scatter_base  # noqa: F401
+from .process_group import ProcessGroup, ReduceOp, Work
+from .rendezvous import register_rendezvous_handler
+from .rendezvous import rendezvous as rendezvous
+from .store import (
+    DistBackendError,
+    DistError,
+    DistNetworkError,
+    DistStoreError,
+    FileStore,
+    HashStore,
+    PrefixStore,
+    Store,
+    TCPStore,
 )
-_uninitialized = _NoGroups(globals(), "DISTRIBUTED", ValueError)
-_uninitialized.refuse("get_backend get_rank get_world_size")
-_groups.types("DeviceMesh ProcessGroup Store TCPStore FileStore HashStore Work")
-__all__ += [*_groups.names, *_uninitialized.names]
+
+ProcessGroupGloo = ProcessGroup
+SUM, AVG, PRODUCT, MIN, MAX = 0, 1, 2, 3, 4
+
+__all__ = [
+    "DistBackendError", "DistError", "DistNetworkError", "DistStoreError", "FileStore",
+    "HashStore", "PrefixStore", "ProcessGroup", "ProcessGroupGloo", "ReduceOp", "Store", "TCPStore",
+    "Work", "register_rendezvous_handler", "rendezvous", *_collectives,
+]  # fmt: skip
 
 
-class ReduceOp:
-    """How `all_reduce` combines tensors."""
+class Backend(str):
+    """A backend's name, in small letters. ValueError for none."""
 
-    SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR = range(8)
+    UNDEFINED, GLOO, NCCL, MPI, UCC, XCCL = "undefined", "gloo", "nccl", "mpi", "ucc", "xccl"
+    default_device_backend_map = MappingProxyType({"cpu": GLOO})
+    backend_list = (UNDEFINED, GLOO, NCCL, XCCL, UCC, MPI)
+
+    def __new__(cls, name: str) -> Backend:
+        if not isinstance(name, str):
+            raise ValueError("Backend constructor parameter must be string-ish")
+        return super().__new__(cls, name.lower())
+
+
+__all__ += ["Backend"]
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    raise AttributeError(
-        f"module 'torch.distributed' has no attribute {name!r}: torch.distributed is not "
-        "available in this build"
-    )
+    if name in ("DeviceMesh", "init_device_mesh"):
+        return getattr(importlib.import_module(f"{__name__}.device_mesh"), name)
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as missing:
+        if missing.name != f"{__name__}.{name}":
+            raise
+    raise AttributeError(f"module 'torch.distributed' has no attribute {name!r}")

@@ -134,6 +134,10 @@ class Module(StateDict):
 
     # ---- calling -----------------------------------------------------------------------------
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Calls of this module are compiled from now on; the arguments are `torch.compile`'s."""
+        self.__dict__["forward"] = torch.compile(self.forward, *args, **kwargs)
+
     def forward(self, *input: Any) -> Any:
         """What the module computes; every subclass defines it."""
         raise NotImplementedError(

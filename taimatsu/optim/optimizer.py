@@ -56,6 +56,8 @@ def _with_hooks(step: Callable) -> Callable:
 
     @functools.wraps(step)
     def hooked_step(self, *args, **kwargs):
+        if "_optimizer_step_pre_hooks" not in self.__dict__:
+            return step(self, *args, **kwargs)  # it stands for another, and has no groups itself
         for hook in chain(
             _step_pre_hooks_everywhere.values(), self._optimizer_step_pre_hooks.values()
         ):

@@ -100,10 +100,10 @@ class FlopCounterMode(Interpreter):
         self.custom = {
             k if isinstance(k, str) else k.__name__: f for k, f in (custom_mapping or {}).items()
         }
-        self.flop_counts: dict[str, dict[str, int]] = {}
+        self.flop_counts: dict[str, dict[str, int]] = {"Global": defaultdict(int)}
 
     def __enter__(self) -> typing.Self:
-        self.flop_counts = {"Global": defaultdict(int)}
+        self.flop_counts["Global"].clear()
         return super().__enter__()
 
     def __exit__(self, *exc: object) -> None:

@@ -231,3 +231,10 @@ def test_frombuffer():
 def test_frombuffer_refuses(buffer, options):
     with pytest.raises(ValueError):
         torch.frombuffer(buffer, dtype=torch.int16, **options)
+
+
+def test_the_cpu_has_one_place_whatever_its_index():
+    x, y = torch.ones(2, 2, device="cpu:0"), torch.ones(2, 2)
+    assert str(x.device) == "cpu" and torch.tensor([1.0], device="cpu:0").device == y.device
+    assert torch.equal(x @ y.to("cpu:0"), torch.full((2, 2), 2.0))
+    assert torch.device("cpu:0").index == 0 and torch.empty(1, device="meta").device.type == "meta"

@@ -26,7 +26,7 @@ def test_numpy_round_trip_shares_memory(dtype):
     assert x.dtype == getattr(torch, dtype) and x.tolist() == a.tolist()
     b = x.numpy()
     assert b.dtype == a.dtype and b.strides == a.strides
-    assert b.__array_interface__["data"] == a.__array_interface__["data"]
+    assert b.ctypes.data == a.ctypes.data
     x[0, 0] = 1
     assert a[0, 0] == b[0, 0] == 1
 

@@ -49,9 +49,9 @@ def test_a_mode_sees_functions_operators_methods_attributes_and_conversions():
         x.shape, x.dim(), x.mT if x.dim() > 1 else None, bool(x[0] > 3), x.tolist()
         y.new_tensor([1.0])
     assert log.names == [
-        "torch.ones", "torch.Tensor.__add__", "torch.Tensor.add_", "torch.Tensor.__getitem__",
+        "torch.ones", "torch.Tensor.add", "torch.Tensor.add_", "torch.Tensor.__getitem__",
         "torch.Tensor.__setitem__", "torch.Tensor.shape.__get__", "torch.Tensor.dim",
-        "torch.Tensor.dim", "torch.Tensor.__getitem__", "torch.Tensor.__gt__",
+        "torch.Tensor.dim", "torch.Tensor.__getitem__", "torch.Tensor.gt",
         "torch.Tensor.__bool__", "torch.Tensor.tolist", "torch.Tensor.new_tensor",
     ]  # fmt: skip
     before = len(log.names)
@@ -66,7 +66,7 @@ def test_modes_nest_and_are_asked_before_classes():
 
     with Log() as outer, Tripled():
         assert torch.ones(2).tolist() == [3.0] * 2 * 3  # tolist is tripled as well
-    assert outer.names == ["torch.ones", "torch.Tensor.__rmul__", "torch.Tensor.tolist"]
+    assert outer.names == ["torch.ones", "torch.Tensor.mul", "torch.Tensor.tolist"]
     with Log() as log:
         assert torch.sin(Duck()) == ("torch.sin", (Duck,))
     assert log.names == ["torch.sin"]
@@ -111,7 +111,7 @@ def test_disabling():
 def test_duck_types_in_any_position():
     x = torch.ones(2)
     assert torch.add(x, Duck()) == ("torch.add", (Duck,))
-    assert x * Duck() == ("torch.Tensor.__mul__", (Duck,))
+    assert x * Duck() == ("torch.Tensor.mul", (Duck,))
     assert torch.cat([x, Duck()]) == ("torch.cat", (Duck,))
     assert torch.nn.functional.softplus(Duck())[1] == (Duck,)
 
@@ -217,3 +217,32 @@ def test_out_of_several_results_under_an_interpreter():
     with Trace():
         torch.sort(torch.tensor([2.0, 1.0]), out=(values, indices))
     assert values.tolist() == [1.0, 2.0] and indices.tolist() == [1, 0]
+
+
+class Name(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return func.__name__
+
+
+def test_operators_are_told_as_the_functions_behind_them():
+    x = torch.ones(2).as_subclass(Name)
+    assert [x + 1, 1 + x, x - 1, 1 - x, x / 1, 1 / x, x % 2, x**2, x @ x, x < 1, x > 1, -x, +x] == [
+        "add", "add", "sub", "__rsub__", "div", "__rdiv__", "remainder", "pow", "matmul", "lt",
+        "gt", "neg", "positive",
+    ]  # fmt: skip
+    assert torch.ones(2) @ x == "matmul" and abs(x) == "abs" and (x // 2) == "__floordiv__"
+    x += 1
+    assert x == "add_"
+
+
+def test_len_of_a_subclass_is_its_own():
+    class Long(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            if func is torch.Tensor.__len__:
+                return 7
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    assert len(torch.ones(2).as_subclass(Long)) == 7
+    assert torch.equal(1 / torch.full((2,), 2.0).as_subclass(Long), torch.full((2,), 0.5))

@@ -341,7 +341,7 @@ def test_torch_function_sees_operators_methods_and_functions():
     Logged.calls.clear()
     x + 1, 2 - x, x[0], torch.add(torch.ones(3), x), x.mul(2)
     x[0] = 5
-    assert Logged.calls == ["__add__", "__rsub__", "__getitem__", "add", "mul", "__setitem__"]
+    assert Logged.calls == ["add", "__rsub__", "__getitem__", "add", "mul", "__setitem__"]
 
 
 class Foreign:
@@ -355,7 +355,7 @@ class Foreign:
 
 def test_torch_function_of_other_classes():
     assert torch.add(torch.ones(2), Foreign()) == ("add", 2)
-    assert torch.ones(2) * Foreign() == ("__mul__", 2)
+    assert torch.ones(2) * Foreign() == ("mul", 2)
     with pytest.raises(TypeError, match="__torch_function__"):
         torch.add(torch.ones(2), Foreign(), alpha=2)
 

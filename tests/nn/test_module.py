@@ -483,3 +483,11 @@ def test_repr():
     assert repr(nn.ModuleList([nn.ReLU(), nn.ReLU(), nn.Tanh()])) == (
         "ModuleList(\n  (0-1): 2 x ReLU()\n  (2): Tanh()\n)"
     )
+
+
+def test_compile_of_a_module_in_place():
+    layer = nn.Linear(2, 1)
+    layer.compile(mode="default")
+    x = torch.ones(3, 2)
+    assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+    assert list(layer.state_dict()) == ["weight", "bias"]

@@ -338,3 +338,17 @@ def test_repr():
     optimizer = optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
     assert repr(optimizer).startswith("SGD (\nParameter Group 0\n    dampening: 0\n")
     assert repr(optimizer).endswith("    weight_decay: 0\n)")
+
+
+def test_a_class_that_stands_for_an_optimizer_needs_no_groups():
+    class Stand(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+
+        def step(self, closure=None):
+            return self.optimizer.step(closure)
+
+    w = torch.nn.Parameter(torch.ones(1))
+    w.grad = torch.ones(1)
+    Stand(torch.optim.SGD([w], 0.5)).step()
+    assert w.item() == 0.5

@@ -147,3 +147,139 @@ def test_tensorboard(run):
         """,
         needs=("tensorboard", "PIL"),
     )
+
+
+def test_lightning(run):
+    run(
+        """
+        import logging, torch, warnings
+        warnings.simplefilter("ignore")
+        import lightning as L
+        from lightning.pytorch.callbacks import ModelCheckpoint
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+        class Classifier(L.LightningModule):
+            def __init__(self, lr=1e-2):
+                super().__init__()
+                self.save_hyperparameters()
+                self.net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+
+            def training_step(self, batch, index):
+                loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+                self.log("train_loss", loss)
+                return loss
+
+            def validation_step(self, batch, index):
+                self.log("accuracy", (self.net(batch[0]).argmax(-1) == batch[1]).float().mean())
+
+            def configure_optimizers(self):
+                return torch.optim.Adam(self.parameters(), self.hparams.lr)
+
+        L.seed_everything(0)
+        x = torch.randn(256, 4)
+        data = TensorDataset(x, (x.sum(-1) > 0).long())
+        best = ModelCheckpoint("kept", monitor="accuracy", mode="max")
+        trainer = L.Trainer(
+            max_epochs=3, accelerator="cpu", logger=False, callbacks=[best],
+            enable_progress_bar=False, gradient_clip_val=1.0,
+        )
+        trainer.fit(Classifier(), DataLoader(data, 32, shuffle=True), DataLoader(data, 64))
+        assert trainer.callback_metrics["accuracy"] > 0.9
+        again = Classifier.load_from_checkpoint(best.best_model_path)
+        assert again.hparams.lr == 1e-2
+        """,
+        needs=("lightning",),
+    )  # fmt: skip
+
+
+def test_accelerate(run):
+    run(
+        """
+        import torch
+        from accelerate import Accelerator
+        from torch import nn
+        from torch.utils.data import DataLoader, TensorDataset
+
+        accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+        torch.manual_seed(0)
+        model = nn.Linear(4, 2)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+        x = torch.randn(64, 4)
+        data = DataLoader(TensorDataset(x, (x.sum(-1) > 0).long()), 8, shuffle=True)
+        model, optimizer, data = accelerator.prepare(model, optimizer, data)
+        losses = []
+        for _ in range(3):
+            for inputs, targets in data:
+                with accelerator.accumulate(model):
+                    loss = nn.functional.cross_entropy(model(inputs), targets)
+                    accelerator.backward(loss)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    losses.append(loss.item())
+        assert sum(losses[-8:]) < sum(losses[:8])
+        accelerator.save_state("state")
+        accelerator.load_state("state")
+        """,
+        needs=("accelerate",),
+    )
+
+
+def test_gpytorch(run):
+    run(
+        """
+        import gpytorch, torch
+
+        class Model(gpytorch.models.ExactGP):
+            def __init__(self, x, y, likelihood):
+                super().__init__(x, y, likelihood)
+                self.mean = gpytorch.means.ConstantMean()
+                self.kernel = gpytorch.kernels.ScaleKernel(gpytorch.kernels.RBFKernel())
+
+            def forward(self, x):
+                return gpytorch.distributions.MultivariateNormal(self.mean(x), self.kernel(x))
+
+        x = torch.linspace(0, 1, 30)
+        y = torch.sin(6 * x)
+        likelihood = gpytorch.likelihoods.GaussianLikelihood()
+        model = Model(x, y, likelihood)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        bound = gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)
+        for _ in range(40):
+            optimizer.zero_grad()
+            loss = -bound(model(x), y)
+            loss.backward()
+            optimizer.step()
+        model.eval(), likelihood.eval()
+        with torch.no_grad():
+            found = likelihood(model(torch.tensor([0.25, 0.75])))
+        assert torch.allclose(found.mean, torch.sin(6 * torch.tensor([0.25, 0.75])), atol=0.1)
+        """,
+        needs=("gpytorch",),
+    )
+
+
+def test_skorch(run):
+    run(
+        """
+        import numpy as np, torch
+        from skorch import NeuralNetClassifier
+        from sklearn.model_selection import cross_val_score
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(200, 4)).astype("float32")
+        y = (x[:, 0] > 0).astype("int64")
+        torch.manual_seed(0)
+        net = NeuralNetClassifier(
+            lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(),
+                                        torch.nn.Linear(8, 2), torch.nn.Softmax(-1)),
+            max_epochs=15, lr=0.5, verbose=0,
+        )
+        assert cross_val_score(make_pipeline(StandardScaler(), net), x, y, cv=2).mean() > 0.85
+        """,
+        needs=("skorch", "sklearn"),
+    )  # fmt: skip

@@ -96,8 +96,10 @@ def test_what_is_not_there_is_refused_with_a_way_out():
         torch.compile(lambda x: x, backend="no such backend")
     with pytest.raises(RuntimeError, match="CUDA"):
         torch.utils.cpp_extension.load(name="x", sources=["kernel.cu"])
-    with pytest.raises(RuntimeError, match="is_available"):
-        torch.distributed.init_process_group("gloo")
+    with pytest.raises(RuntimeError, match="built in"):
+        torch.distributed.init_process_group("nccl")
+    with pytest.raises(NotImplementedError, match="not available"):
+        torch.distributed.fsdp.fully_shard(nn.Linear(1, 1))
     with pytest.raises(OSError, match="load_extension"):
         torch.ops.load_library("ops.so")
     with pytest.raises(NotImplementedError, match="bfloat16"):

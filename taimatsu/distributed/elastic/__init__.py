@@ -1,0 +1,1 @@
+"""``distributed.elastic``: what programs started by the launcher use of it."""

@@ -1,0 +1,8 @@
+"""The launcher's older name; see `run`."""
+
+from .run import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""``torchrun``: starts the processes of a distributed program.
+
+    python -m taimatsu.distributed.run --nproc-per-node 4 train.py --epochs 3
+
+Each has RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment, which
+`init_process_group` reads. When one fails the others are ended, and its status is the launcher's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def _arguments(args: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("torchrun", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--nproc-per-node", "--nproc_per_node", default="1", help="a number, or 'auto', 'cpu'")
+    add("--nnodes", default="1", help="how many machines")
+    add("--node-rank", "--node_rank", type=int, default=0, help="which of them this is")
+    add("--master-addr", "--master_addr", default="127.0.0.1", help="the host of rank 0")
+    add("--master-port", "--master_port", type=int, default=0, help="0: a free one")
+    add("--standalone", action="store_true", help="one machine, any free port")
+    add("--rdzv-backend", "--rdzv_backend", default="static", help="not used")
+    add("--rdzv-endpoint", "--rdzv_endpoint", default="", help="host:port of rank 0")
+    add("--rdzv-id", "--rdzv_id", default="none", help="not used")
+    add("--max-restarts", "--max_restarts", type=int, default=0, help="after failures")
+    add("-m", "--module", action="store_true", help="the program is a module")
+    add("--no-python", "--no_python", action="store_true", help="the program is no Python")
+    add("training_script")
+    add("training_script_args", nargs=argparse.REMAINDER)
+    return parser.parse_args(args)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def _attempt(given: argparse.Namespace, count: int, attempt: int) -> int:
+    """Runs the processes once; the status of the first that failed, or 0."""
+    nodes = int(str(given.nnodes).partition(":")[0])
+    host, _, port = given.rdzv_endpoint.rpartition(":")
+    host = host or given.master_addr
+    port = int(port or given.master_port or _free_port())
+    command = [] if given.no_python else [sys.executable, *(["-m"] if given.module else [])]
+    command += [given.training_script, *given.training_script_args]
+    processes = []
+    for local in range(count):
+        environment = {
+            **os.environ, "LOCAL_RANK": str(local), "RANK": str(given.node_rank * count + local),
+            "LOCAL_WORLD_SIZE": str(count), "WORLD_SIZE": str(nodes * count),
+            "GROUP_RANK": str(given.node_rank), "MASTER_ADDR": host, "MASTER_PORT": str(port),
+            "TORCHELASTIC_RUN_ID": str(uuid.uuid4()), "TORCHELASTIC_RESTART_COUNT": str(attempt),
+            "TORCHELASTIC_MAX_RESTARTS": str(given.max_restarts),
+        }  # fmt: skip
+        if count > 1:
+            environment.setdefault("OMP_NUM_THREADS", "1")
+        processes.append(subprocess.Popen(command, env=environment))
+    try:
+        while True:
+            statuses = [p.poll() for p in processes]
+            failed = next((s for s in statuses if s), 0)
+            if failed or all(s == 0 for s in statuses):
+                return failed
+            time.sleep(0.02)
+    finally:
+        _end(processes)
+
+
+def _end(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the processes; SystemExit with the status of the first that failed."""
+    given = _arguments(args)
+    named = given.nproc_per_node in ("auto", "cpu", "gpu")
+    count = (os.cpu_count() or 1) if named else int(given.nproc_per_node)
+    for attempt in range(given.max_restarts + 1):
+        status = _attempt(given, count, attempt)
+        if not status:
+            return
+    sys.exit(status if status > 0 else 128 - status)
+
+
+if __name__ == "__main__":
+    main()
