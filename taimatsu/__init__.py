@@ -114,6 +114,8 @@ for _module, _names in {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "torch":  # PyTorch has itself as an attribute
+        return importlib.import_module(__name__)
     if name in _LAZY_NAMES:
         value = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
         globals()[name] = value
