@@ -72,7 +72,7 @@ build: $(ENVIRONMENT)  ## compile the native core in place (incremental)
 SANITIZED := build/sanitize/taimatsu
 PARTS     ?= $(filter-out tests/codegen/ tests/ops/,$(wildcard tests/*/)) \
   tests/codegen/test_engine.py $(wildcard tests/ops/test_*.py tests/test_*.py)
-SANITIZER_OPTIONS := PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1 \
+SANITIZER_OPTIONS := PYTHONMALLOC=malloc PYTHONSAFEPATH=1 UBSAN_OPTIONS=print_stacktrace=1 \
   ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=2048:quarantine_size_mb=64
 sanitize: $(ENVIRONMENT)  ## run the tests under AddressSanitizer and UBSan
 	@$(call configure,sanitize,-DTM_SANITIZE=ON)
