@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     attention,
     calls,
+    compilation,
     convolution,
     data,
     dtypes,
@@ -31,5 +32,6 @@ SUITES = {
     "linalg": linalg.GROUPS,
     "models": models.GROUPS,
     "optimizers": optimizers.GROUPS,
+    "compilation": compilation.GROUPS,
     "data": data.GROUPS,
 }
