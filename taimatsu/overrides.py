@@ -216,7 +216,7 @@ _NOT_METHODS = frozenset((
     "__class__", "__delattr__", "__dict__", "__dir__", "__doc__", "__getattribute__", "__init__",
     "__init_subclass__", "__module__", "__new__", "__setattr__", "__sizeof__", "__str__",
     "__subclasshook__", "__torch_function__", "__weakref__", "_become", "_make_subclass",
-    "as_subclass", "__array_priority__", "__dictoffset__",
+    "as_subclass", "__array_interface__", "__array_priority__", "__dictoffset__",
     "__weaklistoffset__", "__getstate__",
 ))  # fmt: skip
 # Functions that take no tensor, or none that could say something about the call.
