@@ -59,6 +59,15 @@ Device common_device(const Op& op, const Value* args) {
   return device;
 }
 
+// Of tensors that may be on different devices: the first that isn't the CPU.
+Device first_elsewhere(const Op& op, const Value* args) {
+  for (uint8_t i : op.tensor_params) {
+    if (!args[i].is_tensor()) continue;
+    if (const Device d = args[i].t().device(); d.type != DeviceType::CPU) return d;
+  }
+  return {};
+}
+
 void infer(Call& c, Tensor* const* into) {
   switch (c.op.kind) {
     case Kind::Pointwise: return infer_pointwise(c, into);
@@ -449,7 +458,7 @@ TensorRef call1(Op& op, std::initializer_list<Value> args) {
 void emit(Call& c) {
   if (!c.scanned || !c.on_cpu) {  // most formulas' operands were found to be on the CPU already
     const bool anywhere = c.op.kind == Kind::Native && c.op.native->any_devices;
-    Device d = anywhere ? Device{} : common_device(c.op, c.args);
+    Device d = anywhere ? first_elsewhere(c.op, c.args) : common_device(c.op, c.args);
     if (d.type == DeviceType::Meta) {
       if (c.op.kind == Kind::Native && !c.op.native->infer) {
         fail(Error::NotImplemented,

@@ -8,6 +8,7 @@
 #include "autograd/tape.h"
 #include "cpu/random.h"
 #include "ops/launch.h"
+#include "plan/segment.h"
 
 namespace taimatsu {
 namespace {
@@ -127,6 +128,7 @@ void register_native_on(DeviceType type, const char* name, Routine run) {
 }
 
 void emit_on(Device d, Call& c) {
+  Immediately at_once;
   if (c.op.kind == Kind::Native && c.op.native->neutral) return c.op.native->run(c);
   // Tensors without dims may be on the CPU.
   Moved args(c, [&](Tensor& t) { return on_device(t, d); });

@@ -97,7 +97,7 @@ void copy_bytes(Tensor& to, Tensor& from, bool non_blocking) {
 void copy_into(Tensor& to, Tensor& from, bool non_blocking) {
   if (&to == &from || to.numel() == 0) return;
   if (to.device().type == DeviceType::Meta || from.device().type == DeviceType::Meta) return;
-  if (deferring) {
+  if (deferring && to.device() == from.device() && to.device().type == DeviceType::CPU) {
     static Op& copy = core_op("copy_");
     Value args[3] = {Value(&to), Value(&from), Value::of_bool(non_blocking)};
     Tensors outs;
@@ -153,7 +153,7 @@ TensorRef to_dtype(Tensor& t, DType dtype) {
 void fill(Tensor& t, const Number& n) {
   if (t.numel() == 0 || t.device().type == DeviceType::Meta) return;
   check_fits(t.dtype, n);
-  if (deferring) {
+  if (deferring && t.device().type == DeviceType::CPU) {
     static Op& set = core_op("fill_");
     Value args[2] = {Value(&t), Value(n)};
     Tensors outs;
