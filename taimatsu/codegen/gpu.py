@@ -10,6 +10,7 @@ CPU. What differs is who runs an iteration:
     columns     other rows: a row for each thread along x, whose elements those along y take in
                 turns; they merge through shared memory
     tiles       of points: where operands are contiguous along different axes
+    products    of rows: see `products`
     sections    few very long rows: z runs over sections of them, which leave their accumulators
                 in memory for the finish kernel to merge in order
 
@@ -28,6 +29,7 @@ from .kernel import Kernel, Span
 from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
 from .loops import Scope
 from .monoids import SUM
+from .products import fits, tiled_product
 from .ptx import ACCESS_BYTES, Plan
 from .rows import Blocks
 from .schedule import Schedule, affine
@@ -111,10 +113,12 @@ class GpuKernel(Kernel):
         return len(nest.operands), 2 * len(nest.axes) + rest, max(1, scalars)
 
     def define(self, name: str, arguments: str, body: Callable[[Scope], None]) -> str:
-        entry = Scope(None, Code("entry"), 1)
+        entry = Scope(None, Code("entry"), 1)  # what is evaluated there is known everywhere
+        start = Scope(entry, Code("start"), 1)
         self.locals: dict[str, str] = {}
-        body(entry)
-        text = "\n".join(["entry:", *self.locals.values(), *entry.code.lines, "  ret void"])
+        body(start)
+        lines = ["entry:", *self.locals.values(), *entry.code.lines, "  br label %start", "start:"]
+        text = "\n".join([*lines, *start.code.lines, "  ret void"])
         return f"define ptx_kernel void @{name}({arguments}) #0 {{\n{text}\n}}"
 
     def _flag(self, code: Code, cond: Value, bit: int) -> None:
@@ -263,6 +267,21 @@ class GpuKernel(Kernel):
     # The loops outside
 
     def main(self, entry: Scope) -> None:
+        if self.plan.product < 0:
+            self.deal_out(entry)
+            return
+        code = entry.code
+        tiles, rows, done = (self.build.block() for _ in range(3))
+        test = self.build.plain(code, fits(self, entry))
+        code.emit(f"br {typed(test)}, label %{tiles}, label %{rows}")
+        for label, body in ((tiles, tiled_product), (rows, GpuKernel.deal_out)):
+            code.enter(label)
+            body(self, Scope(entry, code, 1))
+            code.emit(f"br label %{done}")
+        code.enter(done)
+
+    def deal_out(self, entry: Scope) -> None:
+        """The loops outside of points or rows."""
         spans = [(a, *self.bounds(entry, a)) for a in self.schedule.outer]
         if self.plan.form == "rows":
             k1, k0 = self.nest.axes[:2]

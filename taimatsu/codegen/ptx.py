@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from . import monoids, tiles
+from . import monoids, products, tiles
 from .cache import cache, counts, lock
 from .ir import Nest, Store, topological
 from .llvm import Target
@@ -68,6 +68,7 @@ class Launch:
     lanes         elements that a thread takes at once along x (of rows: along the row)
     held          elements of a row that a thread can keep in registers
     serial        a column has exactly one thread, as where it is scanned
+    product       -1, or the operand that in a product of matrices has stride 0 along axis 0
     owners        additions are shared among blocks along z (or along x, where that has no axis)
     state_bytes   what a section leaves for each row; 0 if rows can't be split
     finish        the name of the function (in the same image) that merges sections, or ""
@@ -86,6 +87,7 @@ class Launch:
     held: int = 0
     serial: bool = False
     owners: bool = False
+    product: int = -1
     state_bytes: int = 0
     finish: str = ""
     shared: int = 0
@@ -139,6 +141,10 @@ def grid(launch: Launch, geometry: Sequence[int], multiprocessors: int = 132) ->
         return Grid((_between(1, along_x, most), _between(1, along_y, MOST_ALONG_Y), 1),
                     (tiles.SIDE, tiles.ROWS))  # fmt: skip
     rows, outer, length = extent(1), extent(0), extent(2) * extent(3)
+    if launch.product >= 0 and not geometry[8 + 4 * launch.product] and extent(2) == 1:
+        along_x, along_y = (-(-n // products.TILE) for n in (rows, outer))
+        return Grid((_between(1, along_x, most), _between(1, along_y, MOST_ALONG_Y), 1),
+                    (products.SIDE, products.SIDE))  # fmt: skip
     along_y = _between(1, outer, min(MOST_ALONG_Y, most))
     if launch.form == "rows":
         width = _power(-(-extent(3) // (launch.held or HELD)), WARP, MOST_THREADS)
@@ -182,6 +188,7 @@ class Plan:
     serial: bool = False
     owners: bool = False
     atomic: bool = False
+    product: int = -1
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -197,15 +204,17 @@ def plan(nest: Nest, classes: tuple[str, ...], short: bool = False) -> Plan:
     """How a nest runs on a GPU for operands of these layout classes."""
     schedule = Schedule(nest, classes, blocked=True, short=short)
     schedule.tiled = None
+    product = products.factors(schedule)
+    at = -1 if product is None else product[2]
     scans = any(p.scans for p in schedule.passes)
     if schedule.kind == "row":
         if not schedule.along_row:
             schedule.lanes = (1,)
-            return Plan(schedule, "columns", 1, (0,), serial=scans)
+            return Plan(schedule, "columns", 1, (0,), serial=scans, product=at)
         lanes = 1 if scans else _row_lanes(schedule)
         schedule.lanes = (lanes, 1) if lanes > 1 else (1,)
         held = 0 if scans else _held(schedule, lanes)
-        return Plan(schedule, "rows", 1, (0,), lanes, held)
+        return Plan(schedule, "rows", 1, (0,), lanes, held, product=at)
     if tiles.transposed(schedule):
         schedule.lanes = (1,)
         return Plan(schedule, "tiles", 1, (0,))
@@ -293,7 +302,7 @@ def render(
     per_block = {"points": BLOCK * how.lanes, "rows": block[1]}.get(how.form, block[0])
     return Launch(
         name, str(engine.emit(text, target, assembly=True)), block, per_block, kernel.arguments(),
-        how.form, how.x, how.y, how.lanes, how.held, how.serial, how.owners,
+        how.form, how.x, how.y, how.lanes, how.held, how.serial, how.owners, how.product,
         schedule.state_bytes if schedule.blocked else 0,
         name + "_finish" if schedule.blocked else "",
         llvm=text,
@@ -331,7 +340,7 @@ def assemble(ptx: str, target: str, *options: str) -> tuple[bytes | None, str]:
 
 
 _KEPT = ("name", "block", "per_block", "arguments", "form", "x", "y", "lanes", "held",
-         "serial", "owners", "state_bytes", "finish", "shared")  # fmt: skip
+         "serial", "owners", "product", "state_bytes", "finish", "shared")  # fmt: skip
 _loaded: dict[str, Launch] = {}
 
 

@@ -11,7 +11,7 @@ import gpu_table
 import numpy as np
 import pytest
 import simt
-from machine import NUMPY, Axis, Call, axis, pointwise, row
+from machine import NUMPY, Axis, Call, axis, bf16, pointwise, row
 
 from taimatsu.codegen import monoids, ptx
 from taimatsu.codegen.ir import (
@@ -382,3 +382,37 @@ def test_scans_by_a_warp_or_a_block(threads):
     np.testing.assert_allclose(y, np.cumsum(x, -1))
     largest = np.maximum.accumulate(x, -1)
     np.testing.assert_array_equal(np.take_along_axis(x, at, -1), largest)
+
+
+@pytest.mark.parametrize(
+    ("t", "sizes", "transposed"),
+    [(F32, (70, 35, 66), True), (F32, (3, 40, 5), False), (BF16, (5, 17, 66), False),
+     (I64, (2, 3, 4), True)],
+)  # fmt: skip
+def test_products_by_tiles(t, sizes, transposed):
+    """Rows of one operand and columns of another, both expanded: a product of matrices."""
+    n, k, m = sizes
+    a = rng.integers(-3, 4, (1, n, 1, 1, k)[1:]).astype(np.float32)
+    b = rng.integers(-3, 4, (k, m) if transposed else (m, k)).astype(np.float32)
+    expected = a.reshape(n, k) @ (b if transposed else b.T)
+    if t is BF16:
+        a, b = bf16(a), bf16(b)
+    a, b = a.astype(NUMPY[t.name]), b.astype(NUMPY[t.name])
+    x = np.broadcast_to(a.reshape(n, 1, 1, k), (n, m, 1, k))
+    y = np.broadcast_to((b.T if transposed else b).reshape(1, m, 1, k), (n, m, 1, k))
+    wide = F32 if t is BF16 else t
+
+    def product(axes, u, v):
+        return reduce(monoids.SUM, axes, node("mul", cast(u, wide), cast(v, wide)))
+
+    out = np.zeros((n, m, 1, 1), NUMPY[wide.name])
+    nest = row(product, [(wide, "cell")], (t, "row"), (t, "row"))
+    assert ptx.plan(nest, ("cu", "uc", "cs" if transposed else "sc")).product == 2
+    grid = (1, 2, 1), (16, 16)
+    assert emulate(nest, [out, x, y], extents=(n, m, 1, k), grid=grid) == 0
+    np.testing.assert_array_equal(out[..., 0, 0], expected)
+    if n * m > 20:
+        return
+    out[:] = 0  # as any rows
+    assert emulate(nest, [out, x, y], extents=(n, m, 1, k), grid=((1, 1, 1), (32, 1))) == 0
+    np.testing.assert_array_equal(out[..., 0, 0], expected)
