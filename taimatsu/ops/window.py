@@ -151,7 +151,7 @@ def _to_positions(g_values, self_like, indices, last=False):
     if g_values.numel() == 0:
         return g_values.new_zeros(self_like.shape)
     zeros = g_values.new_zeros([lines[0], math.prod(spatial), lines[2]])
-    flat = zeros.scatter_add(1, indices.reshape(lines), g_values.reshape(lines))
+    flat = zeros.scatter_add_(1, indices.reshape(lines), g_values.reshape(lines))
     return flat.reshape(self_like.shape)
 
 
