@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import Group, Workload
+from .table import Group, Workload, workloads
 
 BATCH = 8
 LAYERS = {  # name: (channels, features, size of the image, kernel, stride, groups)
@@ -122,6 +122,35 @@ g = torch.ones_like(out.detach())
             Workload("max_pool2d", "F.max_pool2d(x, 2)"),
             Workload("avg_pool2d", "F.avg_pool2d(x, 2)"),
             Workload("mean of images", "x.mean((2, 3))"),
+            *workloads(
+                adaptive_avg_uneven="F.adaptive_avg_pool2d(x, 7)",
+                adaptive_max_uneven="F.adaptive_max_pool2d(x, 7)",
+                max_pool2d_3="F.max_pool2d(x, 3, 2, 1)",
+                avg_pool2d_3="F.avg_pool2d(x, 3, 2, 1)",
+                group_norm="F.group_norm(x, 8, weight, bias)",
+                instance_norm="F.instance_norm(x)",
+                pad_reflect="F.pad(x, (1, 1, 1, 1), mode='reflect')",
+                pad_replicate="F.pad(x, (1, 1, 1, 1), mode='replicate')",
+                pad_constant="F.pad(x, (1, 1, 1, 1))",
+                upsample="F.interpolate(x, scale_factor=2)",
+            ),
+            *(
+                Workload(
+                    f"{name}, backward",
+                    "torch.autograd.grad(out, a, g, retain_graph=True)",
+                    f"a = x.clone().requires_grad_()\nout = {forward}\n"
+                    "g = torch.ones_like(out.detach())",
+                )
+                for name, forward in {
+                    "max_pool2d": "F.max_pool2d(a, 2)",
+                    "max_pool2d_3": "F.max_pool2d(a, 3, 2, 1)",
+                    "avg_pool2d": "F.avg_pool2d(a, 2)",
+                    "avg_pool2d_3": "F.avg_pool2d(a, 3, 2, 1)",
+                    "group_norm": "F.group_norm(a, 8, weight, bias)",
+                    "instance_norm": "F.instance_norm(a)",
+                    "pad_reflect": "F.pad(a, (1, 1, 1, 1), mode='reflect')",
+                }.items()
+            ),
         ),
         floor=0.95,
     ),

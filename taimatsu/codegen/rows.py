@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .ir import I32, I64, Axis, Buffer, Expr, axis, const
-from .llvm import BYTE, PTR, Code, Value, literal, typed
+from .llvm import BYTE, PTR, Code, Value, literal, register_type, typed
 from .loops import Fields, Scope, start
 from .schedule import CHUNK, Pass, choices, initial, merge_formula, plus, rounds, times
 
@@ -219,17 +219,61 @@ class RowPass:
     # Scans
 
     def scan(self, scope: Scope, e: Expr, carry: Fields) -> Fields:
-        """Evaluates a scan in the loop's body; returns what the next iteration continues from.
-
-        Along the vector axis, segments are scanned by shifts, all at once, and then chained.
-        """
-        code, build, kernel, formula = scope.code, self.build, self.kernel, self.merges[e]
-        lanes = scope.lanes
+        """Evaluates a scan in the loop's body; returns what the next iteration continues from."""
+        code, kernel, formula, lanes = scope.code, self.kernel, self.merges[e], scope.lanes
         fields = [kernel.operand(f, scope, lanes) for f in e.src]
         if not self.schedule.along_row or lanes == 1:
             result = kernel.merge(code, formula, carry, fields)
             scope.memo[e] = single(result)
             return result
+        if self.chooses(e):
+            result, carry = self.rare(code, e, carry, fields, lanes)
+        else:
+            result, carry = self.prefixes(code, e, carry, fields, lanes)
+        scope.memo[e] = single(result)
+        return carry
+
+    def chooses(self, e: Expr) -> bool:
+        """Whether a merge gives one of the two, and its last field tells which."""
+        return len(e.src) > 1 and len(choices(self.merges[e], len(e.src))) == len(e.src)
+
+    def rare(
+        self, code: Code, e: Expr, carry: Fields, fields: Fields, lanes: int
+    ) -> tuple[Fields, Fields]:
+        """The same where most elements change nothing, as with a running maximum.
+
+        If none is chosen over what was carried here, that is the result in all lanes.
+        """
+        build = self.build
+        before = [build.splat(code, c, lanes) for c in carry]
+        *_, chosen = self.kernel.merge(code, self.merges[e], before, fields)
+        unchanged = build.all(code, build.compare(code, "eq", chosen, before[-1]))
+        before = [build.plain(code, v) for v in before]
+        some, done, origin = build.block(), build.block(), code.label
+        code.emit(f"br {typed(unchanged)}, label %{done}, label %{some}")
+        code.enter(some)
+        result, following = self.prefixes(code, e, carry, fields, lanes)
+        result = [build.plain(code, v) for v in result]
+        following = [build.plain(code, v) for v in following]
+        last = code.label
+        code.emit(f"br label %{done}")
+        code.enter(done)
+
+        def met(old: Value, new: Value) -> Value:
+            ty = register_type(new.dtype, new.lanes)
+            return build.let(code, new.dtype, new.lanes,
+                             f"phi {ty} [ {old.text}, %{origin} ], [ {new.text}, %{last} ]")
+
+        return (
+            [met(*pair) for pair in zip(before, result, strict=True)],
+            [met(*pair) for pair in zip(carry, following, strict=True)],
+        )
+
+    def prefixes(
+        self, code: Code, e: Expr, carry: Fields, fields: Fields, lanes: int
+    ) -> tuple[Fields, Fields]:
+        """Segments are scanned by shifts, all at once, and then chained."""
+        build, kernel, formula = self.build, self.kernel, self.merges[e]
         neutral = identity(e, lanes)
         shift = 1
         while shift < SCAN_SEGMENT:
@@ -243,8 +287,7 @@ class RowPass:
             ends = [build.shuffle(code, x, [last]) for x in fields]
             carry = kernel.merge(code, formula, carry, ends)
         spread = [self.spread(code, list(c), lanes) for c in zip(*before, strict=True)]
-        scope.memo[e] = single(kernel.merge(code, formula, spread, fields))
-        return carry
+        return kernel.merge(code, formula, spread, fields), carry
 
     def spread(self, code: Code, values: list[Value], lanes: int) -> Value:
         """A vector whose segments are the given scalars."""

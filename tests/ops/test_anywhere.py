@@ -73,6 +73,7 @@ THROUGH = {
     "_solve_triangular": ("linalg.solve_triangular", "cholesky_solve"),
     "_unique": ("unique",),
     "_unique_consecutive": ("unique_consecutive",),
+    "_wrap_margins": ("nn.functional.pad",),
 }
 
 

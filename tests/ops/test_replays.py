@@ -16,7 +16,8 @@ from .test_values import supported
 
 COMPOSITES = sorted(
     n for n, op in PUBLIC.items()
-    if op.kind == "composite" and op.replayed and "empty" not in n  # whose elements are any
+    if op.kind == "composite" and op.replayed
+    and "empty" not in n and n != "chalf"  # any elements; a dtype that NumPy lacks
 )
 
 
