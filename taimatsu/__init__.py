@@ -76,6 +76,7 @@ _LAZY_NAMES = {
 }
 for _module, _names in {
     "cpu": "Event Stream",
+    "_scaled": "_scaled_mm",
     "sparse._construct": (
         "sparse_bsc_tensor sparse_bsr_tensor sparse_compressed_tensor sparse_coo_tensor "
         "sparse_csc_tensor sparse_csr_tensor"

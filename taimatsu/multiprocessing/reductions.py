@@ -153,8 +153,8 @@ def reduce_tensor(tensor: Tensor) -> tuple:
             "does not support crossing process boundaries. If you just want to transfer the data, "
             "call detach() on the tensor before serializing (e.g., putting it on the queue)."
         )
-    if tensor.device.type != "cpu":
-        return tensor.__reduce_ex__(2)
+    if tensor.device.type != "cpu" or tensor.layout is not torch.strided:
+        return tensor.__reduce_ex__(2)  # of a sparse tensor with its parts, which come here in turn
     layout = (tensor.storage_offset(), tuple(tensor.size()), tensor.stride())
     return _rebuild_tensor, (
         type(tensor), tensor.untyped_storage(), tensor.dtype, *layout, tensor.requires_grad,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import taimatsu as torch
-from taimatsu import Tensor
+from taimatsu import Tensor, _core
 
 __all__ = ["assert_allclose", "assert_close", "default_tolerances"]
 
@@ -155,6 +155,8 @@ class _Rules:
             self.fail(
                 "The values for attribute 'stride()' do not match: "
                 f"{actual.stride()} != {expected.stride()}.", where)  # fmt: skip
+        if actual.layout is not torch.strided or expected.layout is not torch.strided:
+            return self._sparse(actual, expected, where)
         rtol, atol = self.tolerances(actual, expected)
         a, e = actual.detach(), expected.detach().to(actual.device)
         if a.dtype != e.dtype:
@@ -165,6 +167,30 @@ class _Rules:
         wrong = ~torch.isclose(a, e, rtol=rtol, atol=atol, equal_nan=self.equal_nan)
         if bool(wrong.any()):
             self.fail(_report(a, e, wrong, rtol, atol), where)
+
+
+    def _sparse(self, actual: Tensor, expected: Tensor, where: str) -> None:
+        """Part by part, the indices exactly; of different layouts all elements."""
+        if actual.layout is not expected.layout:
+            return self._tensors(actual.to_dense(), expected.to_dense(), where)
+        if actual.is_sparse and actual.is_coalesced() is not expected.is_coalesced():
+            actual, expected = actual.coalesce(), expected.coalesce()
+        name = str(actual.layout).removeprefix("torch.sparse_").upper()
+        first, second = _core.sparse_parts(actual), _core.sparse_parts(expected)
+        for what, a, e in (
+            ("sparse dimensions", actual.sparse_dim(), expected.sparse_dim()),
+            ("specified values", first.nnz, second.nnz),
+        ):
+            if a != e:
+                self.fail(
+                    f"The number of {what} in sparse {name} tensors does not match: {a} != {e}",
+                    where,
+                )
+        *indices, values = zip(first.tensors(), second.tensors(), strict=True)
+        for a, e in indices:
+            if not torch.equal(a.long(), e.long()):
+                self.fail(f"Sparse {name} indices of tensor-likes are not equal!", where)
+        self._tensors(*values, where)
 
 
 def _is_sequence(x: Any) -> bool:

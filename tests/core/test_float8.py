@@ -218,6 +218,23 @@ def test_how_they_print():
     )
 
 
+def test_products_with_scales():
+    a, b = torch.randn(4, 6).to(torch.float8_e4m3fn), torch.randn(6, 3).to(torch.float8_e5m2)
+    s, t = torch.tensor(0.5), torch.tensor(3.0)
+    plain = a.float() @ b.float()
+    got = torch._scaled_mm(a, b, s, t, bias=torch.ones(3), out_dtype=torch.float32)
+    torch.testing.assert_close(got, 1.5 * plain + 1)
+    rows, columns = torch.rand(4, 1), torch.rand(1, 3)
+    got = torch._scaled_mm(a, b, rows, columns, out_dtype=torch.bfloat16)
+    torch.testing.assert_close(got, (plain * rows * columns).bfloat16())
+    assert torch._scaled_mm(a, b, s, t).dtype is a.dtype
+    with pytest.raises(RuntimeError, match="4x6 and 4x6"):
+        torch._scaled_mm(a, a, s, t)
+    for bad in ((a.float(), b, s, t), (a, b, s.double(), t), (a, b, s, torch.rand(2))):
+        with pytest.raises(ValueError, match="scaling"):
+            torch._scaled_mm(*bad)
+
+
 def test_gradients_pass_through_casts():
     x = torch.tensor([1.1, 2.3], requires_grad=True)
     y = x.to(torch.float8_e4m3fn).to(torch.float32)

@@ -137,6 +137,31 @@ def test_how_they_print():
     )
 
 
+def test_they_go_to_other_processes():
+    from multiprocessing.reduction import ForkingPickler
+
+    x, whole = scattered(4, 5)
+    import taimatsu.multiprocessing  # noqa: F401  (registers how tensors are sent)
+
+    same(pickle.loads(ForkingPickler.dumps(x)), whole)
+    csr = pickle.loads(ForkingPickler.dumps(x.to_sparse_csr()))
+    same(csr, whole, torch.sparse_csr)
+
+
+def test_comparison_is_by_parts():
+    close = torch.testing.assert_close
+    x, whole = scattered(4, 5)
+    close(x, x.coalesce())
+    close(x, torch.tensor(whole), check_layout=False)
+    close(x.to_sparse_csr(), torch.tensor(whole).to_sparse_csr())
+    for other, says in (
+        (x * 2, "not close"), (torch.tensor(whole), "layout"), (x.transpose(0, 1), "shape"),
+        (torch.ones(4, 5, dtype=torch.float64).to_sparse(), "specified values"),
+    ):  # fmt: skip
+        with pytest.raises(AssertionError, match=says):
+            close(x.coalesce(), other.coalesce() if other.is_sparse else other)
+
+
 # ---- arithmetic ---------------------------------------------------------------------------------
 
 
@@ -152,7 +177,7 @@ def test_functions_that_keep_zeros(name):
     got = getattr(torch, name)(x)
     assert got.is_sparse and got.dtype is expected.dtype
     found, wanted = got.to_dense().numpy(), expected.numpy()
-    np.testing.assert_allclose(found, wanted, rtol=1e-15)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_sums_and_products():
