@@ -109,7 +109,6 @@ def install() -> None:
         sys.meta_path.insert(0, _Finder())
     sys.modules["torch"] = taimatsu
     taimatsu.__version__ = TorchVersion(f"{torch_api}+taimatsu.{__version__}")
-    taimatsu.torch = taimatsu  # type: ignore[attr-defined]  # PyTorch imports itself
     # By these names programs tell whose namespace or array something is.
     taimatsu.__name__ = taimatsu.Tensor.__module__ = "torch"
 
