@@ -1,6 +1,7 @@
 #include "cuda/stream.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "cuda/module.h"
 
@@ -10,7 +11,9 @@ int captures_under_way = 0;
 
 namespace {
 
-thread_local StreamHandle current[kMaxDevices];
+// By device, once this thread has set one. A pointer: what is loaded at run time has less than 2 KB
+// of thread-local memory in all, and the next library would not load.
+thread_local std::unique_ptr<StreamHandle[]> current;
 
 constexpr int kPool = 32;  // streams of a device and priority
 constexpr int kPriorities = 8;
@@ -24,8 +27,11 @@ std::vector<EventHandle> events[kMaxDevices];
 
 }  // namespace
 
-StreamHandle current_stream(int device) { return current[device]; }
-void set_current_stream(int device, StreamHandle s) { current[device] = s; }
+StreamHandle current_stream(int device) { return current ? current[device] : nullptr; }
+void set_current_stream(int device, StreamHandle s) {
+  if (!current) current = std::make_unique<StreamHandle[]>(kMaxDevices);
+  current[device] = s;
+}
 
 std::pair<int, int> priority_range(int device) {
   enter(device);

@@ -1,7 +1,12 @@
 """What `import taimatsu` costs, told by what it doesn't load."""
 
+import struct
 import subprocess
 import sys
+
+import pytest
+
+import taimatsu as torch
 
 SLOW = (
     "numpy", "llvmlite", "inspect", "dataclasses", "fractions", "decimal", "json", "socket", "ast",
@@ -36,3 +41,16 @@ def test_import_stays_small():
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert len(run.stdout.split()) <= 24, run.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into an ELF file")
+def test_thread_local_memory_leaves_room_for_other_libraries():
+    # What is loaded at run time has 1664 bytes of static thread-local memory in all (glibc); an
+    # OpenMP runtime of another package, as scikit-learn's, needs some too.
+    with open(torch._core.__file__, "rb") as file:
+        header = file.read(64)
+        start, size, count = struct.unpack_from("<Q14xHH", header, 32)
+        file.seek(start)
+        segments = [file.read(size) for _ in range(count)]
+    thread_local = [s for s in segments if struct.unpack_from("<I", s)[0] == 7]
+    assert sum(struct.unpack_from("<Q", s, 40)[0] for s in thread_local) <= 1100
