@@ -86,6 +86,15 @@ Storage.is_pinned, Storage.get_device = is_pinned, get_device
 Storage.is_cuda = property(lambda self: self.device.type == "cuda")
 
 
+def __reduce__(self: Any) -> tuple:
+    """A plain pickle has the bytes; `multiprocessing` writes a handle instead."""
+    return _of_bytes, (bytes(self.cpu()),)
+
+
+def _of_bytes(data: bytes) -> Any:
+    return Storage.from_buffer(data) if data else Storage(0)
+
+
 def untyped(self: Any) -> Any:
     """The storage itself."""
     return self
@@ -136,7 +145,7 @@ for _name, _dtype in {
     "float": "float32", "int": "int32", "long": "int64", "short": "int16",
 }.items():  # fmt: skip
     setattr(Storage, _name, _converts(_dtype))
-for _function in (untyped, new, type, pin_memory, byteswap):
+for _function in (__reduce__, untyped, new, type, pin_memory, byteswap):
     setattr(Storage, _function.__name__, _function)
 Storage.is_hpu = Storage.is_sparse = Storage.is_sparse_csr = False
 Storage.share_memory_ = share_memory_

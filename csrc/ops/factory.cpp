@@ -192,21 +192,42 @@ void run_arange(Call& c) {
 void infer_linspace(Call& c) {
   int64_t n = c.args[2].to_int();
   if (n < 0) fail(Error::Runtime, "number of steps must be non-negative");
-  make(c, contiguous_layout({&n, 1}).get(), Options(c, default_dtype()));
-}
-void run_linspace(Call& c) {
-  const int64_t n = c.outs[0]->numel();
-  double start = c.args[0].to_double(), end = c.args[1].to_double();
-  if (is_integral(c.outs[0]->dtype, true)) {
-    start = std::trunc(start);
-    end = std::trunc(end);
+  const bool complex =
+      c.args[0].number.tag == Number::Complex || c.args[1].number.tag == Number::Complex;
+  Options o(c, complex ? complex_dtype(default_dtype()) : default_dtype());
+  if (complex && !is_complex(o.dtype)) {
+    fail(Error::Runtime, "linspace: start and end are complex and can't be safely cast to ",
+         info(o.dtype).name, "; ask for a complex dtype");
   }
+  make(c, contiguous_layout({&n, 1}).get(), o);
+}
+
+// From both ends, so that the last element is exact and the result symmetric.
+double between(double start, double end, int64_t i, int64_t n) {
   const double step = n > 1 ? (end - start) / static_cast<double>(n - 1) : 0;
-  // From both ends, so that the last element is exact and the result symmetric.
-  generate(*c.outs[0], [&](int64_t i) {
-    return i < n / 2 || n == 1 ? start + step * static_cast<double>(i)
-                               : end - step * static_cast<double>(n - 1 - i);
-  });
+  return i < n / 2 || n == 1 ? start + step * static_cast<double>(i)
+                             : end - step * static_cast<double>(n - 1 - i);
+}
+
+void run_linspace(Call& c) {
+  Tensor& t = *c.outs[0];
+  const int64_t n = t.numel();
+  const std::complex<double> start = c.args[0].number.as_complex();
+  const std::complex<double> end = c.args[1].number.as_complex();
+  if (is_complex(t.dtype)) {
+    for (int64_t i = 0; i < n; ++i) {
+      store_element(t.dtype, t.data() + i * itemsize(t.dtype),
+                    Number::complex(between(start.real(), end.real(), i, n),
+                                    between(start.imag(), end.imag(), i, n)));
+    }
+    return;
+  }
+  double first = start.real(), last = end.real();
+  if (is_integral(t.dtype, true)) {
+    first = std::trunc(first);
+    last = std::trunc(last);
+  }
+  generate(t, [&](int64_t i) { return between(first, last, i, n); });
 }
 
 void infer_eye(Call& c) {

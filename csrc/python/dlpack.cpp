@@ -156,8 +156,21 @@ Object capsule_of(PyObject* o) {
   return capsule;
 }
 
-PyObject* py_from_dlpack(PyObject*, PyObject* o) {
-  return guard([&] { return tensor_object(from_dlpack(o)); });
+PyObject* py_from_dlpack(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  static const Signature signature{"from_dlpack", {"ext_tensor", "device", "copy"}, 1, 1};
+  return guard([&]() -> PyObject* {
+    PyObject* v[3];
+    signature.unpack(args, nargs, kwnames, v);
+    TensorRef t = from_dlpack(v[0]);
+    if (v[2] == Py_True) t = clone(*t);
+    Object made = Object::steal(tensor_object(std::move(t)));
+    if (!given(v[1])) return made.leak();
+    Object moved = Object::steal(checked(PyObject_CallMethod(made.get(), "to", "O", v[1])));
+    if (v[2] == Py_False && moved.get() != made.get()) {
+      fail(Error::Value, "from_dlpack: copy=False, but the memory is on another device");
+    }
+    return moved.leak();
+  });
 }
 
 PyMethodDef methods[] = {
@@ -166,9 +179,10 @@ PyMethodDef methods[] = {
     {},
 };
 PyMethodDef functions[] = {
-    {"from_dlpack", py_from_dlpack, METH_O,
-     "from_dlpack(ext_tensor)\n--\n\n"
-     "A tensor of the memory of another library's array, or of a DLPack capsule."},
+    {"from_dlpack", method(py_from_dlpack), METH_FASTCALL | METH_KEYWORDS,
+     "from_dlpack(ext_tensor, *, device=None, copy=None)\n--\n\n"
+     "A tensor of the memory of another library's array, or of a DLPack capsule; a copy of it\n"
+     "where `copy` or another device asks. ValueError for copy=False with another device."},
     {},
 };
 

@@ -22,6 +22,7 @@ from typing import Any
 import taimatsu as torch
 from taimatsu import Tensor, _utils
 from taimatsu._core import UntypedStorage
+from taimatsu._storage import _of_bytes
 
 from .shared_memory import Segment, segment_of, share_storage
 
@@ -138,7 +139,7 @@ def rebuild_storage(key: Any, start: int, nbytes: int) -> UntypedStorage:
 
 
 def _storage_of_bytes(data: bytes) -> UntypedStorage:
-    return share_storage(UntypedStorage.from_buffer(data) if data else UntypedStorage(0))
+    return share_storage(_of_bytes(data))
 
 
 # ---- Tensors -------------------------------------------------------------------------------------

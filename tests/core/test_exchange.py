@@ -3,6 +3,9 @@
 import copy
 import gc
 import hashlib
+import importlib.util
+import pickle
+import subprocess
 import sys
 
 import numpy as np
@@ -144,6 +147,14 @@ def test_dlpack_between_tensors():
         torch.from_dlpack([1])
 
 
+def test_dlpack_copies_where_it_is_asked():
+    a = np.arange(3.0)
+    assert torch.from_dlpack(a, copy=False).data_ptr() == a.ctypes.data
+    assert torch.from_dlpack(a, device="cpu", copy=True).data_ptr() != a.ctypes.data
+    with pytest.raises(ValueError, match="copy=False"):
+        torch.from_dlpack(a, device="meta", copy=False)
+
+
 def test_dlpack_frees_what_nobody_took():
     x = torch.ones(3)
     references = sys.getrefcount(x)
@@ -155,6 +166,39 @@ def test_dlpack_frees_what_nobody_took():
     del y
     assert sys.getrefcount(x) == references
     assert torch.from_dlpack(x.__dlpack__(copy=True)).data_ptr() != x.data_ptr()
+
+
+def test_dlpack_with_jax():
+    program = """
+import jax.numpy as jnp
+import taimatsu as torch
+x = torch.arange(6.0).reshape(2, 3)
+assert jnp.from_dlpack(x).tolist() == x.tolist()
+y = torch.from_dlpack(jnp.asarray([[1, 2], [3, 4]], dtype=jnp.float32))
+assert y.dtype == torch.float32 and y.tolist() == [[1, 2], [3, 4]]
+"""
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    # A process of its own: JAX starts threads, which forks in later tests would not have.
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.parity
+def test_dlpack_with_torch():
+    theirs = pytest.importorskip("torch")
+    x = torch.arange(6.0).reshape(2, 3)
+    there = theirs.from_dlpack(x)
+    there[0, 0] = 9
+    assert x[0, 0] == 9 and there.data_ptr() == x.data_ptr()
+    y = torch.from_dlpack(theirs.arange(4).to(theirs.bfloat16))
+    assert y.dtype == torch.bfloat16 and y.tolist() == [0, 1, 2, 3]
+
+
+def test_the_cuda_array_interface_is_for_cuda():
+    x = torch.ones(2)
+    assert not hasattr(x, "__cuda_array_interface__")
+    with pytest.raises(AttributeError, match="on cpu"):
+        _ = x.__cuda_array_interface__
 
 
 # ---- Storages ----------------------------------------------------------------------------------
@@ -226,3 +270,16 @@ def test_meta_storage_has_no_bytes():
         s[0]
     with pytest.raises(BufferError):
         memoryview(s)
+
+
+def test_storages_are_pickled_and_converted():
+    x = torch.tensor([1.0, 2.0])
+    s = x.untyped_storage()
+    again = pickle.loads(pickle.dumps(s))
+    assert type(again) is torch.UntypedStorage and bytes(again) == bytes(s)
+    assert pickle.loads(pickle.dumps(torch.UntypedStorage(0))).nbytes() == 0
+    assert s.type() == "torch.storage.UntypedStorage" and s.untyped() is s and not s.is_cuda
+    assert s.float().tolist() == list(bytes(s)) and s.type(torch.int32).dtype == torch.int32
+    assert s.to(device="cpu").nbytes() == s.cpu().nbytes() == 8 and s.get_device() == -1
+    s.byteswap(torch.float32)
+    assert np.frombuffer(bytes(s), ">f4").tolist() == [1, 2]
