@@ -12,6 +12,7 @@ A kernel is a Python function; `taimatsu.pointwise` makes compiled ones of formu
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import types
@@ -142,6 +143,7 @@ class CustomOpDef:
         self._fake: Callable | None = None
         self._backward: Callable | None = None
         self._setup_context: Callable | None = None
+        self._vmap: Callable | None = None
         self._autocast: dict[str, torch.dtype] = {}
         self._function: Any = None
 
@@ -188,12 +190,14 @@ class CustomOpDef:
         """Under autocast of the device, floating-point tensors are cast to this dtype first."""
         self._autocast[device_type] = cast_inputs
 
-    def register_vmap(self, func: Callable, /) -> NoReturn:
-        """A rule for `vmap`. NotImplementedError: write the op in terms of other ops instead."""
-        raise NotImplementedError(
-            f"{self._qualname}: a rule for vmap can't be registered; an op that is composed of "
-            "others, without a derivative of its own, needs none"
-        )
+    def register_vmap(self, func: Callable, /) -> Callable:
+        """The op on a batch: ``func(info, in_dims, *args)`` gives outputs and their `out_dims`.
+
+        ``in_dims`` has the position of the batch in each argument, or None; ``info.batch_size`` is
+        its size.
+        """
+        self._vmap, self._function = func, None
+        return func
 
     def register_torch_dispatch(self, cls: Any, func: Callable | None = None, /) -> NoReturn:
         """A rule for a subclass of Tensor. NotImplementedError: define __torch_function__ there."""
@@ -258,7 +262,8 @@ class CustomOpDef:
             return self._run(self._kernels["AUTOGRAD"], bound)
         if self._kernel(tensors) is self._kernels.get(_COMPOSITE):
             return self._run(self._kernels[_COMPOSITE], bound)
-        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        recorded = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+        if recorded or self._vmap is not None:
             return self._differentiable().apply(*bound)
         return self._run(self._kernel(tensors), bound)
 
@@ -299,10 +304,17 @@ class CustomOpDef:
             found = found if isinstance(found, tuple) else (found,)
             return (*found, *(None for _ in range(len(names) - len(found))))
 
+        def vmap(info: Any, in_dims: tuple, *bound: Any) -> Any:
+            rule: Any = op._vmap
+            dims = tuple(d for i, d in enumerate(in_dims) if i not in keywords)
+            return op._run(functools.partial(rule, info, dims), list(bound))
+
         fields = {
             "forward": staticmethod(forward), "setup_context": staticmethod(setup_context),
             "backward": staticmethod(backward),
         }  # fmt: skip
+        if op._vmap is not None:
+            fields["vmap"] = staticmethod(vmap)
         self._function = type(f"{self._name}_function", (torch.autograd.Function,), fields)
         return self._function
 
@@ -475,9 +487,9 @@ def register_autocast(op: Any, device_type: str, cast_inputs: Any, /, *, lib: An
     _lookup(op).register_autocast(device_type, cast_inputs)
 
 
-def register_vmap(op: Any, func: Callable | None = None, /, *, lib: Any = None) -> NoReturn:
+def register_vmap(op: Any, func: Callable | None = None, /, *, lib: Any = None) -> Any:
     """See `CustomOpDef.register_vmap`."""
-    _lookup(op).register_vmap(func or (lambda: None))
+    return (lambda f: register_vmap(op, f)) if func is None else _lookup(op).register_vmap(func)
 
 
 def register_torch_dispatch(

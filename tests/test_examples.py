@@ -91,3 +91,10 @@ def test_chargpt_has_pytorchs_losses(tmp_path, monkeypatch, capsys):
         run(module, monkeypatch, capsys, *SMALL, "--steps", 100, "--sample", 1, "--out", tmp_path)
         losses[name] = module.torch.load(tmp_path / "checkpoint.pt")["losses"]
     assert losses["taimatsu"] == pytest.approx(losses["torch"], rel=1e-3)
+
+
+def test_layers_around_scipy():
+    pytest.importorskip("scipy")
+    module = program("scipy_layers")
+    module.check()
+    assert module.learn_an_edge_filter(150) < 1e-2

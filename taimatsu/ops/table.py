@@ -316,11 +316,28 @@ def pointwise(schema: str | Callable, **options: Any):
 
         @taimatsu.pointwise
         def smooth_relu(x, beta=1.0):
-            return log1p(exp(beta * x)) / beta
+            return torch.log1p(torch.exp(beta * x)) / beta
     """
     if callable(schema):
+        from taimatsu.codegen.lang import Value
+
+        Value.__torch_function__ = _in_formula  # type: ignore[attr-defined]
         return Op(_schema_of(schema), "pointwise", schema, method=False, inplace=False, **options)
     return _entry("pointwise", schema, options)
+
+
+@classmethod  # type: ignore[misc]
+def _in_formula(cls: type, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+    """A function of the library that a formula calls with its values: that op's formula."""
+    space = (func.__module__ or "").partition(".")[2]
+    found = [op for op in ENTRIES if func.__name__ in (op.name.partition(".")[0], *op.names)]
+    for op in sorted(found, key=lambda op: op.module != space):
+        if op.kind in ("pointwise", "composite"):
+            return op(*args, **(kwargs or {}))
+    raise TypeError(
+        f"formula: {func.__name__} is not a function of one element from each operand; in a "
+        "pointwise formula only such ones can be called"
+    )
 
 
 def row(schema: str, **options: Any):

@@ -109,6 +109,19 @@ def test_the_c_interface(tmp_path):
         ext.count_positive(torch.ones(2))
 
 
+def test_an_extension_built_against_the_first_header(tmp_path):
+    (tmp_path / "release_1.h").write_bytes((HERE / "taimatsu_release_1.h").read_bytes())
+    dlpack = Path(cpp_extension.include_paths()[0]) / "taimatsu" / "dlpack.h"
+    (tmp_path / "dlpack.h").write_bytes(dlpack.read_bytes())
+    text = (HERE / "plain.c").read_text()
+    assert "<taimatsu/taimatsu.h>" in text
+    source = tmp_path / "first.c"
+    source.write_text(text.replace("<taimatsu/taimatsu.h>", '"release_1.h"'))
+    ext = cpp_extension.load("first", str(source), build_directory=str(tmp_path))
+    x = torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64)
+    assert ext.count_positive(x) == 2 and torch.equal(ext.negated(x), -x)
+
+
 def test_only_what_changed_is_built_again(tmp_path):
     header, folder = tmp_path / "value.h", tmp_path / "build"
     (tmp_path / "one.c").write_text(
