@@ -133,7 +133,7 @@ def angle(x):
 def _(g, self):
     if self.dtype.kind != "c":
         return 0.0 * g
-    re, im = lang.real(self), lang.imag(self)
+    g, re, im = lang.real(g), lang.real(self), lang.imag(self)
     square = re * re + im * im
     return lang.where(square == 0, 0, lang.make_complex(-g * im / square, g * re / square))
 

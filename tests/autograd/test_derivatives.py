@@ -268,3 +268,11 @@ def test_a_class_is_not_decorated():
         @torch.no_grad()
         class C:
             pass
+
+
+def test_the_angle_of_complex_numbers():
+    """Its gradient is a real one that becomes complex: i z / |z|^2, zero at zero."""
+    z = torch.tensor([1 + 2j, 0j, -3 + 1j], dtype=torch.complex128, requires_grad=True)
+    torch.angle(z).sum().backward()
+    wanted = torch.tensor([-0.4 + 0.2j, 0j, -0.1 - 0.3j], dtype=torch.complex128)
+    assert torch.allclose(z.grad, wanted)
