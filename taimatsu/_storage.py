@@ -11,7 +11,12 @@ Storage: Any = _core.UntypedStorage
 
 
 def share_memory_(self: Any) -> Any:
-    """Moves the bytes to where other processes see them; tensors over them stay valid."""
+    """Moves the bytes to where other processes see them; tensors over them stay valid.
+
+    Of a GPU's memory nothing: it is handed to other processes as it is, or not at all.
+    """
+    if self.is_cuda:
+        return self
     from .multiprocessing.shared_memory import share_storage
 
     return share_storage(self)

@@ -49,7 +49,9 @@ class tensortype(type):
 
     def __call__(cls, *args: Any, device: Any = None) -> Any:
         """A tensor: of these sizes, uninitialised, or of the data of a sequence."""
-        if cls.place != "cpu":
+        if cls.place == "cuda" and torch.cuda.is_available():
+            device = device or "cuda"
+        elif cls.place != "cpu":
             raise TypeError(
                 f"type {cls.__module__}.{cls.__name__} not available. "
                 f"Torch not compiled with {cls.place.upper()} enabled."
@@ -59,7 +61,7 @@ class tensortype(type):
                 f"{cls.__name__}: expected a tensor of {cls.dtype}; got {args[0].dtype}; "
                 f"convert it by .to({cls.dtype})"
             )
-        return _core.tensor([], dtype=cls.dtype).new(*args, device=device)
+        return _core.tensor([], dtype=cls.dtype, device=device).new(*args, device=device)
 
 
 def legacy_types(place: str) -> dict[str, type]:

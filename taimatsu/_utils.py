@@ -47,14 +47,17 @@ class TypedStorage(typing.NamedTuple):
 
     def __reduce__(self) -> tuple:
         # Reached when a tensor is pickled outside of `save`, which writes storages by itself.
-        return _rebuild_storage, (bytes(memoryview(self.untyped)), self.dtype)
+        data = bytes(memoryview(self.untyped.cpu()))
+        if self.untyped.is_cuda:
+            return _rebuild_storage, (data, self.dtype, str(self.untyped.device))
+        return _rebuild_storage, (data, self.dtype)
 
 
-def _rebuild_storage(data: bytes, dtype: Any) -> TypedStorage:
+def _rebuild_storage(data: bytes, dtype: Any, device: str = "cpu") -> TypedStorage:
     storage = torch._core.UntypedStorage(len(data))
     if data:
         memoryview(storage).cast("B")[:] = data
-    return TypedStorage(storage, dtype)
+    return TypedStorage(storage.to(device=device), dtype)
 
 
 def attributes(tensor: Any) -> Any:

@@ -7,6 +7,7 @@ namespace {
 
 constexpr int64_t kWarp = 32, kBlock = 256, kMostThreads = 512, kHeld = 16;
 constexpr int64_t kWaves = 32, kMostAlongY = 65535;
+constexpr int64_t kTileSide = 32, kTileRows = 8;
 constexpr int64_t kFew = 64, kLong = 65536;
 constexpr int64_t kSectionRows = 16384, kSectionColumns = 1024, kMostSections = 1024;
 
@@ -44,12 +45,15 @@ Grid grid_of(const Form& f, const int64_t* geometry, int axes, int64_t multiproc
     const int64_t y = between(1, parts(others, height), std::min(kMostAlongY, parts(most, x)));
     return of(x, y, f.owners ? between(1, most / (x * y), 64) : 1, width, height);
   }
+  if (f.kind == Form::Tiles) {
+    return of(between(1, parts(extent(1), kTileSide), most),
+              between(1, parts(extent(0), kTileSide), kMostAlongY), 1, kTileSide, kTileRows);
+  }
   const int64_t rows = extent(1), outer = extent(0), length = extent(2) * extent(3);
   const bool in_rows = f.kind == Form::Rows;
   int64_t width, height;
   if (in_rows) {
-    const int64_t room = f.held ? f.held : kHeld;
-    width = f.warp ? kWarp : power(parts(extent(3), room), kWarp, kMostThreads);
+    width = power(parts(extent(3), f.held ? f.held : kHeld), kWarp, kMostThreads);
     height = width == kWarp ? kBlock / kWarp : 1;
   } else {
     height = f.serial ? 1 : power(parts(length, kHeld), 1, kMostThreads / kWarp);

@@ -7,11 +7,11 @@ namespace taimatsu::cuda {
 
 // What taimatsu.codegen.ptx.Launch says of a kernel; the names are explained there.
 struct Form {
-  enum Kind : uint8_t { Points, Rows, Columns } kind = Points;
+  enum Kind : uint8_t { Points, Tiles, Rows, Columns } kind = Points;
   int x = -1;
   uint64_t y = 0;  // axes, as bits
   int64_t lanes = 1, held = 0;
-  bool warp = false, serial = false, owners = false;
+  bool serial = false, owners = false;
   int64_t state_bytes = 0;
 };
 

@@ -135,12 +135,14 @@ Form form_of(PyObject* launch) {
   const Image about(launch);
   const std::string kind = about.text("form");
   Form f;
-  f.kind = kind == "rows" ? Form::Rows : kind == "columns" ? Form::Columns : Form::Points;
+  f.kind = kind == "rows"      ? Form::Rows
+           : kind == "columns" ? Form::Columns
+           : kind == "tiles"   ? Form::Tiles
+                               : Form::Points;
   f.x = static_cast<int>(about.number("x"));
   for (int64_t a : about.numbers("y")) f.y |= uint64_t{1} << a;
   f.lanes = about.number("lanes");
   f.held = about.number("held");
-  f.warp = about.number("warp") != 0;
   f.serial = about.number("serial") != 0;
   f.owners = about.number("owners") != 0;
   f.state_bytes = about.number("state_bytes");

@@ -44,9 +44,18 @@ class Moved {
   std::list<std::vector<Tensor*>> lists_;
 };
 
-// What was computed becomes the call's outputs: itself, where nobody has seen those yet.
+// What was computed becomes the call's outputs: itself, where nobody has seen those yet. Of an op
+// that only writes to its arguments it is what they become.
 void give(Call& c, Tensors& results) {
   if (c.outs.size() == 0) {
+    int next = 0;
+    for (size_t i = 0; i < c.op.schema.params.size(); ++i) {
+      if (!c.op.schema.params[i].written || !c.args[i].is_tensor() || next == results.size()) {
+        continue;
+      }
+      copy_into(c.args[i].t(), *results[next]);
+      results[next++] = TensorRef(c.args[i].tensor);
+    }
     for (int i = 0; i < results.size(); ++i) c.outs.push(results[i]);
   }
   for (int i = 0; i < c.outs.size(); ++i) {

@@ -219,7 +219,8 @@ class Filler {
            " (got ", format(t->sizes()), ")");
     }
     if (widens(t->dtype)) return false;
-    for_each_element(*t, host_data(*t, "tensor"), [&](const char* p) {
+    t = on_host(*t, "tensor");
+    for_each_element(*t, t->data(), [&](const char* p) {
       if (t->dtype == dtype_) {
         std::memcpy(out_, p, itemsize(dtype_));
       } else if (inferring_) {

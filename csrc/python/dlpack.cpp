@@ -34,6 +34,10 @@ DLDevice to_dlpack_device(Device d) {
 }
 
 Device from_dlpack_device(DLDevice d) {
+  if (d.device_type == kDLCUDA) {
+    backend(DeviceType::CUDA);  // says why not
+    return {DeviceType::CUDA, static_cast<int8_t>(d.device_id)};
+  }
   if (d.device_type != kDLCPU) {
     fail(Error::Buffer, "from_dlpack: memory of DLPack device type ", d.device_type,
          " can't be used; copy it to the CPU first");
@@ -107,7 +111,11 @@ PyObject* to_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyO
     if (requires_grad(*t)) {
       fail(Error::Buffer, "Can't export tensors that require gradient, use tensor.detach()");
     }
-    to_dlpack_device(t->device());
+    // Streams are not told apart: all that was launched is done, unless that is not wanted (-1).
+    if (to_dlpack_device(t->device()).device_type == kDLCUDA &&
+        !(given(v[0]) && to_index(v[0]) == -1)) {
+      backend(t->device().type).synchronize(t->device());
+    }
     if (v[3] == Py_True) t = clone(*t);
     lend(*t->storage);
     bool versioned = false;
@@ -200,6 +208,7 @@ TensorRef from_dlpack(PyObject* o) {
   Object owner = versioned ? take<DLManagedTensorVersioned>(capsule.get(), kNew, kNewUsed, d)
                            : take<DLManagedTensor>(capsule.get(), kOld, kOldUsed, d);
   const Device device = from_dlpack_device(d.device);
+  if (device.type != DeviceType::CPU) backend(device.type).synchronize(device);
   const DType dtype = from_dlpack_type(d.dtype);
   if (d.ndim < 0 || d.ndim > kMaxDims) {
     fail(Error::Buffer, "from_dlpack: a tensor has at most ", kMaxDims, " dims; got ", d.ndim);

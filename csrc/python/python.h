@@ -68,7 +68,7 @@ PyObject* python_function(PyObject*& slot, const char* module, const char* name)
 // ---- Tensors ------------------------------------------------------------------------------------
 
 // The memory of a tensor that Python is about to read or write: throws on meta tensors.
-char* host_data(const Tensor& t, const char* what);
+TensorRef on_host(Tensor& t, const char* what);
 // An instance of `cls` (Tensor or a subclass) that takes over everything of the fresh tensor `t`.
 PyObject* adopt(PyTypeObject* cls, TensorRef t);
 // Visits the elements in row-major order: visit(address).

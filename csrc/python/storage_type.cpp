@@ -220,7 +220,9 @@ int assign(PyObject* self, PyObject* key, PyObject* value) {
 }
 
 PyObject* nbytes(PyObject* self, PyObject*) { return PyLong_FromSize_t(storage_in(self).nbytes); }
-PyObject* data_ptr(PyObject* self, PyObject*) { return PyLong_FromVoidPtr(storage_in(self).as<void>()); }
+PyObject* data_ptr(PyObject* self, PyObject*) {
+  return PyLong_FromVoidPtr(storage_in(self).as<void>());
+}
 PyObject* identity(PyObject* self, PyObject*) {  // the same for storages of the same memory
   return PyLong_FromVoidPtr(const_cast<Storage*>(&storage_in(self).root()));
 }
@@ -269,7 +271,8 @@ PyObject* clone(PyObject* self, PyObject*) {
     Storage& s = storage_in(self);
     Ref<Storage> copy = new_storage(s.nbytes, s.device);
     if (s.nbytes)
-      backend(s.device.type).copy(copy->as<char>(), s.device, s.as<char>(), s.device, s.nbytes, false);
+      backend(s.device.type)
+          .copy(copy->as<char>(), s.device, s.as<char>(), s.device, s.nbytes, false);
     return wrap(storage_type, std::move(copy));
   });
 }

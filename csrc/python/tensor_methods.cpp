@@ -148,8 +148,8 @@ PyObject* nested_list(const Tensor& t, const char* p, int d) {
 
 PyObject* tolist(PyObject* self, PyObject*) {
   return guard([&] {
-    const Tensor& t = *as_tensor(self);
-    return nested_list(t, host_data(t, "tolist"), 0);
+    TensorRef t = on_host(*as_tensor(self), "tolist");
+    return nested_list(*t, t->data(), 0);
   });
 }
 
@@ -386,16 +386,13 @@ PyCFunction overridable() {
 
 }  // namespace
 
-char* host_data(const Tensor& t, const char* what) {
+TensorRef on_host(Tensor& t, const char* what) {
   void_notes();
   refuse_sparse(t, what);
   if (t.device().type == DeviceType::Meta) {
     fail(Error::NotImplemented, what, ": Cannot copy out of meta tensor; no data!");
   }
-  if (t.device().type != DeviceType::CPU) {
-    fail(Error::Type, what, ": the tensor is on ", t.device().str(), "; use tensor.cpu() first");
-  }
-  return t.data();
+  return on_device(t, Device{});
 }
 
 Number read_item(const Tensor& t) {

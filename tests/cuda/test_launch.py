@@ -20,11 +20,11 @@ def test_the_grid_is_code_generations():
     rng = random.Random(0)
     sizes = (0, 1, 2, 7, 31, 32, 33, 100, 1000, 5000, 65536, 300_000, 1 << 24)
     for _ in range(2000):
-        form = rng.choice(("points", "rows", "columns"))
+        form = rng.choice(("points", "tiles", "rows", "columns"))
         launch = ptx.Launch(
             "k", "", (256, 1), 1, (1, 1, 1), form, x=rng.choice((-1, 0, 1, 2)),
             y=tuple(rng.sample(range(4), rng.randrange(3))), lanes=rng.choice((1, 2, 4, 8)),
-            held=rng.choice((0, 8, 16)), warp=rng.random() < 0.3, serial=rng.random() < 0.3,
+            held=rng.choice((0, 8, 16)), serial=rng.random() < 0.3,
             owners=rng.random() < 0.3, state_bytes=rng.choice((0, 8)),
         )  # fmt: skip
         geometry = [n for _ in range(4) for n in (0, rng.choice(sizes))]
