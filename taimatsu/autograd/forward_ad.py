@@ -13,7 +13,8 @@ linear in the gradient.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import typing
+from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor, _core
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 
-class UnpackedDualTensor(NamedTuple):
+class UnpackedDualTensor(typing.NamedTuple):
     """A tensor and its tangent; None of one that has none."""
 
     primal: Tensor

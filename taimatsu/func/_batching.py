@@ -10,9 +10,10 @@ rule below, or run once for each example.
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor, _core
@@ -106,7 +107,7 @@ def vmaps() -> list[VMap]:
     return [f for f in frames() if isinstance(f, VMap)]
 
 
-class VmapInfo(NamedTuple):
+class VmapInfo(typing.NamedTuple):
     """What a Function's `vmap` is told of the map."""
 
     batch_size: int
