@@ -424,32 +424,6 @@ def __array_wrap__(
     return _core.from_numpy(array.astype("uint8") if array.dtype == bool else array)
 
 
-def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
-    """What Numba and CuPy take memory on a GPU by.
-
-    AttributeError for tensors elsewhere; RuntimeError for those that require a gradient.
-    """
-    if not self.is_cuda:
-        raise AttributeError(
-            f"__cuda_array_interface__: the tensor is on {self.device}; use .cuda() first"
-        )
-    if self.requires_grad:
-        raise RuntimeError("__cuda_array_interface__: the tensor requires a gradient; detach() it")
-    name = str(self.dtype).partition(".")[2]  # its first letter is NumPy's kind, mostly
-    kind = "V" if self.dtype == _core.bfloat16 else name[0]
-    size, contiguous = self.element_size(), self.is_contiguous()
-    return {
-        "typestr": f"{'<' if size > 1 else '|'}{kind}{size}",
-        "shape": tuple(self.shape),
-        "strides": None if contiguous else tuple(s * size for s in self.stride()),
-        "data": (self.data_ptr() if self.numel() else 0, False),
-        "version": 2,
-    }
-
-
-Tensor.__cuda_array_interface__ = property(_cuda_array_interface)  # type: ignore[attr-defined]
-
-
 # ---- The array API standard --------------------------------------------------------------------
 @_method
 def __array_namespace__(self: Tensor, *, api_version: str | None = None) -> Any:

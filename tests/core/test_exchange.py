@@ -197,7 +197,7 @@ def test_dlpack_with_torch():
 def test_the_cuda_array_interface_is_for_cuda():
     x = torch.ones(2)
     assert not hasattr(x, "__cuda_array_interface__")
-    with pytest.raises(AttributeError, match="on cpu"):
+    with pytest.raises(AttributeError, match="non-CUDA tensor"):
         _ = x.__cuda_array_interface__
 
 

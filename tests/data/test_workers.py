@@ -1,6 +1,5 @@
 """DataLoader with workers: order, seeds, failures, deaths, positions; that nothing is left."""
 
-import contextlib
 import gc
 import os
 import random
@@ -375,11 +374,13 @@ if __name__ == "__main__":
 """
 
 
-def alive(pid):
+def alive(pid, session):
+    """Whether it runs, and is not another process by the same number."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
         return False
+    return fields[0] != "Z" and int(fields[3]) == session
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -421,14 +422,18 @@ def started(folder, method="fork", strategy="file_descriptor", beginning="", end
 def nothing_is_left(program, workers, interrupted):
     try:
         error = program.communicate(timeout=LONG)[1]
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(program.pid, signal.SIGKILL)
+    except subprocess.TimeoutExpired:
+        os.killpg(program.pid, signal.SIGKILL)
+        raise
     if interrupted:
         assert error.count(b"Traceback") == 1 and b"KeyboardInterrupt" in error
+    names = tuple(f"taimatsu_{pid}_" for pid in (program.pid, *workers))
     end = time.monotonic() + LONG
-    while any(map(alive, workers)) or [f for f in os.listdir("/dev/shm") if str(program.pid) in f]:
-        assert time.monotonic() < end
+    while left := [
+        *(pid for pid in workers if alive(pid, program.pid)),
+        *(f for f in os.listdir("/dev/shm") if f.startswith(names)),
+    ]:
+        assert time.monotonic() < end, left
         time.sleep(0.01)
 
 
