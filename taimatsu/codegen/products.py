@@ -116,14 +116,14 @@ def tiled_product(kernel: GpuKernel, entry: Scope) -> None:
             v = fetch(inner, y, k0, plus(code, base0, column), plus(code, first, k))
             kernel.put_shared(code, arrays[1], position(code, k, TILE + 1, column), v)
         kernel.barrier(code)
-        for k in range(DEPTH):
+        for d in range(DEPTH):
             xs = [
                 kernel.get_shared(code, arrays[0], plus(code, position(
-                    code, plus(code, ty, SIDE * i), DEPTH + 1, literal(0, I64)), k), zero.dtype)
+                    code, plus(code, ty, SIDE * i), DEPTH + 1, literal(0, I64)), d), zero.dtype)
                 for i in range(EACH)
             ]  # fmt: skip
             ys = [
-                kernel.get_shared(code, arrays[1], plus(code, tx, k * (TILE + 1) + SIDE * j),
+                kernel.get_shared(code, arrays[1], plus(code, tx, d * (TILE + 1) + SIDE * j),
                                   zero.dtype)
                 for j in range(EACH)
             ]  # fmt: skip
