@@ -252,6 +252,8 @@ def attributes(
     for p in op.parsed.attributes:
         if op.is_static(p):
             found[p.name] = statics.get(p.name)
+        elif op.names_rows(p):
+            continue  # the core's matter: the kernel isn't told
         elif p.optional and statics.get(p.name, 0) is None:
             found[p.name] = None
         elif p.length:

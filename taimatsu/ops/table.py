@@ -127,6 +127,13 @@ class Op:
             return self.rows
         return "dim" if any(p.name == "dim" for p in self.parsed.params) else "all"
 
+    def names_rows(self, p: SchemaParam) -> bool:
+        """Whether an attribute of a row op tells the rows, or whether their dims are kept."""
+        spec = self.row_spec
+        while isinstance(spec, tuple):  # ("not", spec), ("trailing", name)
+            spec = spec[1]
+        return self.kind == "row" and p.name in (spec, "keepdim")
+
     @property
     def is_formula(self) -> bool:
         """Whether code generation calls `formula`, with symbolic values."""

@@ -50,7 +50,7 @@ def call(op: Op, *args: Any, **kwargs: Any) -> tuple[np.ndarray, ...]:
     arrays = [x for x in tensors if name_of(x) and name_of(x)[1] == "tensor"]
     scalars = [x for x in tensors if name_of(x) and name_of(x)[1] == "number"]
     for p in op.parsed.attributes:
-        if p.name not in statics:
+        if p.name not in statics and not op.names_rows(p):
             scalars.extend(given[p.name] if p.length else [given[p.name]])
     run = {"pointwise": _pointwise, "row": _row, "indexed": _indexed}[op.kind]
     return run(op, v, arrays, scalars, given, statics)

@@ -72,3 +72,15 @@ def test_opcheck_finds_what_is_wrong():
     assert "the fake implementation gives" in str(results["test_faketensor"])
     halves.register_fake(lambda x: x.new_empty(2))
     assert set(torch.library.opcheck(halves, (torch.ones(4),)).values()) == {"SUCCESS"}
+
+
+def test_a_row_formula_s_numbers_stand_beside_its_dim():
+    @torch.row("shifted(Row self, int dim, float by=0.25, int times=2) -> Row")
+    def shifted(x, by, times):
+        return x - x.mean() + by * times
+
+    x = torch.randn(3, 4, dtype=torch.float64)
+    for dim in (0, 1):
+        expected = x - x.mean(dim, keepdim=True)
+        torch.testing.assert_close(shifted(x, dim), expected + 0.5)
+        torch.testing.assert_close(shifted(x, dim, 3.0, times=5), expected + 15)
