@@ -185,6 +185,31 @@ def is_pinned(self: Tensor) -> bool:
     return self.is_cpu and _storage.is_pinned(self.untyped_storage())
 
 
+def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
+    """Numba's and CuPy's description of an array on a GPU. AttributeError of other tensors."""
+    if not self.is_cuda:
+        raise AttributeError(
+            f"Can't get __cuda_array_interface__ on non-CUDA tensor type: {self.type()} "
+            "If CUDA data is required use tensor.cuda() to copy tensor to device memory."
+        )
+    if self.requires_grad:
+        raise RuntimeError(
+            "Can't get __cuda_array_interface__ on Variable that requires grad. "
+            "If gradients aren't required, use var.detach() to get Variable that doesn't require "
+            "grad."
+        )
+    size = self.element_size()
+    kind = "b" if self.dtype == _core.bool else "c" if self.is_complex() else (
+        "f" if self.is_floating_point() else "i" if self.dtype.is_signed else "u")  # fmt: skip
+    strides = None if self.is_contiguous() else tuple(size * s for s in self.stride())
+    address = self.data_ptr() if self.numel() else 0
+    return {"typestr": f"<{kind}{size}" if size > 1 else f"|{kind}{size}", "version": 2,
+            "shape": tuple(self.shape), "strides": strides, "data": (address, False)}  # fmt: skip
+
+
+setattr(Tensor, "__cuda_array_interface__", property(_cuda_array_interface))  # noqa: B010
+
+
 @_method
 def record_stream(self: Tensor, stream: Any) -> None:
     """Tells that `stream` uses the memory of this tensor of a GPU, besides the stream it is for.
