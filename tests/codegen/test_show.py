@@ -40,7 +40,6 @@ def test_nests_read_as_formulas():
 for each k1, k0, r1, r0, a row along r1, r0
   out result: f32 (row)
   in  self: f32 (row)
-  numbers dim: i64
     t1 = exp(self[k1, k0, 0, r0] - constant(max[r0](self[k1, k0, 0, r0])))
     result[k1, k0, 0, r0] = t1 / sum[r0](t1)"""
     nest = cross_entropy.variant((("f32", "tensor"), ("i64", "tensor")), {}).nest

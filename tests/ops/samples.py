@@ -223,8 +223,8 @@ def raw(x: torch.Tensor) -> bytes:
     """The elements as bytes, in logical order."""
     if x.is_meta:
         return b""
-    x = x.detach()
-    return (x.float() if x.dtype == torch.bfloat16 else x).numpy().tobytes()
+    known = {torch.bfloat16: torch.float32, torch.complex32: torch.complex64}  # to NumPy
+    return x.detach().to(known.get(x.dtype, x.dtype)).numpy().tobytes()
 
 
 def wide(x: torch.Tensor) -> np.ndarray:

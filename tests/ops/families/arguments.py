@@ -313,7 +313,7 @@ NO_GRADIENT = dict.fromkeys((
     "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "histc",
     "histogram", "heaviside", "bincount", "unique", "unique_consecutive",
     "to.other",
-    "half", "bfloat16", "float", "cfloat", "to.dtype", "view.dtype", "view_copy.dtype",
+    "half", "chalf", "bfloat16", "float", "cfloat", "to.dtype", "view.dtype", "view_copy.dtype",
     "special.zeta",  # by its first argument there is none, as in PyTorch
 ), True)  # fmt: skip
 # Ops whose derivative can't be derived again: of logarithms of zero.

@@ -587,7 +587,8 @@ _CREATION = {
     "to.other": lambda x, other: x.real.astype(float), "cpu": lambda x: x,
     "type_as": lambda x, other: x, "contiguous": lambda x: x,
     **dict.fromkeys(("half", "bfloat16", "float", "double"), lambda x: x.real.astype(float)),
-    **dict.fromkeys(("cfloat", "cdouble"), lambda x: x.astype(complex)), "bool": lambda x: x != 0,
+    **dict.fromkeys(("chalf", "cfloat", "cdouble"), lambda x: x.astype(complex)),
+    "bool": lambda x: x != 0,
     **{name: lambda x, _t=t: x.real.astype(np.int64).astype(_t) for name, t in (
         ("byte", np.uint8), ("char", np.int8), ("short", np.int16), ("int", np.int32),
         ("long", np.int64))},
