@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -48,16 +49,17 @@ def test_the_launcher(tmp_path):
     (tmp_path / "train.py").write_text(
         "import os, sys\nimport taimatsu as torch, taimatsu.distributed as dist\n"
         "dist.init_process_group()\nx = torch.ones(1)\ndist.all_reduce(x)\n"
-        "print(dist.get_rank(), x.item(), sys.argv[1], os.environ['LOCAL_RANK'])\n"
+        "line = (dist.get_rank(), x.item(), sys.argv[1], os.environ['LOCAL_RANK'])\n"
+        "os.write(1, f'{line}\\n'.encode())  # at once: the ranks share the pipe\n"
         "sys.exit(3 if sys.argv[1] == 'fail' and dist.get_rank() == 1 else 0)\n"
     )
     command = [sys.executable, "-m", "taimatsu.distributed.run", "--nproc-per-node=2",
                "--standalone", "train.py"]  # fmt: skip
-    env = {**__import__("os").environ, "PYTHONPATH": str(HERE.parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     run = subprocess.run(
         [*command, "--lr=1"], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
-    assert sorted(run.stdout.split("\n")) == ["", "0 2.0 --lr=1 0", "1 2.0 --lr=1 1"]
+    assert sorted(run.stdout.splitlines()) == [f"({r}, 2.0, '--lr=1', '{r}')" for r in (0, 1)]
     failed = subprocess.run([*command, "fail"], cwd=tmp_path, env=env, capture_output=True)
     assert failed.returncode == 3
 
