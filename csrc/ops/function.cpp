@@ -260,16 +260,22 @@ PyObject* py_define(PyObject* module, PyObject* entry) {
   });
 }
 
-// call(entry, *args): calls an op by its entry; every param in the schema's order may be given.
+// Every param may be given, in the schema's order.
+void take_all(Arguments& a, const Op& op, PyObject* const* args, Py_ssize_t n,
+              PyObject* kwnames = nullptr) {
+  std::string why;
+  if (!a.parse_by_position(op.schema, args, n, kwnames, &why)) {
+    fail(Error::Type, op.base_name, "(): ", why);
+  }
+}
+
+// call(entry, *args): calls an op by its entry.
 PyObject* py_call(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   return guard([&]() -> PyObject* {
     if (nargs < 1) fail(Error::Type, "call() needs an op");
     Op& op = *op_of(args[0]);
     Arguments a;
-    std::string why;
-    if (!a.parse_by_position(op.schema, args + 1, nargs - 1, kwnames, &why)) {
-      fail(Error::Type, op.base_name, "(): ", why);
-    }
+    take_all(a, op, args + 1, nargs - 1, kwnames);
     Function plain;
     plain.name = op.base_name;
     return run(plain, op, a);
@@ -285,10 +291,7 @@ PyObject* py_call_into(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
     }
     Op& op = *op_of(args[0]);
     Arguments a;
-    std::string why;
-    if (!a.parse_by_position(op.schema, args + 2, nargs - 2, nullptr, &why)) {
-      fail(Error::Type, op.base_name, "(): ", why);
-    }
+    take_all(a, op, args + 2, nargs - 2);
     Tensors outs;
     const bool inplace = PyTuple_Size(args[1]) == 1 && PyTuple_GetItem(args[1], 0) == args[2];
     std::vector<Tensor*> targets;
@@ -310,10 +313,7 @@ PyObject* py_compose(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
     if (nargs < 1) fail(Error::Type, "compose() needs an op");
     Op& op = *op_of(args[0]);
     Arguments a;
-    std::string why;
-    if (!a.parse_by_position(op.schema, args + 1, nargs - 1, nullptr, &why)) {
-      fail(Error::Type, op.base_name, "(): ", why);
-    }
+    take_all(a, op, args + 1, nargs - 1);
     Tensors outs;
     Call c{op, a.values, outs};
     run_composite(c);

@@ -67,7 +67,8 @@ struct Kernel {
 };
 
 constexpr int kMaxOperands = 16;
-constexpr int kMaxScalars = 24;
+constexpr int kMaxScalars = 64;                     // words
+constexpr int64_t kFewRows = 64, kLongRow = 65536;  // so few of such length: reduced in blocks
 
 // What tells kernels of one variant apart: the stride classes of the operands.
 struct LayoutClass {

@@ -11,7 +11,6 @@ namespace taimatsu {
 namespace {
 
 constexpr int64_t kBlock = 32768;  // elements of a row that one partial accumulator covers
-constexpr int64_t kFewRows = 64;   // below, long rows are reduced in blocks
 constexpr int64_t kShortRow = 16;  // below, the vector runs across rows
 
 // The full shape of a call and which of its dims belong to the row.
@@ -372,7 +371,7 @@ std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tens
   int64_t outer = 1;
   for (int d = it.reduced + 2; d < it.ndim; ++d) outer *= it.extent[d];
   const Device device = ops[0].tensor->device();
-  memo.blocked = device.type == DeviceType::CPU && rows * outer < kFewRows && length >= 2 * kBlock;
+  memo.blocked = device.type == DeviceType::CPU && rows * outer < kFewRows && length >= kLongRow;
   memo.is_short = length < kShortRow;
   memo.key.bits[1] = (memo.blocked ? 1 : 0) | (memo.is_short ? 2 : 0);
   memo.direct = outer == 1 && rewritten.empty();

@@ -8,19 +8,19 @@
 namespace taimatsu {
 namespace {
 
-// A segment that was seen, by all that its steps depend on.
+// A segment that was seen, by all that its actions depend on.
 struct Known {
   std::vector<uint64_t> identity;
   std::vector<LayoutRef> layouts;  // mentioned there by address
-  std::vector<bool> alive;         // slots whose contents the steps produce, if they write them
-  std::vector<Action> steps;
-  bool planned = false;
+  std::vector<bool> alive;         // slots whose contents the actions produce, if they write them
+  Actions actions;
+  bool planned = false;  // until then the actions are the calls
 };
 
 constexpr size_t kMostKnown = 4096;
 
 // Not destroyed: that would be after the interpreter's end.
-auto& known = *new std::unordered_map<uint64_t, std::vector<std::unique_ptr<Known>>>;
+auto& known = *new std::unordered_map<uint64_t, std::vector<std::shared_ptr<Known>>>;
 size_t known_count = 0;
 
 uint64_t hash_of(const std::vector<uint64_t>& words) {
@@ -44,7 +44,7 @@ PyObject* describe(const Segment& s, uint32_t mention) {
                        static_cast<long long>(t.layout->offset));
 }
 
-// (kind, variant, tensors, how many of them are outputs, rows, scalars): see taimatsu.graph.fuse.
+// (kind, variant, tensors, how many of them are outputs, rows): see taimatsu.graph.fuse.
 PyObject* describe(const Segment& s, const Record& r) {
   Object tensors = list_of(r.n_tensors);
   for (uint32_t i = 0; i < r.n_tensors; ++i) put(tensors, i, describe(s, r.outs + i));
@@ -77,42 +77,40 @@ std::vector<uint32_t> numbers(PyObject* list) {
 }
 
 Action action_from(PyObject* o) {
-  Action step;
+  Action action;
   if (PyLong_Check(o)) {
-    step.record = static_cast<int>(PyLong_AsLong(o));
-    return step;
+    action.record = static_cast<int>(PyLong_AsLong(o));
+    return action;
   }
   PyObject *variant, *mentions, *roles, *scalars;
-  if (!PyArg_ParseTuple(o, "OiiOOiO", &variant, &step.rows, &step.blame, &mentions, &roles,
-                        &step.n_outs, &scalars)) {
+  if (!PyArg_ParseTuple(o, "OiiOOiO", &variant, &action.rows, &action.blame, &mentions, &roles,
+                        &action.n_outs, &scalars)) {
     python_error();
   }
-  step.variant = variant_from(variant);
-  step.mentions = numbers(mentions);
-  for (uint32_t role : numbers(roles)) step.roles.push_back(static_cast<Role>(role));
-  step.scalars = numbers(scalars);
-  return step;
+  action.variant = variant_from(variant);
+  action.mentions = numbers(mentions);
+  for (uint32_t role : numbers(roles)) action.roles.push_back(static_cast<Role>(role));
+  action.scalars = numbers(scalars);
+  return action;
 }
 
-// Which slots each step writes, and which are mentioned for the last time.
-void note_slots(const Segment& s, std::vector<Action>& steps) {
+// With what memory may be given up after each action.
+Actions finished(const Segment& s, std::vector<Action> actions) {
   std::vector<bool> seen(s.slots.size());
-  for (size_t k = steps.size(); k-- > 0;) {
-    Action& step = steps[k];
-    std::vector<uint32_t> mentions = step.mentions;
-    int n_outs = step.n_outs;
-    if (step.record >= 0) {
-      const Record& r = s.records[step.record];
-      n_outs = static_cast<int>(r.n_outs);
+  for (size_t k = actions.size(); k-- > 0;) {
+    Action& action = actions[k];
+    std::vector<uint32_t> mentions = action.mentions;
+    if (action.record >= 0) {
+      const Record& r = s.records[action.record];
       for (uint32_t i = 0; i < r.n_tensors; ++i) mentions.push_back(r.outs + i);
     }
-    for (size_t i = 0; i < mentions.size(); ++i) {
-      const uint32_t slot = s.slot_of[s.mentions[mentions[i]]];
-      if (static_cast<int>(i) < n_outs) step.outs.push_back(slot);
-      if (!seen[slot]) step.dying.push_back(slot);
+    for (uint32_t mention : mentions) {
+      const uint32_t slot = s.slot_of[s.mentions[mention]];
+      if (!seen[slot]) action.dying.push_back(slot);
       seen[slot] = true;
     }
   }
+  return std::make_shared<const std::vector<Action>>(std::move(actions));
 }
 
 void make_plan(const Segment& s, Known& k) {
@@ -123,76 +121,78 @@ void make_plan(const Segment& s, Known& k) {
   for (size_t i = 0; i < s.slots.size(); ++i) put(alive, i, PyBool_FromLong(k.alive[i]));
   Object made = Object::steal(
       checked(PyObject_CallFunctionObjArgs(plan, records.get(), alive.get(), nullptr)));
-  k.steps.clear();
+  std::vector<Action> actions;
   for (Py_ssize_t i = 0, n = PySequence_Size(made.get()); i < n; ++i) {
     Object item = Object::steal(checked(PySequence_GetItem(made.get(), i)));
-    k.steps.push_back(action_from(item.get()));
+    actions.push_back(action_from(item.get()));
   }
-  // Operands of a record are counted from the beginning of all mentions.
-  note_slots(s, k.steps);
+  k.actions = finished(s, std::move(actions));
   k.planned = true;
 }
 
-void run_fused(Segment& s, const Action& step) {
+void run_fused(Segment& s, const Action& action) {
   Tensor* tensors[kMaxOperands];
-  const int n = static_cast<int>(step.mentions.size());
+  const int n = static_cast<int>(action.mentions.size());
   for (int i = 0; i < n; ++i) {
-    tensors[i] = s.tensor(step.mentions[i]);
-    if (i < step.n_outs) tensors[i]->storage->as<char>();
+    tensors[i] = s.tensor(action.mentions[i]);
+    if (i < action.n_outs) tensors[i]->storage->as<char>();
   }
   int64_t scalars[kMaxScalars];
   int at = 0;
-  for (uint32_t i : step.scalars) {
+  for (uint32_t i : action.scalars) {
     const Record& r = s.records[i];
     Tensors none;
     Call c{*r.op, &s.values[r.args], none, r.variant};
     pack_scalars(c, scalars + at);
     for (char kind : r.variant->scalars) at += kind == 'c' ? 2 : 1;
   }
-  const Record& r = s.records[step.rows < 0 ? step.blame : step.rows];
-  if (step.rows < 0) return run_points(*r.op, *step.variant, tensors, n, scalars);
+  const Record& r = s.records[action.rows < 0 ? action.blame : action.rows];
+  if (action.rows < 0) return run_points(*r.op, *action.variant, tensors, n, scalars);
   Tensors none;
   Call c{*r.op, &s.values[r.args], none, r.variant};
-  run_fused_rows(c, *step.variant, tensors, step.roles.data(), n, step.n_outs, scalars);
+  run_fused_rows(c, *action.variant, tensors, action.roles.data(), n, action.n_outs, scalars);
 }
 
 }  // namespace
 
-const std::vector<Action>* find_plan(const Segment& s) {
+Actions actions_for(const Segment& s) {
   std::vector<bool> alive(s.slots.size());
   for (size_t i = 0; i < s.slots.size(); ++i) alive[i] = s.slots[i].alive();
-  auto& same_hash = known[hash_of(s.identity)];
-  for (auto& k : same_hash) {
-    if (k->identity != s.identity) continue;
-    bool enough = true;
+  const uint64_t hash = hash_of(s.identity);
+  for (const auto& seen : known[hash]) {
+    if (seen->identity != s.identity) continue;
+    const std::shared_ptr<Known> k = seen;  // other threads may forget it meanwhile
+    bool enough = k->planned;
     for (size_t i = 0; i < alive.size(); ++i) {
       enough &= k->alive[i] || !alive[i];
       if (alive[i]) k->alive[i] = true;
     }
-    if (!k->planned || !enough) make_plan(s, *k);
-    return &k->steps;
+    if (!enough) make_plan(s, *k);
+    return k->actions;
   }
   if (known_count++ >= kMostKnown) {
     known.clear();
-    known_count = 0;
-    return nullptr;
+    known_count = 1;
   }
-  auto k = std::make_unique<Known>();
+  auto k = std::make_shared<Known>();
   k->identity = s.identity;
   for (const TensorRef& t : s.tensors) k->layouts.emplace_back(t->layout);
   k->alive = std::move(alive);
-  same_hash.push_back(std::move(k));
-  return nullptr;
+  std::vector<Action> calls(s.records.size());
+  for (size_t i = 0; i < calls.size(); ++i) calls[i].record = static_cast<int>(i);
+  k->actions = finished(s, std::move(calls));
+  known[hash].push_back(k);
+  return k->actions;
 }
 
-void run_plan(Segment& s, const std::vector<Action>& steps) {
-  for (const Action& step : steps) {
-    if (step.record >= 0) {
-      s.run_record(s.records[step.record]);
+void run_plan(Segment& s, const Actions& actions) {
+  for (const Action& action : *actions) {
+    if (action.record >= 0) {
+      s.run_record(s.records[action.record]);
     } else {
-      run_fused(s, step);
+      run_fused(s, action);
     }
-    for (uint32_t slot : step.dying) {
+    for (uint32_t slot : action.dying) {
       if (!s.slots[slot].alive()) give_up_memory(*s.slots[slot].storage);
     }
   }

@@ -15,12 +15,14 @@ struct Action {
   std::vector<uint32_t> mentions;  // its operands, outputs first
   std::vector<Role> roles;
   int n_outs = 0;
-  std::vector<uint32_t> scalars;      // the numbers of these records, one after another
-  std::vector<uint32_t> outs, dying;  // slots that it writes; those not mentioned afterwards
+  std::vector<uint32_t> scalars;  // the numbers of these records, one after another
+  std::vector<uint32_t> dying;    // slots that no later action mentions
 };
 
-// The steps for a segment; null: run the records as they are.
-const std::vector<Action>* find_plan(const Segment& s);
-void run_plan(Segment& s, const std::vector<Action>& steps);
+using Actions = std::shared_ptr<const std::vector<Action>>;
+
+// The actions for a segment: its calls one by one, or a plan once it has come again.
+Actions actions_for(const Segment& s);
+void run_plan(Segment& s, const Actions& actions);
 
 }  // namespace taimatsu

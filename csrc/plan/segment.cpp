@@ -141,11 +141,7 @@ void Segment::run() {
     Segment& s;
     ~Emptied() { s.clear(); }
   } emptied{*this};
-  if (const auto* actions = find_plan(*this)) {
-    run_plan(*this, *actions);
-  } else {
-    for (const Record& r : records) run_record(r);
-  }
+  run_plan(*this, actions_for(*this));
 }
 
 void Segment::clear() {
@@ -222,14 +218,19 @@ PyObject* call_deferred(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
 
 PyMethodDef kFunctions[] = {
     {"_deferred", method(call_deferred), METH_FASTCALL,
-     "_deferred(function, args, kwargs)\n--\n\nCalls it; ops inside run at the end, or when a "
-     "value "
-     "is needed."},
+     "_deferred(function, args, kwargs)\n--\n\n"
+     "Calls it; ops inside run at the end, or when a value is needed."},
     {},
 };
 
 }  // namespace
 
-int init_plan(PyObject* module) { return PyModule_AddFunctions(module, kFunctions); }
+int init_plan(PyObject* module) {
+  Object limits = Object::steal(Py_BuildValue("(iiLL)", kMaxOperands, kMaxScalars,
+                                              static_cast<long long>(kFewRows),
+                                              static_cast<long long>(kLongRow)));
+  if (PyModule_AddObjectRef(module, "_kernel_limits", limits.get()) < 0) return -1;
+  return PyModule_AddFunctions(module, kFunctions);
+}
 
 }  // namespace taimatsu

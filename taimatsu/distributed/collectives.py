@@ -425,6 +425,13 @@ def all_gather_coalesced(
     return work
 
 
+def _at_root(name: str, given: list[Any] | None, root: bool, role: str) -> None:
+    if root and not given:
+        raise ValueError(f"Argument ``{name}`` must be specified on {role} rank.")
+    if given and not root:
+        raise ValueError(f"Argument ``{name}`` must NOT be specified on non-{role} ranks.")
+
+
 def gather(
     tensor: Any, gather_list: list[Any] | None = None, dst: int | None = None, group: Any = None,
     async_op: bool = False, group_dst: int | None = None,
@@ -434,12 +441,7 @@ def gather(
     if (pg := _of(group)) is None:
         return None
     root = _root(pg, dst, group_dst)
-    if (pg.rank() == root) != bool(gather_list):
-        raise ValueError(
-            "Argument ``gather_list`` must be specified on destination rank."
-            if pg.rank() == root
-            else "Argument ``gather_list`` must NOT be specified on non-destination ranks."
-        )
+    _at_root("gather_list", gather_list, pg.rank() == root, "destination")
 
     def action() -> Any:
         parts = pg.gather_at(tensor, root)
@@ -457,12 +459,7 @@ def scatter(
     if (pg := _of(group)) is None:
         return None
     root = _root(pg, src, group_src)
-    if (pg.rank() == root) != bool(scatter_list):
-        raise ValueError(
-            "Argument ``scatter_list`` must be specified on source rank."
-            if pg.rank() == root
-            else "Argument ``scatter_list`` must NOT be specified on non-source ranks."
-        )
+    _at_root("scatter_list", scatter_list, pg.rank() == root, "source")
 
     def action() -> Any:
         for peer, part in enumerate(scatter_list or ()):

@@ -17,6 +17,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from taimatsu import _core
 from taimatsu.codegen.ir import (
     DTYPES,
     Axis,
@@ -34,8 +35,8 @@ from taimatsu.codegen.trace import Variant, place
 
 WINDOW = 24  # how many units back a call may join
 MEMBERS = 48  # calls in a unit
-OPERANDS, SCALARS = 16, 24  # of a kernel: csrc/ops/op.h
-FEW_ROWS, LONG_ROW = 64, 1 << 16  # where the core reduces in blocks: csrc/ops/row.cpp
+# Of a kernel; fewer rows than this, of that length, are reduced in blocks.
+OPERANDS, SCALARS, FEW_ROWS, LONG_ROW = _core._kernel_limits
 ROLES = {None: 0, "row": 1, "cell": 2, "shared": 3}  # csrc/ops/schema.h
 
 Slot = int
@@ -406,7 +407,7 @@ class Builder:
 
 # ---- Plans ---------------------------------------------------------------------------------------
 def plan(records: list[tuple], alive: list[bool]) -> list:
-    """The steps for the recorded calls: numbers of calls, and kernels for several.
+    """The actions for the recorded calls: numbers of calls, and kernels for several.
 
     `alive` tells of every slot whether anybody looks at it afterwards. A kernel is (variant, the
     call whose rows it runs over or -1, the call to blame for errors, its tensors, their roles, how
@@ -426,8 +427,29 @@ def plan(records: list[tuple], alive: list[bool]) -> list:
     def needed(slot: Slot, unit: Unit, *more: int) -> bool:
         return alive[slot] or not users[slot] <= {*unit.members, *more}
 
+    def actions(numbers: Sequence[int]) -> list:
+        return [action for unit in _units(numbers, calls, needed) for action in actions_of(unit)]
+
+    def actions_of(unit: Unit) -> list:
+        members = unit.members
+        if len(members) == 1:
+            return members
+        try:
+            return [Builder(unit, calls, {s for s in unit.defined if needed(s, unit)}).build()]
+        except NotFusible:
+            half = len(members) // 2
+            return actions(members[:half]) + actions(members[half:])
+
+    return actions(range(len(calls)))
+
+
+def _units(
+    numbers: Sequence[int], calls: list[Call], needed: typing.Callable[..., bool]
+) -> list[Unit]:
+    """The calls of these numbers, gathered."""
     units: list[Unit] = []
-    for i, call in enumerate(calls):
+    for i in numbers:
+        call = calls[i]
         for unit in reversed(units[-WINDOW:]):
             level = unit.joins(call, lambda s, u: needed(s, u, i))  # noqa: B023
             if level is not None:
@@ -438,13 +460,4 @@ def plan(records: list[tuple], alive: list[bool]) -> list:
                 break
         else:
             units.append(Unit(i, call))
-    steps: list = []
-    for unit in units:
-        if len(unit.members) == 1:
-            steps += unit.members
-            continue
-        try:
-            steps.append(Builder(unit, calls, {s for s in unit.defined if needed(s, unit)}).build())
-        except NotFusible:
-            steps += unit.members
-    return steps
+    return units

@@ -63,6 +63,39 @@ def test_a_chain_is_one_kernel(kernels, dtype):
     assert len(kernels) == 1 and len(kernels[0]) == 16
 
 
+def test_what_one_kernel_cannot_take_is_split(kernels):
+    def chain(x, y):  # more numbers than a kernel is given
+        for i in range(40):
+            x = x * y + i
+        return x
+
+    def many(*args):  # more operands
+        total = args[0]
+        for x in args[1:]:
+            total = total * 0.5 + x
+        return total
+
+    same(chain, numbers(8, 8), numbers(8, 8))
+    assert 2 <= len(kernels) <= 4
+    del kernels[:]
+    same(many, *(numbers(8, 8) + i for i in range(40)))
+    assert 2 <= len(kernels) <= 6
+
+
+def test_memory_that_is_not_needed_any_more_is_given_up():
+    def chain(x):
+        for _ in range(200):
+            x = x + 1
+        return x
+
+    compiled, x = torch.compile(chain), torch.zeros(1 << 20)
+    for _ in range(3):  # the calls one by one, then a plan
+        torch._core.reset_peak_memory_stats()
+        before = torch._core.memory_stats()["allocated"]
+        assert compiled(x)[0] == 200
+        assert torch._core.memory_stats()["peak_allocated"] - before < 20 * x.nbytes
+
+
 def test_rows_take_in_what_is_before_and_after(kernels):
     def normalised(x, w):
         centred = x - x.mean(-1, keepdim=True)
