@@ -44,7 +44,31 @@ PyObject* describe(const Segment& s, uint32_t mention) {
                        static_cast<long long>(t.layout->offset));
 }
 
-// (kind, variant, tensors, how many of them are outputs, rows): see taimatsu.graph.fuse.
+// Which of a record's tensors it writes to: their numbers among them.
+Object written(const Segment& s, const Record& r) {
+  Object numbers = list_of(0);
+  uint32_t at = 0;
+  auto note = [&](uint32_t count, bool written) {
+    for (; count-- > 0; ++at) {
+      if (!written) continue;
+      Object number = Object::steal(checked(PyLong_FromUnsignedLong(at)));
+      if (PyList_Append(numbers.get(), number.get()) < 0) python_error();
+    }
+  };
+  note(r.n_outs, true);
+  for (size_t i = 0; i < r.op->schema.params.size(); ++i) {
+    const Value& v = s.values[r.args + i];
+    const bool list = v.tag == Value::Tensors;
+    const uint32_t count = list ? std::count_if(v.tensors.data, v.tensors.data + v.tensors.size,
+                                                [](Tensor* t) { return t; })
+                                : v.tag == Value::Tensor;
+    note(count, r.op->schema.params[i].written);
+  }
+  return numbers;
+}
+
+// (kind, variant, tensors, how many are outputs, which are written to, rows): see
+// taimatsu.graph.fuse.
 PyObject* describe(const Segment& s, const Record& r) {
   Object tensors = list_of(r.n_tensors);
   for (uint32_t i = 0; i < r.n_tensors; ++i) put(tensors, i, describe(s, r.outs + i));
@@ -63,8 +87,8 @@ PyObject* describe(const Segment& s, const Record& r) {
     rows =
         Object::steal(checked(Py_BuildValue("(NO)", to_python(Value(Ints(sizes))), inside.get())));
   }
-  return Py_BuildValue("(sOOIO)", kind, r.variant ? r.variant->python.get() : Py_None,
-                       tensors.get(), r.n_outs, rows.get());
+  return Py_BuildValue("(sOOIOO)", kind, r.variant ? r.variant->python.get() : Py_None,
+                       tensors.get(), r.n_outs, written(s, r).get(), rows.get());
 }
 
 std::vector<uint32_t> numbers(PyObject* list) {

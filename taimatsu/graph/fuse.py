@@ -2,8 +2,8 @@
 
 The core records the calls of a compiled function, and asks `plan` what to do with a list of them
 that has come again. Calls of formulas are gathered into *units*: a call joins an earlier unit if
-nothing in between reads what it writes or writes what it reads, and if both run over the same
-points, or rows. A unit's nest is the nests of its calls, with what one call stores in place of what
+both run over the same points, or rows, and if what is between them commutes with the one or with
+the other. A unit's nest is the nests of its calls, with what one call stores in place of what
 another loads. The elements of intermediate results are computed as eager kernels compute them,
 rounding included; what nobody else looks at is never stored.
 
@@ -75,8 +75,13 @@ class Call(typing.NamedTuple):
     variant: Any
     tensors: list[Tensor]
     n_outs: int
+    writes: frozenset[Slot]
     rows: tuple[tuple[int, ...], tuple[bool, ...]] | None
     first: int  # of its tensors among those of all calls
+
+    @property
+    def reads(self) -> frozenset[Slot]:
+        return frozenset(t.slot for t in self.tensors[self.n_outs :])
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -122,18 +127,12 @@ class Unit:
         self.take(number, call, "full")
 
     def mentions(self, call: Call) -> None:
-        self.writes.update(t.slot for t in call.tensors[: call.n_outs])
-        self.reads.update(t.slot for t in call.tensors[call.n_outs :])
-        if call.kind == "other":  # may write to its arguments
-            self.writes.update(t.slot for t in call.tensors)
+        self.writes |= call.writes
+        self.reads |= call.reads
 
-    def conflicts(self, call: Call) -> bool:
-        """Whether `call` has to come after this unit."""
-        outs = {t.slot for t in call.tensors[: call.n_outs]}
-        every = {t.slot for t in call.tensors}
-        if call.kind == "other":
-            outs = every
-        return bool(outs & (self.reads | self.writes)) or bool(every & self.writes)
+    def conflicts(self, other: Call | Unit) -> bool:
+        """Whether the order of the two matters."""
+        return bool(other.writes & (self.reads | self.writes) or other.reads & self.writes)
 
     # Joining
 
@@ -170,17 +169,19 @@ class Unit:
             return "cells"
         return "kept" if call.sizes == tuple(self.sizes[d] for d in self.kept()) else None
 
+    def might_take(self, call: Call) -> bool:
+        if not self.open or len(self.members) >= MEMBERS:
+            return False
+        if call.kind == "other" or call.variant.fails:
+            return False
+        slots = call.reads | call.writes
+        return not (slots.isdisjoint(self.reads) and slots.isdisjoint(self.writes))
+
     def joins(self, call: Call, needed: typing.Callable[[Slot, Unit], bool]) -> str | None:
-        """The level at which the call can join, or None."""
-        if not self.open or call.kind == "other" or call.variant.fails:
-            return None
-        if len(self.members) >= MEMBERS:
-            return None
+        """The level at which a call that it might take can join, or None."""
         level = self.level_of(call)
-        slots = {t.slot for t in call.tensors}
-        if level is None or not slots & (self.reads | self.writes):
-            return None
-        if len(slots | self.reads | self.writes) > OPERANDS + len(self.defined):
+        slots = call.reads | call.writes | self.reads | self.writes
+        if level is None or len(slots) > OPERANDS + len(self.defined):
             return None
         try:
             accesses = self.accesses(call, level)
@@ -414,10 +415,11 @@ def plan(records: list[tuple], alive: list[bool]) -> list:
     many are outputs, the calls whose scalars it takes).
     """
     calls, first = [], 0
-    for kind, variant, tensors, n_outs, rows in records:
+    for kind, variant, tensors, n_outs, written, rows in records:
         found = [Tensor(s, d, tuple(n), tuple(m), o) for s, d, n, m, o in tensors]
+        writes = frozenset(found[i].slot for i in written)
         where = (tuple(rows[0]), tuple(rows[1])) if rows else None
-        calls.append(Call(kind, variant, found, n_outs, where, first))
+        calls.append(Call(kind, variant, found, n_outs, writes, where, first))
         first += len(found)
     users: dict[Slot, set[int]] = {}
     for i, call in enumerate(calls):
@@ -446,17 +448,26 @@ def plan(records: list[tuple], alive: list[bool]) -> list:
 def _units(
     numbers: Sequence[int], calls: list[Call], needed: typing.Callable[..., bool]
 ) -> list[Unit]:
-    """The calls of these numbers, gathered."""
+    """The calls of these numbers, gathered.
+
+    A call joins the latest unit that it can: one that nothing has to come after, up to the call, or
+    one that may as well come after what is between them.
+    """
     units: list[Unit] = []
     for i in numbers:
         call = calls[i]
-        for unit in reversed(units[-WINDOW:]):
+        for at in range(len(units) - 1, max(-1, len(units) - 1 - WINDOW), -1):
+            unit, later = units[at], units[at + 1 :]
+            if not unit.might_take(call):
+                continue
+            stays = not any(u.conflicts(call) for u in later)
+            if not stays and any(u.conflicts(unit) for u in later):
+                continue
             level = unit.joins(call, lambda s, u: needed(s, u, i))  # noqa: B023
             if level is not None:
+                if not stays:
+                    units.append(units.pop(at))
                 unit.join(i, call, level)
-                break
-            if unit.conflicts(call):
-                units.append(Unit(i, call))
                 break
         else:
             units.append(Unit(i, call))

@@ -158,6 +158,27 @@ def test_numbers_are_no_part_of_a_plan(kernels):
     assert len(kernels) == 1
 
 
+def test_calls_move_past_what_commutes_with_them(kernels):
+    def gated(x, w, u, d):
+        return (F.silu(x @ w) * (x @ u)) @ d
+
+    same(gated, numbers(4, 6), numbers(6, 8), numbers(6, 8), numbers(8, 6))
+    assert kernels == [["silu", "mul"]]
+
+    def crossed(x, y, w):  # the second product reads what the call after it overwrites
+        a = x.sin()
+        b = y @ w
+        y.add_(a)
+        return a, b, y @ w
+
+    compiled = torch.compile(crossed)
+    for _ in range(3):
+        y, w = numbers(4, 4), numbers(4, 4)
+        expected = crossed(y.cos(), y.clone(), w)
+        for a, b in zip(compiled(y.cos(), y.clone(), w), expected, strict=True):
+            assert torch.equal(a, b)
+
+
 def test_dead_results_are_not_stored(kernels):
     x = numbers(1000)
     function = torch.compile(lambda x: ((x + 1) * 2).sin())
