@@ -140,7 +140,13 @@ void copy_past_cache(char* to, const char* from, int64_t bytes) {
   std::memcpy(to, from, bytes);
 }
 
-void copy_bytes(char* to, const char* from, int64_t bytes) { std::memcpy(to, from, bytes); }
+void copy(char* to, const char* from, int64_t bytes, bool past_cache) {
+  if (past_cache && bytes >= 4096) {
+    copy_past_cache(to, from, bytes);
+  } else {
+    std::memcpy(to, from, bytes);
+  }
+}
 
 // Lines of a few elements of each tensor: blocks of lines, so that what one tensor's part is stored
 // between is still in the cache when the next one's is.
@@ -173,6 +179,31 @@ bool cat_narrow(const Value& list, Tensor& out, int dim, int64_t inner, int64_t 
   return true;
 }
 
+// Parts of one line of the result, from tensors that hold their parts of all lines in a row.
+struct Part {
+  const char* from;
+  int64_t at, bytes;  // within a line
+};
+
+// Bytes [begin, end) of the result's, which has lines of so many.
+void cat_bytes(const std::vector<Part>& parts, char* to, int64_t line, int64_t begin, int64_t end,
+               bool past_cache) {
+  for (int64_t k = begin / line; k * line < end; ++k) {
+    const int64_t lo = std::max<int64_t>(0, begin - k * line);
+    const int64_t hi = std::min(line, end - k * line);
+    auto part = parts.begin();
+    if (lo > 0) {
+      part = std::partition_point(part, parts.end(),
+                                  [&](const Part& p) { return p.at + p.bytes <= lo; });
+    }
+    for (; part != parts.end() && part->at < hi; ++part) {
+      const int64_t first = std::max(lo, part->at), last = std::min(hi, part->at + part->bytes);
+      copy(to + k * line + first, part->from + k * part->bytes + (first - part->at), last - first,
+           past_cache);
+    }
+  }
+}
+
 void run_cat(Call& c) {
   const Value& list = c.args[0];
   Tensor& out = *c.outs[0];
@@ -185,22 +216,14 @@ void run_cat(Call& c) {
   for (int d = 0; d < dim; ++d) outer *= l.size(d);
   const int64_t line = inner * l.size(dim);
   if (cat_narrow(list, out, dim, inner, outer)) return;
-  const bool past_cache = out.numel() * itemsize(out.dtype) >= kPastCache;
+  std::vector<Part> parts;
+  parts.reserve(static_cast<size_t>(list.tensors.size));
   for (int64_t i = 0; i < list.tensors.size; ++i) {
     Tensor& t = *list.tensors.data[i];
     if (skipped(t)) continue;
-    const int64_t n = t.layout->size(dim), bytes = n * inner;
+    const int64_t n = t.layout->size(dim);
     if (l.contiguous && t.layout->contiguous && t.dtype == out.dtype) {
-      char* to = out.data() + start * inner;
-      const char* from = t.data();
-      auto* copy = past_cache && bytes >= 4096 ? copy_past_cache : copy_bytes;
-      if (bytes) {
-        parallel_for(outer, std::max<int64_t>(1, (1 << 20) / bytes), 1,
-                     [&](int64_t begin, int64_t end) {
-                       for (int64_t k = begin; k < end; ++k)
-                         copy(to + k * line, from + k * bytes, bytes);
-                     });
-      }
+      if (t.numel()) parts.push_back({t.data(), start * inner, n * inner});
     } else if (t.numel()) {
       std::vector<int64_t> sizes = to_vector(l.sizes());
       sizes[dim] = n;
@@ -209,6 +232,12 @@ void run_cat(Call& c) {
     }
     start += n;
   }
+  if (parts.empty()) return;
+  const int64_t bytes = outer * line;
+  WithoutGil without(bytes > (int64_t{1} << 20));
+  parallel_for(bytes, 1 << 17, 64, [&](int64_t begin, int64_t end) {
+    cat_bytes(parts, out.data(), line, begin, end, bytes >= kPastCache);
+  });
 }
 TM_NATIVE("cat", infer_cat, run_cat);
 

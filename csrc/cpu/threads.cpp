@@ -95,7 +95,10 @@ void parallel_chunks(int chunks, void (*body)(void* context, int chunk), void* c
   pool_used = true;
   omp_set_dynamic(0);         // a thread for every chunk: OpenBLAS's jobs wait for each other
   std::exception_ptr thrown;  // the first; nothing may leave the region by itself
-#pragma omp parallel num_threads(chunks)
+  // Always the whole team, whose members without a chunk wait: libgomp ends the threads that a
+  // region doesn't need, and the next larger one has to start them again.
+  const int team = std::max(chunks, num_threads());
+#pragma omp parallel num_threads(team)
   {
     in_region = true;
     try {

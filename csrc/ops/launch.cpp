@@ -4,13 +4,15 @@
 #include <atomic>
 
 #include "autograd/autograd.h"
+#include "cpu/native.h"
 #include "cpu/threads.h"
 
 namespace taimatsu {
 namespace {
 
 // Elements that one thread should have at least: below, waking another costs more than it saves.
-constexpr int64_t kGrain = 32768;
+constexpr int64_t kGrain = 16384;
+constexpr int64_t kGrainBytes = 1 << 17;  // the same of bytes that are copied or set
 // Work above which other Python threads may run meanwhile.
 constexpr int64_t kReleaseGil = 1 << 17;
 
@@ -22,6 +24,26 @@ void* scratch_of_thread(int64_t bytes) {
                                  ~uintptr_t{63});
 }
 
+// The axis that threads split, or -1: the outermost of enough steps for all, as each thread then
+// walks memory of its own; else the longest.
+int split_axis(const Launch& l, int threads) {
+  int longest = -1;
+  int64_t most = 1;
+  for (int a = 0; a < l.axes; ++a) {
+    const int64_t extent = l.geometry[2 * a + 1] - l.geometry[2 * a];
+    if (!(l.kernel.parallel >> a & 1) || extent <= most) continue;
+    longest = a;
+    most = extent;
+    if (extent >= 8 * threads) break;
+  }
+  return longest;
+}
+
+int32_t launch_alone(const Launch& l) {
+  return l.kernel.fn(l.ptr, l.geometry, l.scalars,
+                     scratch_of_thread(l.kernel.scratch_bytes * l.row));
+}
+
 }  // namespace
 
 int32_t launch(const Launch& l) {
@@ -29,41 +51,52 @@ int32_t launch(const Launch& l) {
     backend(l.kernel.device.type).launch(l.kernel.code, l, l.kernel.device);
     return 0;  // what it has to report is known when the host waits for it
   }
-  const int64_t scratch = l.kernel.scratch_bytes * l.row;
-  int axis = -1;
-  if (l.work >= 2 * kGrain && num_threads() > 1) {
-    int64_t longest = 1;
-    for (int a = 0; a < l.axes; ++a) {
-      int64_t extent = l.geometry[2 * a + 1] - l.geometry[2 * a];
-      if ((l.kernel.parallel >> a & 1) && extent > longest) {
-        longest = extent;
-        axis = a;
-      }
-    }
-  }
-  if (axis < 0) {
-    if (l.work < kReleaseGil) {
-      return l.kernel.fn(l.ptr, l.geometry, l.scalars, scratch_of_thread(scratch));
-    }
-    PyThreadState* state = PyEval_SaveThread();
-    int32_t status = l.kernel.fn(l.ptr, l.geometry, l.scalars, scratch_of_thread(scratch));
-    restore_gil(state);
-    return status;
-  }
+  const int threads = l.work >= 2 * kGrain ? num_threads() : 1;
+  const int axis = threads > 1 ? split_axis(l, threads) : -1;
+  WithoutGil without(axis >= 0 || l.work >= kReleaseGil);
+  if (axis < 0) return launch_alone(l);
   const int64_t lo = l.geometry[2 * axis], extent = l.geometry[2 * axis + 1] - lo;
   const int64_t per_step = std::max<int64_t>(1, l.work / extent);
-  const int64_t align = extent >= 4096 ? 64 : 1;  // whole vectors, where the axis is long
+  // Whole vectors and lines of the cache, where the axis is long.
+  const int64_t align = extent >= 4096 ? 64 : extent >= 64 * threads ? 16 : 1;
   std::atomic<int32_t> status{0};
-  PyThreadState* state = PyEval_SaveThread();
   parallel_for(extent, std::max<int64_t>(1, kGrain / per_step), align,
                [&](int64_t begin, int64_t end) {
                  int64_t geometry[kMaxGeometry];
                  std::copy(l.geometry, l.geometry + l.geometry_size, geometry);
                  geometry[2 * axis] = lo + begin;
                  geometry[2 * axis + 1] = lo + end;
-                 status |= l.kernel.fn(l.ptr, geometry, l.scalars, scratch_of_thread(scratch));
+                 Launch part = l;
+                 part.geometry = geometry;
+                 status |= launch_alone(part);
                });
-  restore_gil(state);
+  return status;
+}
+
+int32_t launch_each(const Launch& l, int operands, const Iteration& it, int from,
+                    const int64_t* itemsizes) {
+  int64_t places = 1;
+  for (int d = from; d < it.ndim; ++d) places *= it.extent[d];
+  std::atomic<int32_t> status{0};
+  auto run = [&](int64_t begin, int64_t end, int32_t (*launch_one)(const Launch&)) {
+    for_outer(it, from, begin, end, [&](const int64_t* offset) {
+      void* at[kMaxOperands];
+      for (int i = 0; i < operands; ++i) {
+        at[i] = static_cast<char*>(l.ptr[i]) + offset[i] * itemsizes[i];
+      }
+      Launch one = l;
+      one.ptr = at;
+      status |= launch_one(one);
+    });
+  };
+  if (l.kernel.code || (places < num_threads() && l.work >= 2 * kGrain)) {
+    run(0, places, launch);
+    return status;
+  }
+  const int64_t each = std::max<int64_t>(1, l.work);
+  WithoutGil without(each * places >= kReleaseGil);
+  parallel_for(places, std::max<int64_t>(1, kGrain / each), 1,
+               [&](int64_t begin, int64_t end) { run(begin, end, launch_alone); });
   return status;
 }
 
@@ -87,7 +120,7 @@ void copy_bytes(Tensor& to, Tensor& from, bool non_blocking) {
   if (d.type != DeviceType::CPU) {
     return backend(d.type).copy(target, to.device(), source, from.device(), bytes, non_blocking);
   }
-  parallel_for(bytes, 1 << 20, 4096, [&](int64_t begin, int64_t end) {
+  parallel_for(bytes, kGrainBytes, 4096, [&](int64_t begin, int64_t end) {
     std::memmove(target + begin, source + begin, end - begin);
   });
 }
@@ -168,7 +201,7 @@ void fill(Tensor& t, const Number& n) {
       std::all_of(value, value + size, [&](char c) { return c == value[0]; })) {
     char* first = lowest(t);
     const int64_t bytes = t.numel() * size;
-    parallel_for(bytes, 1 << 20, 4096, [&](int64_t begin, int64_t end) {
+    parallel_for(bytes, kGrainBytes, 4096, [&](int64_t begin, int64_t end) {
       std::memset(first + begin, value[0], end - begin);
     });
     return;

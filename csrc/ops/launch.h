@@ -20,15 +20,24 @@ struct Launch {
 };
 int32_t launch(const Launch& l);
 
-// Runs `body(offset per operand)` for each position of the dims [from, it.ndim).
+// The same for each position of the dims [from, it.ndim), which threads share out. `ptr` are the
+// operands' first elements, `work` is that of one position.
+int32_t launch_each(const Launch& l, int operands, const Iteration& it, int from,
+                    const int64_t* itemsizes);
+
+// Runs `body(offset per operand)` for the positions [begin, end) of the dims [from, it.ndim).
 // (In elements; the operands' item sizes are the caller's.)
 template <class F>
-void for_outer(const Iteration& it, int from, const F& body) {
+void for_outer(const Iteration& it, int from, int64_t begin, int64_t end, const F& body) {
   int64_t position[kMaxDims] = {0};
   int64_t offset[Iteration::kMaxOperands] = {0};
-  int64_t total = 1;
-  for (int d = from; d < it.ndim; ++d) total *= it.extent[d];
-  for (int64_t i = 0; i < total; ++i) {
+  int64_t left = begin;
+  for (int d = from; d < it.ndim && left; ++d) {
+    position[d] = left % it.extent[d];
+    left /= it.extent[d];
+    for (int k = 0; k < it.nops; ++k) offset[k] += position[d] * it.stride[k][d];
+  }
+  for (int64_t i = begin; i < end; ++i) {
     body(offset);
     for (int d = from; d < it.ndim; ++d) {
       for (int k = 0; k < it.nops; ++k) offset[k] += it.stride[k][d];
@@ -37,6 +46,14 @@ void for_outer(const Iteration& it, int from, const F& body) {
       position[d] = 0;
     }
   }
+}
+
+// The same for all positions.
+template <class F>
+void for_outer(const Iteration& it, int from, const F& body) {
+  int64_t total = 1;
+  for (int d = from; d < it.ndim; ++d) total *= it.extent[d];
+  for_outer(it, from, 0, total, body);
 }
 
 // The stride class of an axis: what a kernel is specialised on.

@@ -1,7 +1,6 @@
 // Pointwise ops: one output element from the elements of the inputs.
 #include <algorithm>
 
-#include "cpu/threads.h"
 #include "ops/launch.h"
 
 namespace taimatsu {
@@ -103,18 +102,15 @@ void run_points(const Op& op, Variant& v, Tensor* const* tensors, int n, const i
   }
   Kernel kernel = v.kernel(key, n, 2, false, false, tensors[0]->device());
 
-  int64_t inner = (geometry[1] - geometry[0]) * (geometry[3] - geometry[2]);
-  int32_t status = 0;
+  const int64_t inner = (geometry[1] - geometry[0]) * (geometry[3] - geometry[2]);
+  const Launch launched{kernel, ptr, geometry, 4 + 2 * n, 2, scalars, inner, 0, &op};
+  int32_t status;
   if (flat || it.ndim <= 2) {
-    status = launch({kernel, ptr, geometry, 4 + 2 * n, 2, scalars, inner, 0, &op});
+    status = launch(launched);
   } else {
-    for_outer(it, 2, [&](const int64_t* offset) {
-      void* at[kMaxOperands];
-      for (int i = 0; i < n; ++i) {
-        at[i] = static_cast<char*>(ptr[i]) + offset[i] * itemsize(tensors[i]->dtype);
-      }
-      status |= launch({kernel, at, geometry, 4 + 2 * n, 2, scalars, inner, 0, &op});
-    });
+    int64_t itemsizes[kMaxOperands];
+    for (int i = 0; i < n; ++i) itemsizes[i] = itemsize(tensors[i]->dtype);
+    status = launch_each(launched, n, it, 2, itemsizes);
   }
   if (status) check_status(op, status);
 }

@@ -262,13 +262,30 @@ class RowKernel {
     std::copy(m.geometry.begin(), m.geometry.end(), geometry_);
   }
   int32_t run(void** ptr) {
-    const int64_t rows = geometry_[1] * geometry_[3];
-    if (kernel_.finish) return run_blocks(ptr, rows);
-    return launch({kernel_, ptr, geometry_, size_, 4, scalars_, rows * length_, length_, &op_});
+    if (kernel_.finish) return run_blocks(ptr);
+    return launch(launched(ptr));
+  }
+  // For each position of the dims [from, it.ndim).
+  int32_t run_each(void** ptr, const Iteration& it, int from, const int64_t* itemsizes) {
+    if (!kernel_.finish) return launch_each(launched(ptr), it.nops, it, from, itemsizes);
+    int32_t status = 0;
+    for_outer(it, from, [&](const int64_t* offset) {
+      void* at[kMaxOperands];
+      for (int i = 0; i < it.nops; ++i) {
+        at[i] = static_cast<char*>(ptr[i]) + offset[i] * itemsizes[i];
+      }
+      status |= run_blocks(at);
+    });
+    return status;
   }
 
  private:
-  int32_t run_blocks(void** ptr, int64_t rows) {
+  int64_t rows() const { return geometry_[1] * geometry_[3]; }
+  Launch launched(void** ptr) {
+    return {kernel_, ptr, geometry_, size_, 4, scalars_, rows() * length_, length_, &op_};
+  }
+  int32_t run_blocks(void** ptr) {
+    const int64_t rows = this->rows();
     const int axis = geometry_[5] >= 64 ? 2 : 3;  // r1 or r0
     const int64_t extent = geometry_[2 * axis + 1];
     const int64_t step = axis == 2 ? std::max<int64_t>(1, kBlock / geometry_[7]) : kBlock;
@@ -383,13 +400,9 @@ std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tens
   if (outer == 1) {
     status = kernel.run(base);
   } else {
-    for_outer(it, it.reduced + 2, [&](const int64_t* offset) {
-      void* ptr[kMaxOperands];
-      for (int i = 0; i < n; ++i) {
-        ptr[i] = static_cast<char*>(base[i]) + offset[i] * itemsize(ops[i].tensor->dtype);
-      }
-      status |= kernel.run(ptr);
-    });
+    int64_t itemsizes[kMaxOperands];
+    for (int i = 0; i < n; ++i) itemsizes[i] = itemsize(ops[i].tensor->dtype);
+    status = kernel.run_each(base, it, it.reduced + 2, itemsizes);
   }
   if (status) check_status(c.op, status);
   for (int i = 0; i < nouts && !rewritten.empty(); ++i) {

@@ -93,6 +93,53 @@ def test_random_numbers_and_sorting(threads):
     invariant(threads, call)
 
 
+def test_kernels_over_dims_that_they_have_not_got(threads):
+    """More dims than a kernel's axes: threads share out the others."""
+    rng = np.random.default_rng(5)
+    x = random_tensor(rng, (6, 7, 9, 10, 40), torch.float32)
+    turned = x.permute(3, 1, 4, 0, 2)
+    few = random_tensor(rng, (3, 300, 2, 400), torch.float32)
+    bias = random_tensor(rng, (300, 1, 1), torch.float32)
+
+    def call():
+        out = torch.empty(10, 7, 40, 6, 9).permute(0, 2, 1, 4, 3)
+        return (turned + turned.flip(0), torch.softmax(turned, 2), turned[::2].sum(2), few + bias,
+                torch.cumsum(few.transpose(0, 2), 1), torch.exp(turned.transpose(1, 2).mT, out=out))
+
+    invariant(threads, call)
+    assert np.array_equal(array(turned + turned), 2 * array(x).transpose(3, 1, 4, 0, 2))
+    assert np.array_equal(array(few + bias), array(few) + array(bias))
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_long_concatenations(threads, dim):
+    rng = np.random.default_rng(6)
+    shapes = [(30, 40, 50), (30, 40, 50), (1, 40, 50), (0, 40, 50), (500, 40, 50)]
+    parts = [random_tensor(rng, tuple(np.roll(s, dim)), torch.float32) for s in shapes]
+    whole = np.concatenate([array(p) for p in parts], dim)
+    invariant(threads, lambda: (torch.cat(parts, dim), torch.stack(parts[:2] * 9, dim)))
+    assert np.array_equal(array(torch.cat(parts, dim)), whole)
+    mixed = [parts[0].transpose(0, 2).contiguous().transpose(0, 2), *parts[1:]]
+    assert np.array_equal(array(torch.cat(mixed, dim)), whole)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_threads_are_not_started_anew():
+    """Not by regions of few chunks and of many in turn."""
+    program = """
+        import os
+        import taimatsu as torch
+        torch.set_num_threads(4)
+        few, many, a = torch.rand(40_000), torch.rand(400_000), torch.rand(300, 300)
+        def work():
+            few.exp(), many.exp(), torch.linalg.solve(a, a), few.exp(), a @ a
+            return sorted(os.listdir("/proc/self/task"))
+        first = work()
+        assert all(work() == first for _ in range(5))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("n", [0, -1])
 def test_bad_number_of_threads(n):
     with pytest.raises(RuntimeError):
