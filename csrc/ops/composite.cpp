@@ -137,6 +137,42 @@ TM_COMPOSITE("reshape_as", run_sized_as<kReshape>);
 TM_COMPOSITE("expand_as", run_sized_as<kExpand>);
 TM_COMPOSITE("adjoint", run_adjoint);
 
+// ---- Stacking -----------------------------------------------------------------------------------
+
+CoreOp kCat{"cat"}, kUnsqueeze{"unsqueeze"};
+
+void run_stack(Call& c) {
+  const Value& list = c.args[0];
+  const int64_t n = list.tensors.size;
+  if (n == 0) fail(Error::Runtime, "stack expects a non-empty TensorList");
+  const Ints first = list.tensors.data[0]->sizes();
+  for (int64_t i = 1; i < n; ++i) {
+    const Ints sizes = list.tensors.data[i]->sizes();
+    if (sizes == first) continue;
+    fail(Error::Runtime, "stack expects each tensor to be equal size, but got ", format(first),
+         " at entry 0 and ", format(sizes), " at entry ", i);
+  }
+  const auto dim = static_cast<int>(wrap_dim(c.args[1].to_int(), static_cast<int>(first.size) + 1));
+  const Value at = Value::of_int(dim);
+  // Along a dim that is there, with that dim divided afterwards: a view for all, not one for each.
+  // (Of 4 dims and more tensors may be channels_last, which says something else of the result.)
+  if (dim < first.size && first.size < 4) {
+    std::vector<int64_t> sizes(first.begin(), first.end());
+    sizes.insert(sizes.begin() + dim, n);
+    TensorRef whole = call1(kCat.get(), {list, at});
+    return give(c, call1(kView.get(), {Value(whole), Value(Ints(sizes))}));
+  }
+  std::vector<TensorRef> rows;
+  std::vector<Tensor*> pointers;
+  for (int64_t i = 0; i < n; ++i) {
+    rows.push_back(call1(kUnsqueeze.get(), {Value(list.tensors.data[i]), at}));
+    pointers.push_back(rows.back().get());
+  }
+  give(c, call1(kCat.get(), {Value::of_tensors(pointers.data(), n), at}));
+}
+
+TM_COMPOSITE("stack", run_stack);
+
 // ---- Places of extremes -------------------------------------------------------------------------
 
 CoreOp kArgmax{"argmax.dim"}, kArgmin{"argmin.dim"};

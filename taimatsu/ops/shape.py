@@ -194,21 +194,8 @@ def _(g, tensors, dim):
     return pieces
 
 
-@composite("stack(Tensor[] tensors, int dim=0) -> Tensor", method=False, out=True)
-def stack(tensors, dim):
-    """Tensors of one shape along a new dim at `dim`."""
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    shapes = [x.shape for x in tensors]
-    first = shapes[0]
-    if shapes.count(first) != len(shapes):
-        i = next(i for i, shape in enumerate(shapes) if shape != first)
-        raise RuntimeError(f"stack expects each tensor to be equal size, but got "
-                           f"{list(first)} at entry 0 and {list(shapes[i])} at entry {i}")
-    dim = wrap_dim(dim, len(first) + 1)
-    if dim == 0 and 1 <= len(first) <= 3:  # what collation does, with a view less for each tensor
-        return cat(tensors).view(len(tensors), *first)
-    return cat([x.unsqueeze(dim) for x in tensors], dim)
+stack = core_composite("stack(Tensor[] tensors, int dim=0) -> Tensor", method=False, out=True,
+                       doc="Tensors of one shape along a new dim at `dim`.")
 
 
 def _some(name: str, tensors) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
+import sys
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
@@ -18,15 +18,6 @@ __all__ = ["collate", "default_collate", "default_collate_fn_map", "default_conv
 
 def _is_numpy(value: Any) -> bool:
     return type(value).__module__ == "numpy"
-
-
-def _check_numpy(value: Any) -> None:
-    """TypeError for arrays that hold no numbers."""
-    if value.dtype.kind in "SUO":
-        raise TypeError(
-            "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
-            f"found {value.dtype}"
-        )
 
 
 def _rebuild(like: Any, values: Any) -> Any:
@@ -99,7 +90,7 @@ def collate(
         columns = {n: deeper([getattr(sample, n) for sample in batch]) for n in names}
         return dataclasses.replace(first, **columns)
     if isinstance(first, Sequence):
-        if any(len(sample) != len(first) for sample in batch):
+        if len(set(map(len, batch))) > 1:
             raise RuntimeError("each element in list of batch should be of equal size")
         columns = [deeper(samples) for samples in zip(*batch, strict=True)]
         return columns if isinstance(first, tuple) else _rebuild(first, columns)
@@ -117,7 +108,7 @@ def _collate_tensors(batch: Sequence[Tensor], *, collate_fn_map: Any = None) -> 
         )
         if alike and first.is_cpu and first.numel():
             return _shared_stack(batch)
-    return torch.stack(batch, 0)
+    return torch.stack(batch)
 
 
 def _in_process() -> bool:
@@ -130,13 +121,15 @@ def _shared_stack(batch: Sequence[Tensor]) -> Tensor:
     """Stacked in shared memory, which the main process gets without another copy."""
     from taimatsu.multiprocessing.shared_memory import allocate
 
-    shape, dtype = (len(batch), *batch[0].shape), batch[0].dtype
-    storage = allocate(math.prod(shape) * dtype.itemsize)
-    strides = torch.empty(shape, device="meta").stride()
-    out = torch._core.tensor_from_storage(storage, dtype, 0, shape, strides)
-    for row, sample in zip(out, batch, strict=True):
-        row.copy_(sample)
-    return out
+    first = batch[0]
+    storage = allocate(len(batch) * first.numel() * first.dtype.itemsize)
+    flat = torch._core.tensor_from_storage(
+        storage, first.dtype, 0, (len(batch) * first.numel(),), (1,)
+    )
+    if first.dim() == 0:
+        return torch.stack(batch, out=flat)
+    torch.cat(batch, out=flat.view(-1, *first.shape[1:]))
+    return flat.view(len(batch), *first.shape)
 
 
 def _collate_floats(batch: Sequence[float], *, collate_fn_map: Any = None) -> Tensor:
@@ -149,6 +142,19 @@ def _collate_ints(batch: Sequence[int], *, collate_fn_map: Any = None) -> Tensor
 
 def _collate_text(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
     return batch
+
+
+def _collate_arrays(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+    """Arrays and scalars of NumPy. TypeError for those that hold no numbers."""
+    first = batch[0]
+    if first.dtype.kind in "SUO":
+        raise TypeError(
+            "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
+            f"found {first.dtype}"
+        )
+    if first.shape == ():
+        return torch.as_tensor(batch)
+    return _collate_tensors([torch.as_tensor(sample) for sample in batch])
 
 
 default_collate_fn_map: dict[type | tuple[type, ...], Callable] = {
@@ -169,26 +175,13 @@ def default_collate(batch: Sequence) -> Any:
     >>> default_collate([(1, "a"), (2, "b")])
     [tensor([1, 2]), ('a', 'b')]
     """
-    first = batch[0]
-    if _is_numpy(first) and hasattr(first, "dtype"):
-        _check_numpy(first)
-        shape = getattr(first, "shape", ())
-        if shape == ():
-            return torch.as_tensor(batch)
-        if _in_process() and all(x.shape == shape and x.dtype == first.dtype for x in batch):
-            import numpy
-
-            return torch.as_tensor(numpy.stack(batch))
-        return default_collate([torch.as_tensor(sample) for sample in batch])
-    return collate(batch, collate_fn_map=_with_numpy())
+    return collate(batch, collate_fn_map=_functions())
 
 
-def _with_numpy() -> dict:
-    """The default functions, and that for arrays if NumPy is in use: it is not imported here."""
-    import sys
-
+def _functions() -> dict:
+    """The default functions, with those for arrays if NumPy is in use: it is not imported here."""
     numpy = sys.modules.get("numpy")
-    if numpy is None:
-        return default_collate_fn_map
-    array = (numpy.ndarray, numpy.generic)
-    return {array: lambda batch, **_: default_collate(batch), **default_collate_fn_map}
+    if numpy is not None and numpy.ndarray not in default_collate_fn_map:
+        for kind in (numpy.ndarray, numpy.generic):
+            default_collate_fn_map[kind] = _collate_arrays
+    return default_collate_fn_map
