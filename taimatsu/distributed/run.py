@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Sequence
+
+from .store import TCPStore
 
 __all__ = ["main"]
 
@@ -41,17 +42,16 @@ def _arguments(args: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def _attempt(given: argparse.Namespace, count: int, attempt: int) -> int:
     """Runs the processes once; the status of the first that failed, or 0."""
     nodes = int(str(given.nnodes).partition(":")[0])
     host, _, port = given.rdzv_endpoint.rpartition(":")
     host = host or given.master_addr
-    port = int(port or given.master_port or _free_port())
+    port = int(port or given.master_port)
+    served = nodes == 1  # here, as a port that was free need not be so when a process asks for it
+    if served:
+        port = TCPStore(host, port, is_master=True).port
+    run_id = str(uuid.uuid4())
     command = [] if given.no_python else [sys.executable, *(["-m"] if given.module else [])]
     command += [given.training_script, *given.training_script_args]
     processes = []
@@ -60,8 +60,9 @@ def _attempt(given: argparse.Namespace, count: int, attempt: int) -> int:
             **os.environ, "LOCAL_RANK": str(local), "RANK": str(given.node_rank * count + local),
             "LOCAL_WORLD_SIZE": str(count), "WORLD_SIZE": str(nodes * count),
             "GROUP_RANK": str(given.node_rank), "MASTER_ADDR": host, "MASTER_PORT": str(port),
-            "TORCHELASTIC_RUN_ID": str(uuid.uuid4()), "TORCHELASTIC_RESTART_COUNT": str(attempt),
+            "TORCHELASTIC_RUN_ID": run_id, "TORCHELASTIC_RESTART_COUNT": str(attempt),
             "TORCHELASTIC_MAX_RESTARTS": str(given.max_restarts),
+            "TORCHELASTIC_USE_AGENT_STORE": str(served),
         }  # fmt: skip
         if count > 1:
             environment.setdefault("OMP_NUM_THREADS", "1")

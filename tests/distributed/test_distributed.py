@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -19,15 +18,10 @@ from taimatsu import nn
 HERE = Path(__file__).resolve().parent
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def together(function: str, size: int = 3) -> None:
     """Runs a function of `workers` in so many processes."""
-    port = free_port()
-    command = f"import workers; workers.{function}(RANK, {size}, {port})"
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True)  # here: its port is taken from the start
+    command = f"import workers; workers.{function}(RANK, {size}, {store.port})"
     folders = f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]; "
     running = [
         subprocess.Popen(
