@@ -24,7 +24,7 @@ from typing import Any
 
 from taimatsu._core import interrupt_again
 
-__all__ = ["begin", "held", "insist", "waits"]
+__all__ = ["Held", "begin", "held", "insist", "waits"]
 
 MOMENT = 0.2  # seconds
 
@@ -35,7 +35,7 @@ _handler: Any = None  # what `held` has put off
 def held(start_method: str) -> Iterator[None]:
     """Put SIGINT off until the end; processes that are started meanwhile have it blocked.
 
-    Not those that a fork server starts: it may be there already.
+    Not those that a fork server starts, as it may be there already: give them a `Held`.
     """
     global _handler
     if start_method != "fork":  # would be started blocked too, or unblocks
@@ -58,6 +58,21 @@ def held(start_method: str) -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
         if came:
             signal.raise_signal(signal.SIGINT)
+
+
+class Held:
+    """An argument of a process: where it is unpickled SIGINT is blocked, until `begin`.
+
+    Before that a process ends silently by it; after that it would tell.
+    """
+
+    def __reduce__(self) -> tuple:
+        return _blocked, ()
+
+
+def _blocked() -> Held:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    return Held()
 
 
 def begin(handler: Callable | None = None) -> None:

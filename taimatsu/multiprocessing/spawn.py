@@ -63,7 +63,7 @@ def signal_name(exitcode: int) -> str | None:
         return f"<Unknown signal {-exitcode}>"
 
 
-def _run(fn: Callable, index: int, args: tuple, errors: Any) -> None:
+def _run(fn: Callable, index: int, args: tuple, errors: Any, held: interrupts.Held) -> None:
     try:
         interrupts.begin()
         fn(index, *args)
@@ -164,7 +164,8 @@ def start_processes(
     with interrupts.held(start_method):
         for i in range(nprocs):
             receiver, sender = mp.Pipe(duplex=False)
-            p = mp.Process(target=_run, args=(fn, i, args, sender), daemon=daemon)
+            given = (fn, i, args, sender, interrupts.Held())
+            p = mp.Process(target=_run, args=given, daemon=daemon)
             p.start()
             sender.close()
             processes.append(p)

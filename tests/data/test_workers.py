@@ -363,6 +363,7 @@ class Forever(data.Dataset):
             time.sleep(1000)
         return torch.ones(1000)
 
+{everywhere}
 if __name__ == "__main__":
     {beginning}
     torch.multiprocessing.set_sharing_strategy(sys.argv[2])
@@ -407,8 +408,10 @@ def test_no_process_is_left_when_the_main_one_ends(tmp_path, name, method, strat
     nothing_is_left(program, workers, name == "SIGINT")
 
 
-def started(folder, method="fork", strategy="file_descriptor", beginning="", ending=""):
-    text = PROGRAM.replace("{beginning}", beginning).replace("{ending}", ending)
+def started(folder, method="fork", strategy="file_descriptor", **parts):
+    text = PROGRAM
+    for part in ("everywhere", "beginning", "ending"):
+        text = text.replace(f"{{{part}}}", parts.get(part, ""))
     (folder / "program.py").write_text(text)
     return subprocess.Popen(
         [sys.executable, str(folder / "program.py"), method, strategy],
@@ -446,6 +449,25 @@ def test_an_interrupt_while_workers_are_starting(tmp_path, place):
     hook = f"os.register_at_fork({place}=lambda: once.acquire(False) and {INTERRUPT})"
     program = started(tmp_path, beginning=f"once = multiprocessing.Lock(); {hook}")
     nothing_is_left(program, [], True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_interrupt_while_a_worker_begins(tmp_path):
+    # In the worker, when it has its arguments and not yet its handler of signals.
+    hook = f"""
+def once(_):
+    try:
+        Path(sys.argv[0]).with_name("once").touch(exist_ok=False)
+    except FileExistsError:
+        return
+    {INTERRUPT}
+from pathlib import Path
+from multiprocessing import util
+util.register_after_fork(torch, once)
+"""
+    program = started(tmp_path, "forkserver", everywhere=hook)
+    nothing_is_left(program, [], True)
+    assert (tmp_path / "once").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

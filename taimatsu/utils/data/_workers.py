@@ -128,7 +128,9 @@ class Worker:
 
 
 # ---- Processes -----------------------------------------------------------------------------------
-def _serve(setup: Setup, index: int, connection: Any, progress: Any, to_close: list) -> None:
+def _serve(
+    held: interrupts.Held, setup: Setup, index: int, connection: Any, progress: Any, to_close: list
+) -> None:
     """The main function of a worker process."""
     import faulthandler
 
@@ -205,9 +207,10 @@ class WorkerProcesses:
     def _start(self, setup: Setup, i: int, context: Any) -> None:
         ours, theirs = context.Pipe()
         forks = context.get_start_method() == "fork"
+        to_close = [*self.connections, ours] if forks else []
         process = context.Process(
             target=_serve,
-            args=(setup, i, theirs, self.progress, [*self.connections, ours] if forks else []),
+            args=(interrupts.Held(), setup, i, theirs, self.progress, to_close),
             daemon=True,
             name=f"DataLoader worker {i}",
         )
