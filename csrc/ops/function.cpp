@@ -219,6 +219,7 @@ Function* new_function(PyObject* args) {
                      f->overloads[0]->schema.signature().substr(f->overloads[0]->base_name.size()) +
                      "\n--\n\n" + doc
                : std::string(doc);
+  f->doc.shrink_to_fit();  // there are hundreds, and they stay
   f->def = {f->name.c_str(), nullptr, METH_FASTCALL | METH_KEYWORDS, f->doc.c_str()};
   return f;
 }

@@ -39,6 +39,7 @@ class Parser {
       }
     }
     if (s.params.size() > kMaxArgs) broken("too many parameters");
+    s.params.shrink_to_fit();  // they stay
     return s;
   }
 

@@ -41,12 +41,23 @@ class Plan(typing.NamedTuple):
     grads: list[tuple[str, Any] | None]
 
 
+_NONE: Mapping = {}  # one for all: most entries have no such options
+
+
 class Op:
     """An entry of the table; see the module's decorators for the options.
 
     Called with tensors it is the operator; called with symbolic values, inside another formula, it
     is its own formula.
     """
+
+    __slots__ = (
+        "__dict__", "__weakref__", "_doc", "_plans", "accumulates", "backward", "call",
+        "coordinates", "dtypes", "dynamic", "follows", "formula", "handle", "inplace", "keep",
+        "keep_dtypes", "kind", "method", "module", "name", "names", "nonempty", "out", "outside",
+        "over", "promote", "ranks", "refusal", "replayed", "rows", "schema", "settle", "single",
+        "static", "storage",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -90,18 +101,18 @@ class Op:
         self.promote, self.dtypes, self.follows = promote, dtypes, tuple(follows)
         self.refusal, self.single = refusal, tuple(single)
         self.keep = (*keep, *follows)
-        self.keep_dtypes = dict(keep) if isinstance(keep, Mapping) else {}
+        self.keep_dtypes = dict(keep) if isinstance(keep, Mapping) else _NONE
         self.static, self.dynamic, self.rows = tuple(static), tuple(dynamic), rows
-        self.settle = dict(settle or {})
+        self.settle = dict(settle) if settle else _NONE
         self.nonempty, self.outside, self.storage = nonempty, outside, storage
         self._doc = doc
         self.replayed = replayed
         self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
-        self.over, self.ranks = over, dict(ranks or {})
+        self.over, self.ranks = over, dict(ranks) if ranks else _NONE
         self.backward: Any = None  # a function, or one for each input by name
         self.call: Callable | None = None  # the core's callable, once it is defined there
         self.handle: int | None = None  # the core's own record of the op
-        self._plans: dict[tuple, Plan] = {}
+        self._plans: dict[tuple, Plan] | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -197,6 +208,8 @@ class Op:
             if k != "dtype"  # acts on the inputs, before what is derived
         }
         key = (mask, tuple(sorted(statics.items(), key=lambda kv: kv[0])), tuple(sorted(absent)))
+        if self._plans is None:
+            self._plans = {}
         if key not in self._plans:
             from taimatsu.codegen import derive
 
