@@ -11,19 +11,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import footprint, instructions, report
+from . import footprint, instructions, report, scaling
 from .compare import Comparison, Result
 from .suites import SUITES
 from .table import Group
 
-CHOICES = (*SUITES, "footprint", "profile")
+CHOICES = (*SUITES, "scaling", "footprint", "profile")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benchmarks",
-        description="Ratios of a peer's time to ours: medians of interleaved rounds, each library "
-        "in its own process. `profile` counts instructions of our side instead (needs valgrind).",
+        description="Ratios of a peer's time to ours: medians of interleaved rounds, each "
+        "library in its own process. `scaling` compares 1, 2 and 4 threads, `profile` counts "
+        "instructions of our side (needs valgrind).",
     )
     parser.add_argument("suite", nargs="?", choices=CHOICES, help="all but `profile` by default")
     parser.add_argument("--filter", default="", metavar="REGEX", help="of 'group: workload'")
@@ -90,6 +91,11 @@ def main() -> None:
         for group in chosen(options):
             for workload in group.workloads:
                 print(instructions.profile(group, workload))
+        return
+    if options.suite == "scaling":
+        clock = "thread_time" if options.cpu_time else "perf_counter"
+        groups = scaling.chosen(re.compile(options.filter))
+        scaling.run(options.against, groups, options.repeat, clock)
         return
     about = report.machine(options.against, options.threads)
     print("; ".join(f"{key} {value}" for key, value in about.items()), end="\n\n")

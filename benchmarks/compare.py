@@ -21,7 +21,9 @@ UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS")
 def environment(threads: int) -> dict[str, str]:
     """What both libraries run under."""
     out = {name: value for name, value in os.environ.items() if name not in UNSET}
-    return out | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    # Threads wait awake for what comes next, but not into the other side's turn.
+    spins = {"GOMP_SPINCOUNT": "30000"}
+    return out | spins | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 
 @dataclass

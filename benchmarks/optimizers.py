@@ -1,4 +1,4 @@
-"""Optimizers on many small parameters, where the cost of calls dominates."""
+"""Optimizers on many small parameters, where the cost of calls dominates, and on large ones."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from functools import partial
 from .table import Group, workloads
 
 
-def many(torch, count):
-    """`count` parameters of 4 x 4, with gradients."""
-    parameters = [torch.randn(4, 4).requires_grad_() for _ in range(count)]
+def many(torch, count, size=4):
+    """`count` square parameters, with gradients."""
+    parameters = [torch.randn(size, size).requires_grad_() for _ in range(count)]
     for p in parameters:
-        p.grad = torch.randn(4, 4)
+        p.grad = torch.randn(size, size)
     adam, sgd = torch.optim.Adam(parameters), torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
     clip = torch.nn.utils.clip_grad_norm_
     return locals()
 
 
-def updates(count: int) -> Group:
+def updates(count: int, size: int = 4, floor: float = 5) -> Group:
     return Group(
-        f"{count:,} parameters of 4 x 4",
-        partial(many, count=count),
+        f"{count:,} parameters of {size} x {size}",
+        partial(many, count=count, size=size),
         (
             *workloads(
                 Adam="adam.step()",
@@ -29,8 +29,8 @@ def updates(count: int) -> Group:
                 zero_grad="adam.zero_grad(set_to_none=False)",
             ),
         ),
-        floor=5,
+        floor=floor,
     )
 
 
-GROUPS = (updates(64), updates(1024))
+GROUPS = (updates(64), updates(1024), updates(8, 512, floor=1))
