@@ -77,6 +77,12 @@ _LAZY_NAMES = {
 for _module, _names in {
     "cpu": "Event Stream",
     "_scaled": "_scaled_mm",
+    "_quantized": (
+        "dequantize int_repr per_channel_affine per_channel_affine_float_qparams "
+        "per_channel_symmetric per_tensor_affine per_tensor_symmetric q_per_channel_axis "
+        "q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point qscheme "
+        "quantize_per_channel quantize_per_tensor quantize_per_tensor_dynamic"
+    ),
     "sparse._construct": (
         "sparse_bsc_tensor sparse_bsr_tensor sparse_compressed_tensor sparse_coo_tensor "
         "sparse_csc_tensor sparse_csr_tensor"

@@ -117,6 +117,29 @@ def __dir__(self: Tensor) -> list[str]:
     return sorted({*dir(self.__class__), *self.__dict__})
 
 
+# ---- Quantized tensors ------------------------------------------------------------------------
+def _quantized_method(name: str) -> None:
+    def method(self: Tensor) -> Any:
+        from . import _quantized
+
+        return getattr(_quantized, name)(self)
+
+    method.__name__ = name
+    method.__doc__ = f"See `taimatsu.{name}`."
+    _method(method)
+
+
+for _name in ("dequantize", "int_repr", "q_per_channel_axis", "q_per_channel_scales",
+              "q_per_channel_zero_points", "q_scale", "q_zero_point"):  # fmt: skip
+    _quantized_method(_name)
+
+
+@_method
+def qscheme(self: Tensor) -> Any:
+    """The scheme of a quantized tensor. NotImplementedError for others."""
+    raise NotImplementedError(f"qscheme: needs a quantized tensor; got {self.dtype}")
+
+
 # ---- Factorisation -----------------------------------------------------------------------------
 @_method
 def lu(self: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]:

@@ -26,6 +26,9 @@ STORAGE_NAMES = {
     "bool": "BoolStorage",
     "complex64": "ComplexFloatStorage",
     "complex128": "ComplexDoubleStorage",
+    "quint8": "QUInt8Storage",
+    "qint8": "QInt8Storage",
+    "qint32": "QInt32Storage",
 }
 STORAGE_DTYPES = {storage: dtype for dtype, storage in STORAGE_NAMES.items()}
 
@@ -136,6 +139,17 @@ def _rebuild_tensor_v3(
     return _rebuild_tensor_v2(
         typed, storage_offset, size, stride, requires_grad, backward_hooks, metadata
     )
+
+
+def _rebuild_qtensor(
+    storage, storage_offset, size, stride, quantizer_params, requires_grad, backward_hooks
+):
+    from ._quantized import Grid
+
+    _, scale, zero_point, *axis = quantizer_params
+    grid = Grid(storage.dtype, scale, zero_point, *axis)
+    integers = TypedStorage(storage.untyped, grid.integer_dtype)
+    return grid.of(_rebuild_tensor(integers, storage_offset, size, stride))
 
 
 def _rebuild_meta_tensor_no_storage(dtype, size, stride, requires_grad):

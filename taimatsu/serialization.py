@@ -89,6 +89,7 @@ def _tensor_globals() -> dict[str, Any]:
                 "_rebuild_tensor",
                 "_rebuild_tensor_v2",
                 "_rebuild_tensor_v3",
+                "_rebuild_qtensor",
                 "_rebuild_meta_tensor_no_storage",
                 "_rebuild_sparse_tensor",
                 "_rebuild_parameter",
@@ -107,8 +108,8 @@ def _find_data(full: str) -> Any:
         return StorageType(module, name)
     found = _tensor_globals().get(full)
     if found is None and module == "torch":
-        dtype = getattr(torch, name, None)
-        found = dtype if isinstance(dtype, torch.dtype) else None
+        named = getattr(torch, name, None)  # a dtype, or how tensors are quantized
+        found = named if isinstance(named, (torch.dtype, torch.qscheme)) else None
     return found
 
 

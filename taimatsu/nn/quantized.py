@@ -1,5 +1,3 @@
 """``nn.quantized``: the old place of `taimatsu.ao.nn.quantized`."""
 
-from taimatsu.ao.nn.quantized import FloatFunctional
-
-__all__ = ["FloatFunctional"]
+from taimatsu.ao.nn.quantized import *  # noqa: F403

@@ -77,6 +77,7 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     conv,
     rnn,
     window,
+    quantization,
     margins,
     patches,
     resample,

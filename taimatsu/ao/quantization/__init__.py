@@ -1,52 +1,40 @@
-"""``ao.quantization``: marks of where a model is quantized. Conversion isn't there yet.
+"""``ao.quantization``: models whose weights, and tensors, are integers of 8 bits.
 
-The marks do nothing, so that models which have them run; what would convert a model raises
-NotImplementedError.
+dynamic   weights are quantized, tensors as they come: `quantize_dynamic`
+static    `prepare` puts observers in, the model runs on typical data, `convert` puts quantized
+          modules in; tensors are quantized between a `QuantStub` and a `DeQuantStub`
+training  `prepare_qat` puts modules in that round as the quantized ones will; then `convert`
+
+What is looked at by which observer is told by a module's ``qconfig``, a `QConfig`.
+
+`observer`, `fake_quantize`: what looks and what rounds; `qconfig`; `mappings`: which module takes
+the place of which; `quantize`; `fuse_modules`.
 """
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import enum
 
-from taimatsu.nn import Module
+from taimatsu._lazy import submodules
 
-__all__ = ["DeQuantStub", "QuantStub", "QuantWrapper", "convert", "prepare", "prepare_qat",
-           "quantize", "quantize_dynamic", "quantize_qat"]  # fmt: skip
-
-
-class QuantStub(Module):
-    """Where tensors become quantized after a conversion; before it, the tensor itself."""
-
-    def __init__(self, qconfig: Any = None):
-        super().__init__()
-        if qconfig:
-            self.qconfig = qconfig
-
-    def forward(self, x: Any) -> Any:
-        return x
+from .fake_quantize import *  # noqa: F403
+from .fuse_modules import *  # noqa: F403
+from .granularity import *  # noqa: F403
+from .mappings import *  # noqa: F403
+from .observer import *  # noqa: F403
+from .qconfig import *  # noqa: F403
+from .qconfig_mapping import *  # noqa: F403
+from .quantize import *  # noqa: F403
+from .stubs import *  # noqa: F403
 
 
-class DeQuantStub(QuantStub):
-    """Where tensors become floating-point again after a conversion; before it, the same."""
+class QuantType(enum.IntEnum):
+    """The ways to quantize."""
+
+    DYNAMIC = 0
+    STATIC = 1
+    QAT = 2
+    WEIGHT_ONLY = 3
 
 
-class QuantWrapper(Module):
-    """A module between a `QuantStub` and a `DeQuantStub`."""
-
-    def __init__(self, module: Module):
-        super().__init__()
-        self.quant, self.dequant, self.module = QuantStub(), DeQuantStub(), module
-        self.train(module.training)
-
-    def forward(self, x: Any) -> Any:
-        return self.dequant(self.module(self.quant(x)))
-
-
-def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
-    """Raises NotImplementedError: there are no quantized tensors yet."""
-    raise NotImplementedError(
-        "ao.quantization: models can't be quantized yet; run them in bfloat16 (model.bfloat16())"
-    )
-
-
-convert = prepare = prepare_qat = quantize = quantize_dynamic = quantize_qat = _refuse
+__getattr__ = submodules(__name__)

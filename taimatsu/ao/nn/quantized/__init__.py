@@ -1,51 +1,76 @@
-"""``ao.nn.quantized``: arithmetic as modules, so that a conversion finds it."""
+"""``ao.nn.quantized``: modules of quantized tensors.
 
-from __future__ import annotations
+They are made of floating-point modules by `ao.quantization.convert`, with the scale and zero point
+of the result that an observer found. Products are of the numbers that the integers stand for, in
+float32, and their sums are rounded once, to the grid of the result.
 
-from typing import Any
+`functional_modules`: arithmetic as modules; `layers`: with weights; `activation`: without.
+"""
 
-import taimatsu as torch
-from taimatsu.nn import Identity, Module
+from taimatsu._lazy import submodules
 
-__all__ = ["FloatFunctional"]
+from .activation import (
+    ELU,
+    BatchNorm2d,
+    BatchNorm3d,
+    DeQuantize,
+    Dropout,
+    GroupNorm,
+    Hardswish,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LeakyReLU,
+    PReLU,
+    Quantize,
+    ReLU6,
+    Sigmoid,
+    Softmax,
+)
+from .functional_modules import FloatFunctional, FXFloatFunctional, QFunctional
+from .layers import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    Embedding,
+    EmbeddingBag,
+    Linear,
+)
 
+__all__ = [
+    "ELU",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+    "DeQuantize",
+    "Dropout",
+    "Embedding",
+    "EmbeddingBag",
+    "FXFloatFunctional",
+    "FloatFunctional",
+    "GroupNorm",
+    "Hardswish",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "PReLU",
+    "QFunctional",
+    "Quantize",
+    "ReLU6",
+    "Sigmoid",
+    "Softmax",
+]  # fmt: skip
 
-class FloatFunctional(Module):
-    """Sums and products of a model that may be quantized: of floating-point tensors, as they are.
-
-    Each result goes through ``activation_post_process``, where observers are put.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.activation_post_process = Identity()
-
-    def forward(self, x: Any) -> Any:
-        raise RuntimeError(
-            "FloatFunctional is not intended to use the 'forward'. Please use the underlying "
-            "operation"
-        )
-
-    def add(self, x: Any, y: Any) -> Any:
-        """x + y."""
-        return self.activation_post_process(x + y)
-
-    add_scalar = add
-
-    def mul(self, x: Any, y: Any) -> Any:
-        """x * y."""
-        return self.activation_post_process(x * y)
-
-    mul_scalar = mul
-
-    def matmul(self, x: Any, y: Any) -> Any:
-        """x @ y."""
-        return self.activation_post_process(x @ y)
-
-    def add_relu(self, x: Any, y: Any) -> Any:
-        """relu(x + y)."""
-        return self.activation_post_process(torch.relu(x + y))
-
-    def cat(self, x: Any, dim: int = 0) -> Any:
-        """`taimatsu.cat`."""
-        return self.activation_post_process(torch.cat(x, dim))
+__getattr__ = submodules(__name__)
