@@ -31,6 +31,25 @@ T step(T b, T a, T h) {
   }
 }
 
+// Lines of consecutive elements, some at once: each waits for its own last result only.
+template <class T>
+void lines(const T* x, const T* y, T* to, int64_t n, int64_t count, bool reverse) {
+  constexpr int kAtOnce = 8;
+  auto run = [&](auto width) {
+    T h[width] = {};
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t at = reverse ? n - 1 - i : i;
+      for (int r = 0; r < width; ++r) {
+        const int64_t k = r * n + at;
+        to[k] = h[r] = i == 0 ? y[k] : step(y[k], x[k], h[r]);
+      }
+    }
+    x += width * n, y += width * n, to += width * n;
+  };
+  for (; count >= kAtOnce; count -= kAtOnce) run(std::integral_constant<int, kAtOnce>{});
+  for (; count > 0; --count) run(std::integral_constant<int, 1>{});
+}
+
 template <class T>
 void run(const Tensor& a, const Tensor& b, Tensor& h, int dim, bool reverse) {
   int64_t inner = 1;
@@ -39,6 +58,8 @@ void run(const Tensor& a, const Tensor& b, Tensor& h, int dim, bool reverse) {
   const T *x = a.as<T>(), *y = b.as<T>();
   T* to = h.as<T>();
   parallel_for(outer * inner, std::max<int64_t>(1, 32768 / n), 1, [&](int64_t begin, int64_t end) {
+    if (inner == 1)
+      return lines(x + begin * n, y + begin * n, to + begin * n, n, end - begin, reverse);
     for (int64_t line = begin; line < end;) {  // those of one outer position, side by side
       const int64_t first = line % inner, count = std::min(end - line, inner - first);
       const int64_t base = line / inner * n * inner + first;

@@ -161,7 +161,7 @@ class Cell {
     count_ = static_cast<int>(v.outputs.size() + op.operands.size());
     LayoutClass rows;
     for (int i = 0; i < count_; ++i) rows.add(i, 2, 1);
-    kernel_ = v.kernel(rows, count_, 2, false, false, Device{});
+    kernel_ = v.kernel(rows, count_, 2, Device{});
   }
   // Columns [begin, end) of some rows. Operands: outputs, then inputs, in the schema's order.
   void run(int64_t rows, int64_t begin, int64_t end, std::initializer_list<Matrix> operands) const {

@@ -108,7 +108,7 @@ void run_indexed(Call& c) {
   }
   int64_t scalars[kMaxScalars];
   if (!v.scalars.empty()) pack_scalars(c, scalars);
-  Kernel kernel = v.kernel(key, n, 1, false, false, ops[0]->device());
+  Kernel kernel = v.kernel(key, n, 1, ops[0]->device());
   void* ptr[kMaxOperands];
   for (int i = 0; i < n; ++i) ptr[i] = ops[i]->data();
   int32_t status =

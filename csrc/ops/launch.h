@@ -56,8 +56,10 @@ void for_outer(const Iteration& it, int from, const F& body) {
   for_outer(it, from, 0, total, body);
 }
 
-// The stride class of an axis: what a kernel is specialised on.
-inline int stride_class(int64_t stride) { return stride == 1 ? 1 : stride == 0 ? 0 : 2; }
+// The stride class of an axis: what a kernel is specialised on. Steps of two are 3.
+inline int stride_class(int64_t stride) {
+  return stride == 0 || stride == 1 ? static_cast<int>(stride) : stride == 2 ? 3 : 2;
+}
 // lo, hi of the axes; sizes and strides of the operands.
 constexpr int kMaxGeometry = 16 + 16 * 2 * 8;
 

@@ -564,17 +564,21 @@ Object class_names(const LayoutClass& key, int operands, int letters) {
   Object names = Object::steal(checked(PyTuple_New(operands)));
   for (int i = 0; i < operands; ++i) {
     const uint64_t bits = key.bits[0] >> (4 * i);
-    const char text[2] = {"ucs"[bits >> 2 & 3], "ucs"[bits & 3]};
+    const char text[2] = {"ucs2"[bits >> 2 & 3], "ucs2"[bits & 3]};
     checked(PyTuple_SetItem(names.get(), i,
                             checked(PyUnicode_FromStringAndSize(text + 2 - letters, letters))));
   }
   return names;
 }
 
-Kernel compiled(const Variant& v, PyObject* names, bool blocked, bool is_short) {
-  Object made = Object::steal(
-      checked(PyObject_CallMethod(v.python.get(), "kernel", "OOO", names,
-                                  blocked ? Py_True : Py_False, is_short ? Py_True : Py_False)));
+PyObject* truth(const LayoutClass& key, LayoutClass::Rows how) {
+  return key.has(how) ? Py_True : Py_False;
+}
+
+Kernel compiled(const Variant& v, PyObject* names, const LayoutClass& key) {
+  Object made = Object::steal(checked(
+      PyObject_CallMethod(v.python.get(), "kernel", "OOOO", names, truth(key, LayoutClass::Blocked),
+                          truth(key, LayoutClass::Short), truth(key, LayoutClass::Bundled))));
   unsigned long long fn = 0, finish = 0;
   PyObject* parallel = nullptr;
   long long scratch = 0, state = 0;
@@ -593,11 +597,11 @@ Kernel compiled(const Variant& v, PyObject* names, bool blocked, bool is_short) 
   return kernel;
 }
 
-Kernel loaded(const Variant& v, PyObject* names, bool is_short, Device device) {
+Kernel loaded(const Variant& v, PyObject* names, const LayoutClass& key, Device device) {
   const Backend& b = backend(device.type);
   Object image = Object::steal(
       checked(PyObject_CallMethod(v.python.get(), "kernel_for", "sOO", b.target(device).c_str(),
-                                  names, is_short ? Py_True : Py_False)));
+                                  names, truth(key, LayoutClass::Short))));
   Kernel kernel;
   kernel.code = b.load(image.get(), device);
   kernel.device = device;
@@ -606,8 +610,7 @@ Kernel loaded(const Variant& v, PyObject* names, bool is_short, Device device) {
 
 }  // namespace
 
-Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, bool blocked,
-                       bool is_short, Device device) {
+Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, Device device) {
   const bool here = device.type == DeviceType::CPU;
   auto& known = here ? kernels : elsewhere;
   for (size_t i = 0; i < known.size(); ++i) {
@@ -617,8 +620,8 @@ Kernel Variant::kernel(const LayoutClass& key, int operands, int letters, bool b
     }
   }
   Object names = class_names(key, operands, letters);
-  known.emplace_back(key, here ? compiled(*this, names.get(), blocked, is_short)
-                               : loaded(*this, names.get(), is_short, device));
+  known.emplace_back(
+      key, here ? compiled(*this, names.get(), key) : loaded(*this, names.get(), key, device));
   return known.back().second;
 }
 

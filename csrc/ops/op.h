@@ -70,16 +70,19 @@ constexpr int kMaxOperands = 16;
 constexpr int kMaxScalars = 64;                     // words
 constexpr int64_t kFewRows = 64, kLongRow = 65536;  // so few of such length: reduced in blocks
 
-// What tells kernels of one variant apart: the stride classes of the operands.
+// What tells kernels of one variant apart: the stride classes of the operands, and how rows run.
 struct LayoutClass {
+  enum Rows : uint64_t { Blocked = 1, Short = 2, Bundled = 4 };
   uint64_t bits[2] = {0, 0};
   bool operator==(const LayoutClass& o) const {
     return bits[0] == o.bits[0] && bits[1] == o.bits[1];
   }
-  // Two axes an operand, `first` is the outer; 0, 1, 2: uniform, contiguous, strided.
+  // Two axes an operand, `first` is the outer; 0, 1, 2, 3: uniform, contiguous, strided, by twos.
   void add(int operand, int first, int second) {
     bits[0] |= static_cast<uint64_t>(first << 2 | second) << (4 * operand);
   }
+  void add(Rows how) { bits[1] |= how; }
+  bool has(Rows how) const { return bits[1] & how; }
 };
 
 // A formula with its operands' dtypes and static attributes settled.
@@ -104,8 +107,7 @@ struct Variant {
   std::shared_ptr<struct RowMemo> row;  // of the last call of a row op
 
   // `letters` of the class of each of `operands` operands stand in the key .
-  Kernel kernel(const LayoutClass& key, int operands, int letters, bool blocked, bool is_short,
-                Device device);
+  Kernel kernel(const LayoutClass& key, int operands, int letters, Device device);
 };
 
 // Identity of a variant: all that promotion looks at, and the static attributes.

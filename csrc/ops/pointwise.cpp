@@ -90,7 +90,7 @@ void run_points(const Op& op, Variant& v, Tensor* const* tensors, int n, const i
     for (int i = 0; i < n; ++i) {
       geometry[5 + 2 * i] = it.ndim > 0 ? it.stride[i][0] : 1;
       geometry[4 + 2 * i] = it.ndim > 1 ? it.stride[i][1] : 0;
-      strided |= stride_class(geometry[5 + 2 * i]) == 2;
+      strided |= stride_class(geometry[5 + 2 * i]) >= 2;
     }
     for (int i = 0; i < n; ++i) {
       int inner = stride_class(geometry[5 + 2 * i]);
@@ -100,7 +100,7 @@ void run_points(const Op& op, Variant& v, Tensor* const* tensors, int n, const i
     geometry[1] = it.ndim > 1 ? it.extent[1] : 1;
     geometry[3] = it.ndim > 0 ? it.extent[0] : 1;
   }
-  Kernel kernel = v.kernel(key, n, 2, false, false, tensors[0]->device());
+  Kernel kernel = v.kernel(key, n, 2, tensors[0]->device());
 
   const int64_t inner = (geometry[1] - geometry[0]) * (geometry[3] - geometry[2]);
   const Launch launched{kernel, ptr, geometry, 4 + 2 * n, 2, scalars, inner, 0, &op};

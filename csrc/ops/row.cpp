@@ -10,8 +10,10 @@
 namespace taimatsu {
 namespace {
 
-constexpr int64_t kBlock = 32768;  // elements of a row that one partial accumulator covers
-constexpr int64_t kShortRow = 16;  // below, the vector runs across rows
+constexpr int64_t kBlock = 32768;    // elements of a row that one partial accumulator covers
+constexpr int64_t kShortRow = 16;    // below, the vector runs across rows
+constexpr int64_t kMediumRow = 512;  // below, rows are folded in bundles
+constexpr int64_t kBundle = 8;       // rows of one
 
 // The full shape of a call and which of its dims belong to the row.
 struct RowShape {
@@ -208,7 +210,6 @@ struct RowMemo {
   bool direct = false;
   std::vector<int64_t> geometry;
   LayoutClass key;
-  bool blocked = false, is_short = false;
   int64_t length = 0;
 
  private:
@@ -255,7 +256,7 @@ class RowKernel {
   RowKernel(const Op& op, Variant& v, const RowMemo& m, int operands, Device device,
             const int64_t* scalars)
       : op_(op),
-        kernel_(v.kernel(m.key, operands, 2, m.blocked, m.is_short, device)),
+        kernel_(v.kernel(m.key, operands, 2, device)),
         length_(m.length),
         size_(8 + 4 * operands),
         scalars_(scalars) {
@@ -375,7 +376,9 @@ std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tens
     for (int i = 0; i < n; ++i) geometry[8 + 4 * i + a] = d < 0 ? 0 : it.stride[i][d];
   }
   if (length == 0) geometry[7] = 0;
+  bool along = false;  // whether some operand has rows that vectors can run along
   for (int i = 0; i < n; ++i) {
+    along |= ops[i].role == Role::Row && geometry[8 + 4 * i + 3] == 1;
     // An axis of extent 1 is as good as contiguous, where the operand has it at all.
     auto cls = [&](int a) {
       int64_t s = geometry[8 + 4 * i + a];
@@ -388,9 +391,14 @@ std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tens
   int64_t outer = 1;
   for (int d = it.reduced + 2; d < it.ndim; ++d) outer *= it.extent[d];
   const Device device = ops[0].tensor->device();
-  memo.blocked = device.type == DeviceType::CPU && rows * outer < kFewRows && length >= kLongRow;
-  memo.is_short = length < kShortRow;
-  memo.key.bits[1] = (memo.blocked ? 1 : 0) | (memo.is_short ? 2 : 0);
+  if (length < kShortRow) {
+    memo.key.add(LayoutClass::Short);
+  } else if (device.type != DeviceType::CPU) {
+  } else if (rows * outer < kFewRows && length >= kLongRow) {
+    memo.key.add(LayoutClass::Blocked);
+  } else if (length < kMediumRow && geometry[3] >= kBundle && along) {
+    memo.key.add(LayoutClass::Bundled);
+  }
   memo.direct = outer == 1 && rewritten.empty();
 
   int32_t status = 0;

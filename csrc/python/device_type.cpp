@@ -178,7 +178,9 @@ Device default_device() { return defaults.back(); }
 
 int init_devices(PyObject* module) {
   device_type = add_type(module, spec);
-  return device_type ? PyModule_AddFunctions(module, functions) : -1;
+  if (!device_type) return -1;
+  overrides_nothing(device_type);
+  return PyModule_AddFunctions(module, functions);
 }
 
 }  // namespace taimatsu

@@ -208,6 +208,7 @@ PyTypeObject* new_singleton_type(PyObject* module, const char* name, const char*
   PyType_Spec spec = {name, sizeof(Named), 0, kSingleton, slots};
   auto* type = add_type(module, spec);
   if (!type) python_error();
+  overrides_nothing(type);
   if (methods) add_methods(type, methods);
   if (getters) add_getters(type, getters);
   return type;

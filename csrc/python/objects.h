@@ -26,6 +26,7 @@ inline bool requires_grad_flag(const Tensor& t) { return t.requires_grad || t.no
 
 // The type of `o` (neither Tensor nor Parameter) has a __torch_function__ that is not disabled.
 bool has_torch_function(PyObject* o);
+void overrides_nothing(PyTypeObject* type);  // a type of ours, which lives as long as the module
 // Calls the override of the arguments' types, by PyTorch's rules: a new reference, or null with an
 // error set. `function` is the public callable.
 PyObject* call_torch_function(PyObject* function, PyObject* self, PyObject* const* args,

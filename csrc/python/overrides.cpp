@@ -1,5 +1,6 @@
 // __torch_function__: types, and modes, that take over the functions called on them.
 #include <algorithm>
+#include <unordered_set>
 
 #include "autograd/autograd.h"
 #include "python/python.h"
@@ -18,10 +19,19 @@ struct Disable {
   ~Disable() { --disabled; }
 };
 
+std::unordered_set<PyTypeObject*> without;  // types known to override nothing
+
+// What a type overrides ops with. Types that can't change are asked once: a failing look-up costs
+// more than many an op.
 Object override_of(PyObject* o) {
-  Object f =
-      Object::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(Py_TYPE(o)), attribute_name));
-  if (!f) PyErr_Clear();
+  PyTypeObject* type = Py_TYPE(o);
+  if (without.count(type)) return Object();
+  Object f = Object::steal(PyObject_GetAttr(reinterpret_cast<PyObject*>(type), attribute_name));
+  if (!f) {
+    PyErr_Clear();
+    const unsigned long flags = PyType_GetFlags(type);
+    if (!(flags & Py_TPFLAGS_HEAPTYPE)) without.insert(type);
+  }
   return f.get() == no_override ? Object() : f;
 }
 
@@ -132,6 +142,8 @@ PyMethodDef functions[] = {
 };
 
 }  // namespace
+
+void overrides_nothing(PyTypeObject* type) { without.insert(type); }
 
 bool has_torch_function(PyObject* o) { return disabled == 0 && override_of(o); }
 

@@ -29,21 +29,32 @@ from .schedule import Schedule, initial, merge_formula
 
 
 def kernel(
-    nest: Nest, classes: tuple[str, ...], blocked: bool = False, short: bool = False
+    nest: Nest,
+    classes: tuple[str, ...],
+    blocked: bool = False,
+    short: bool = False,
+    bundled: bool = False,
 ) -> Loaded:
     """Machine code for a nest and the layout classes of its operands.
 
     `blocked` asks for a kernel whose rows can be split; state_bytes is 0 if the nest can't be.
+    `short` rows have vectors across them, `bundled` ones (under a chunk) are folded together.
     Raises NotImplementedError if an expression has no code; never fails because of the cache.
     """
     with lock:
-        return _engine().kernel(nest, tuple(classes), bool(blocked), bool(short))
+        return _engine().kernel(nest, tuple(classes), bool(blocked), bool(short), bool(bundled))
 
 
-def key(nest: Nest, classes: tuple[str, ...], blocked: bool = False, short: bool = False) -> str:
+def key(
+    nest: Nest,
+    classes: tuple[str, ...],
+    blocked: bool = False,
+    short: bool = False,
+    bundled: bool = False,
+) -> str:
     """What the kernel is called in the cache."""
     with lock:
-        return _engine().key(nest, tuple(classes), bool(blocked), bool(short))
+        return _engine().key(nest, tuple(classes), bool(blocked), bool(short), bool(bundled))
 
 
 # The identity of a kernel
@@ -187,27 +198,25 @@ class Engine:
         # each other by 32-bit distances, and it aborts where the program's memory lies in between.
         return llvm().create_lljit_compiler(machine(self.target), use_jit_link=True)
 
-    def key(self, nest: Nest, classes: tuple[str, ...], blocked: bool, short: bool) -> str:
+    def key(self, nest: Nest, classes: tuple[str, ...], *how: bool) -> str:
         digest = hashlib.sha256(self.base)
-        digest.update(repr((classes, blocked, short)).encode())
+        digest.update(repr((classes, *how)).encode())
         digest.update(fingerprint(nest))
         return digest.hexdigest()
 
-    def kernel(self, nest: Nest, classes: tuple[str, ...], blocked: bool, short: bool) -> Loaded:
-        key = self.key(nest, classes, blocked, short)
+    def kernel(self, nest: Nest, classes: tuple[str, ...], *how: bool) -> Loaded:
+        key = self.key(nest, classes, *how)
         found = self.loaded.get(key)
         if found is None:
-            found = self.loaded[key] = self._load(key, nest, classes, blocked, short)
+            found = self.loaded[key] = self._load(key, nest, classes, *how)
         return found
 
-    def _load(
-        self, key: str, nest: Nest, classes: tuple[str, ...], blocked: bool, short: bool
-    ) -> Loaded:
+    def _load(self, key: str, nest: Nest, classes: tuple[str, ...], *how: bool) -> Loaded:
         name = f"k{key[:24]}"
         cached = None if self.debug else cache().get(key)
         if cached is None:
             began = time.perf_counter()
-            schedule = Schedule(nest, classes, blocked, short)
+            schedule = Schedule(nest, classes, *how)
             text = render(schedule, self.target, name)
             code = self.emitter.emit_object(parse(text))
             description: dict[str, Any] = {

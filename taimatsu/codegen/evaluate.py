@@ -156,7 +156,7 @@ class Evaluator(Function):
 
     def _axis(self, e: Expr, home: Scope) -> Value:
         first = home.binder(e.arg).starts[e.arg]
-        if e.op == "start" or e.arg is not self.schedule.vector or home.lanes == 1:
+        if e.op == "start" or e.arg is not home.vector or home.lanes == 1:
             return first
         lanes = home.lanes
         wide = self.build.splat(home.code, first, lanes)
@@ -248,14 +248,13 @@ class Evaluator(Function):
         """The function's value in the lanes where `cond` holds, by way of memory."""
         build, code, lanes = self.build, scope.code, usual.lanes
 
-        def variable(v: Value) -> Value:
-            v = build.to_memory(code, v)
-            place = self.local(build.name(), f"[{lanes} x {register_type(v.dtype)}]")
+        def stored(v: Value) -> Value:
+            place = self.variable(v.dtype, lanes)
             build.store(code, place, v)
             return place
 
-        flags, result = variable(cond), variable(usual)
-        places = [variable(v) for v in inputs]
+        flags, result = stored(cond), stored(usual)
+        places = [stored(v) for v in inputs]
         lane = Axis("lane")
 
         def body(inner: Scope, _: list[Value]) -> list[Value]:
@@ -283,7 +282,7 @@ class Evaluator(Function):
         home = self._home(e, scope)
         assert not self.schedule.reduces_row(e), f"codegen: {e} is used before its pass"
         formula = merge_formula(e)
-        varies = self.schedule.vector in e.axes
+        varies = home.vector in e.axes
         state = identity(e, home.lanes if varies else 1)
 
         def around(outer: Scope, axes: tuple[Axis, ...], values: list[Value]) -> list[Value]:
@@ -303,7 +302,7 @@ class Evaluator(Function):
         self, buffer: Buffer, index: tuple[Expr, ...], scope: Scope
     ) -> tuple[Expr, Expr | None]:
         """The pointer to lane 0 (or a vector of pointers), and the step between lanes or None."""
-        vector = self.schedule.vector
+        vector = scope.vector
         access = self.schedule.access(buffer, index)
         step = access.step(vector) if scope.lanes > 1 else const(0, I64)
         parts = [(scope.depth_of(access.rest), access.rest)]
@@ -326,7 +325,7 @@ class Evaluator(Function):
 
     def _load(self, e: Expr, scope: Scope) -> Value:
         address, step = self._address(e.arg, e.src, scope)
-        lanes = scope.lanes if self.schedule.vector in e.axes else 1
+        lanes = scope.lanes if scope.vector in e.axes else 1
         if step is not None and step.op == "const" and step.arg == 1 and lanes > 1:
             self._prefetch(e, scope, address, lanes)
         return self._read(scope, address, step, e.dtype, lanes)
@@ -389,7 +388,7 @@ class Evaluator(Function):
         """An element where the guard holds, else the default: nothing is read where it fails."""
         *index, guard, default = e.src
         build = self.build
-        vector = self.schedule.vector
+        vector = scope.vector
         lanes = scope.lanes if vector in e.axes else 1
         address, step = self._address(e.arg, tuple(index), scope)
         if all(c.op in ("and", "check") for c in conjuncts(guard)) and is_true(

@@ -66,6 +66,9 @@ class GpuBuilder(Builder):
             return
         code.emit(f"store {typed(v)}, {typed(pointer)}, align {self.align(v.dtype, v.lanes)}")
 
+    def _divide_long(self, code: Code, a: Value, b: Value) -> Value:
+        return self._divide_each(code, a, self._divisor(code, a, b))
+
     def remainder(self, code: Code, a: Value, b: Value) -> Value:
         return self.binary(code, "frem", a, b)
 
@@ -113,7 +116,7 @@ class GpuKernel(Kernel):
         return len(nest.operands), 2 * len(nest.axes) + rest, max(1, scalars)
 
     def define(self, name: str, arguments: str, body: Callable[[Scope], None]) -> str:
-        entry = Scope(None, Code("entry"), 1)  # what is evaluated there is known everywhere
+        entry = self.entry()  # what is evaluated there is known everywhere
         start = Scope(entry, Code("start"), 1)
         self.locals: dict[str, str] = {}
         body(start)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from .bundle import Bundle
 from .evaluate import Evaluator
 from .ir import I64, Axis
 from .llvm import Target, Value, literal
 from .loops import Scope
 from .rows import Blocks, RowPass
-from .schedule import TILE, Schedule
+from .schedule import BUNDLE, TILE, Schedule
 
 Span = tuple[Axis, Value, Value]  # an axis from one value to another
 
@@ -64,10 +65,18 @@ class Kernel(Evaluator):
             self.outer(inner, rest)
             return []
 
+        if self.schedule.bundled and not rest:
+            stop = self.aligned(scope, first, end, BUNDLE)
+            self.loop(scope, a, first, stop, BUNDLE, BUNDLE, [], self.bundle)
+            first = stop
         for lanes in self.schedule.lanes if a is self.schedule.vector else (1,):
             stop = self.aligned(scope, first, end, lanes)
             self.loop(scope, a, first, stop, lanes, max(lanes, scope.lanes), [], body)
             first = stop
+
+    def bundle(self, scope: Scope, _: list[Value]) -> list[Value]:
+        Bundle(self, scope).run()
+        return []
 
     def innermost(self, scope: Scope) -> None:
         """The inside of these loops: an element, or the passes over a row."""

@@ -508,8 +508,8 @@ class Builder:
             return self.binary(code, "xor", a, literal(-1, dtype, lanes))
         if op in ("shl", "shr"):
             return self._shift(code, op, *args)
-        if op in ("idiv", "irem"):
-            return self._divide(code, op, *args)
+        if op == "idiv":
+            return self._divide(code, *args)
         no = literal(False, BOOL)
         if op == "abs":
             return a if dtype.kind == "u" else self.intrinsic(code, "abs", a, no)
@@ -531,8 +531,20 @@ class Builder:
         shifted = self.binary(code, "shl" if op == "shl" else "lshr", a, n)
         return self.select(code, inside, shifted, literal(0, dtype, lanes))
 
-    def _divide(self, code: Code, op: str, a: Value, b: Value) -> Value:
+    def _divide(self, code: Code, a: Value, b: Value) -> Value:
         """Truncating division that can't trap: by zero sets a flag and divides by one."""
+        if a.lanes > 1 and a.dtype.bits == 64:
+            return self._divide_long(code, a, b)
+        b = self._divisor(code, a, b)
+        if a.lanes == 1:
+            return self._divide_each(code, a, b)
+        # No vector unit divides integers. A quotient of n-bit integers is at least 2^-n (relative)
+        # away from the next integer, so that one rounded to more bits than that truncates right.
+        wide = F32 if a.dtype.bits <= 16 else F64
+        q = self.binary(code, "fdiv", self.cast(code, a, wide), self.cast(code, b, wide))
+        return self.cast(code, q, a.dtype)
+
+    def _divisor(self, code: Code, a: Value, b: Value) -> Value:
         dtype, lanes = a.dtype, a.lanes
         bad = self.compare(code, "eq", b, literal(0, dtype, lanes))
         self.flag(code, bad, 1)
@@ -546,16 +558,43 @@ class Builder:
                 self.compare(code, "eq", b, literal(-1, dtype, lanes)),
             )
             bad = self.logic(code, "or", bad, overflow)
-        b = self.select(code, bad, literal(1, dtype, lanes), b)
-        if dtype.bits == 64 or lanes == 1:
-            sign = "s" if dtype.kind == "i" else "u"
-            return self.binary(code, sign + ("div" if op == "idiv" else "rem"), a, b)
-        # No vector unit divides integers. A quotient of n-bit integers is at least 2^-n (relative)
-        # away from the next integer, so that one rounded to more bits than that truncates right.
-        wide = F32 if dtype.bits <= 16 else F64
-        q = self.binary(code, "fdiv", self.cast(code, a, wide), self.cast(code, b, wide))
-        q = self.cast(code, q, dtype)
-        return q if op == "idiv" else self.binary(code, "sub", a, self.binary(code, "mul", q, b))
+        return self.select(code, bad, literal(1, dtype, lanes), b)
+
+    def _divide_each(self, code: Code, a: Value, b: Value) -> Value:
+        return self.binary(code, "sdiv" if a.dtype.kind == "i" else "udiv", a, b)
+
+    def _divide_long(self, code: Code, a: Value, b: Value) -> Value:
+        """64-bit integers as doubles; lane by lane if one has over 51 bits, or divides by zero."""
+        dtype, lanes = a.dtype, a.lanes
+        zero, half = literal(0, dtype, lanes), literal(1 << 51, dtype, lanes)
+        bits, far = 51, [a, b]
+        if dtype.kind == "i":  # from -2**51
+            bits, far = 52, [self.binary(code, "add", v, half) for v in far]
+        high = self.binary(code, "or", *far)
+        high = self.binary(code, "lshr", high, literal(bits, dtype, lanes))
+        large = self.compare(code, "ne", high, zero)
+        hard = self.logic(code, "or", large, self.compare(code, "eq", b, zero))
+        each, exact, done = self.block(), self.block(), self.block()
+        code.emit(f"br {typed(self.any(code, hard))}, label %{each}, label %{exact}")
+        code.enter(each)
+        slow = self._divide_each(code, a, self._divisor(code, a, b))
+        code.emit(f"br label %{done}")
+        code.enter(exact)
+        # Doubles from 2**52 to 2**53 are the integers there: their bits count them.
+        middle = literal(1.5 * 2.0**52, F64, lanes)
+        offset = literal(struct.unpack("q", struct.pack("d", 1.5 * 2.0**52))[0], dtype, lanes)
+
+        def double(v: Value) -> Value:
+            v = self.convert(code, "bitcast", self.binary(code, "add", v, offset), F64)
+            return self.binary(code, "fsub", v, middle)
+
+        q = self.intrinsic(code, "trunc", self.binary(code, "fdiv", double(a), double(b)))
+        q = self.convert(code, "bitcast", self.binary(code, "fadd", q, middle), dtype)
+        fast = self.binary(code, "sub", q, offset)
+        code.emit(f"br label %{done}")
+        code.enter(done)
+        results = f"[ {slow.text}, %{each} ], [ {fast.text}, %{exact} ]"
+        return self.let(code, dtype, lanes, f"phi {register_type(dtype, lanes)} {results}")
 
     def _complex(self, code: Code, op: str, args: list[Value]) -> Value:
         a = args[0]

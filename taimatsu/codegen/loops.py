@@ -11,7 +11,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .ir import BOOL, I32, I64, Axis, DType, Expr, Loop, topological
-from .llvm import PTR, Builder, Code, Target, Value, literal, register_type, typed
+from .llvm import (
+    PTR,
+    Builder,
+    Code,
+    Target,
+    Value,
+    literal,
+    memory_dtype,
+    register_type,
+    type_of,
+    typed,
+)
 from .schedule import Schedule
 
 Fields = list[Value]  # of an accumulator
@@ -21,14 +32,19 @@ class Scope:
     """One loop: its body's code, what has been evaluated there, and its axis' value.
 
     A branch is a scope too, and goes on in its parent's code; so is, where `straight`, one turn of
-    a loop that is written out.
+    a loop that is written out. Lanes are values of the axis `vector`, here and in what is inside.
+    A scope for one lane of those around it binds their axis again, and has a `lane`: what gives
+    the lane's part of a value from outside, or None.
     """
+
+    lane: Callable[[Any], Any] | None = None
 
     def __init__(
         self, parent: Scope | None, code: Code, lanes: int, straight: bool = False
     ) -> None:
         self.parent, self.code, self.lanes, self.straight = parent, code, lanes, straight
         self.depth: int = parent.depth + 1 if parent else 0
+        self.vector: Axis | None = parent.vector if parent else None
         self.memo: dict = {}
         self.starts: dict[Axis, Value] = {}
 
@@ -37,6 +53,12 @@ class Scope:
         while scope is not None:
             found = scope.memo.get(e)
             if found is not None:
+                return found, scope
+            if scope.lane and _mentions(e, scope.starts):
+                found = scope.lane(e)
+                if found is None:
+                    return None
+                scope.memo[e] = found
                 return found, scope
             scope = scope.parent
         return None
@@ -71,6 +93,13 @@ class Scope:
         return max((self.binder(a).depth for a in e.axes), default=0)
 
 
+def _mentions(key: Any, axes: dict[Axis, Value]) -> bool:
+    """Whether an expression, or one in a memo's key, depends on some of these axes."""
+    if isinstance(key, tuple):
+        return any(_mentions(k, axes) for k in key)
+    return isinstance(key, Expr) and bool(key.axes & axes.keys())
+
+
 def start(a: Axis) -> Expr:
     """The axis' value in lane 0."""
     return Expr("start", (), a, I64)
@@ -98,9 +127,15 @@ class Function:
         self.schedule, self.nest, self.target = schedule, schedule.nest, target
         self.build = Builder(target, self._flag)
 
+    def entry(self) -> Scope:
+        """The scope of what is the same in the whole function."""
+        scope = Scope(None, Code("entry"), 1)
+        scope.vector = self.schedule.vector
+        return scope
+
     def define(self, name: str, arguments: str, body: Callable[[Scope], None]) -> str:
         """The text of a function that returns the flags."""
-        entry = Scope(None, Code("entry"), 1)
+        entry = self.entry()
         self.locals: dict[str, str] = {}
         self.exits: dict[int, str] = {}
         body(entry)
@@ -119,6 +154,11 @@ class Function:
         if name in ("%flags", "%nowhere"):
             self.locals[name] += f"\n  store {ty} zeroinitializer, ptr {name}"
         return Value(name, PTR)
+
+    def variable(self, dtype: DType, lanes: int) -> Value:
+        """A variable for so many elements."""
+        n = 2 * lanes if dtype.kind == "c" else lanes
+        return self.local(self.build.name(), f"[{n} x {register_type(memory_dtype(dtype.real))}]")
 
     def _flag(self, code: Code, cond: Value, bit: int) -> None:
         flags = self.local("%flags", "i32")
@@ -151,17 +191,23 @@ class Function:
         carried: Sequence[Value],
         body: Callable[[Scope, list[Value]], Sequence[Value]],
     ) -> list[Value]:
-        """for a = first; a < end; a += step. `carried` goes round through `body` and comes out."""
+        """for a = first; a < end; a += step. `carried` goes round through `body` and comes out.
+
+        Vectors of bools go round as bytes: those of bits would be packed and unpacked every time.
+        """
         build, code = self.build, scope.code
         head, done = build.block(), build.block()
         index, following = build.name(), build.name()
-        flat = flatten(carried)
+        byte = 8 if build.masks else 0
+        flat = [build.as_mask(code, v, byte) if v.dtype is BOOL and v.lanes > 1 else v
+                for v in flatten(carried)]  # fmt: skip
         inside = [v._replace(text=build.name(), literal=False) for v in flat]
         outside = [v._replace(text=build.name(), literal=False) for v in flat]
         inner = Scope(scope, Code(head), lanes)
         inner.starts[a] = Value(index, I64)
         results = flatten(body(inner, unflatten(inside, carried)))
-        results = [build.plain(inner.code, v) for v in results]
+        results = [build.as_mask(inner.code, r, v.mask) if r.dtype is BOOL else r
+                   for r, v in zip(results, flat, strict=True)]  # fmt: skip
         nonempty = build.compare(code, "lt", first, end)
         before = code.label
         code.emit(f"br {typed(nonempty)}, label %{head}, label %{done}")
@@ -177,14 +223,12 @@ class Function:
             *zip(inside, flat, results, strict=True),
         ]
         for v, initially, later in phis:
-            ty = register_type(v.dtype, v.lanes)
-            code.emit(f"{v.text} = phi {ty} [ {initially.text}, %{before} ], "
+            code.emit(f"{v.text} = phi {type_of(v)} [ {initially.text}, %{before} ], "
                       f"[ {later.text}, %{latch.label} ]")  # fmt: skip
         code.lines += latch.lines
         code.enter(done)
         for v, initially, later in zip(outside, flat, results, strict=True):
-            ty = register_type(v.dtype, v.lanes)
-            code.emit(f"{v.text} = phi {ty} [ {initially.text}, %{before} ], "
+            code.emit(f"{v.text} = phi {type_of(v)} [ {initially.text}, %{before} ], "
                       f"[ {later.text}, %{latch.label} ]")  # fmt: skip
         return unflatten(outside, carried)
 

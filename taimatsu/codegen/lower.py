@@ -5,7 +5,7 @@ Primitive, rendered by every back end:
     const param axis size load pick reduce scan loop hole item stop check where cast bitcast table
     neg add sub mul fma min max abs copysign     min(a, b) is a < b ? a : b; so is max
     div sqrt floor ceil trunc rint               of floats
-    idiv irem                                    of integers, truncating
+    idiv                                         of integers, truncating
     lt le eq ne and or xor not shl shr popcount clz
     complex re im; add sub neg eq ne of complex numbers
     frem                                         C's fmod, slow
@@ -22,6 +22,7 @@ from typing import Any
 from . import complexes, elementary, narrow, special, trigonometric
 from .ir import F32, FLOAT8, Expr, rebuild, topological
 from .lang import Value
+from .simplify import node
 
 _EXPONENTIAL = """exp exp2 expm1 log log2 log10 log1p rsqrt pow sinh cosh tanh asinh acosh atanh
                   hypot fmod nextafter"""
@@ -49,6 +50,9 @@ def lower(root: Expr) -> Expr:
 
 
 def _lowered(e: Expr) -> Expr:
+    if e.op == "irem":
+        a, b = e.src
+        return node("sub", a, node("mul", node("idiv", a, b), b))
     if e.op == "cast" and (e.dtype in FLOAT8 or e.src[0].dtype in FLOAT8):
         return lower(narrow.converted(Value(e.src[0]), e.dtype).expr)
     kind = e.src[0].dtype.kind if e.src else None

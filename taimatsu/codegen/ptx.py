@@ -242,7 +242,7 @@ def _widths(schedule: Schedule) -> tuple[int, ...]:
     """Elements that a thread takes at once: sixteen bytes of the widest operand, if contiguous."""
     if schedule.kind != "pointwise" or schedule.vector is not schedule.nest.axes[1]:
         return (1,)
-    if any(c[1] == "s" for c in schedule.classes.values()) or _branches(schedule):
+    if any(c[1] in "s2" for c in schedule.classes.values()) or _branches(schedule):
         return (1,)
     lanes = _lanes_of(schedule)
     return (1,) if lanes < 2 else (lanes, 1)
@@ -261,7 +261,7 @@ def _lanes_of(schedule: Schedule) -> int:
 def _row_lanes(schedule: Schedule) -> int:
     """The same along a row, where every element is at its place."""
     r0 = schedule.nest.reduced[1]
-    if any(c[1] == "s" for c in schedule.classes.values()) or _branches(schedule):
+    if any(c[1] in "s2" for c in schedule.classes.values()) or _branches(schedule):
         return 1
     for buffer, index, _ in schedule.every_access():
         access = schedule.access(buffer, index)

@@ -72,17 +72,23 @@ class Recalled:
     def variant(self) -> Variant:
         return self._traced()
 
-    def kernel(self, classes: tuple[str, ...], blocked: bool = False, short: bool = False) -> tuple:
+    def kernel(
+        self,
+        classes: tuple[str, ...],
+        blocked: bool = False,
+        short: bool = False,
+        bundled: bool = False,
+    ) -> tuple:
         """Machine code for a layout; see docs/layout.md for what the tuple holds."""
-        key = _digest(self._key, tuple(classes), bool(blocked), bool(short))
+        key = _digest(self._key, tuple(classes), bool(blocked), bool(short), bool(bundled))
         with lock:
             loaded = _load(key)
             if loaded is None:
                 from . import engine
 
                 nest = self.variant.nest
-                loaded = engine.kernel(nest, classes, blocked, short)
-                cache().alias(key, engine.key(nest, classes, blocked, short))
+                loaded = engine.kernel(nest, classes, blocked, short, bundled)
+                cache().alias(key, engine.key(nest, classes, blocked, short, bundled))
             return loaded
 
     def kernel_for(self, target: str, classes: tuple[str, ...], short: bool = False) -> Launch:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from .ir import I32, I64, Axis, Buffer, Expr, axis, const
+from .ir import BOOL, I8, I16, I32, I64, U8, U16, U32, Axis, Buffer, DType, Expr, axis, const
 from .llvm import BYTE, PTR, Code, Value, literal, register_type, typed
 from .loops import Fields, Scope, start
 from .schedule import CHUNK, Pass, choices, initial, merge_formula, plus, rounds, times
+from .simplify import cast
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -32,9 +33,14 @@ def identity(e: Expr, lanes: int) -> Fields:
 
 
 class RowPass:
-    """One pass: a loop over r1 and r0 that reduces, scans, stores and spills."""
+    """One pass: a loop over r1 and r0 that reduces, scans, stores and spills.
 
-    def __init__(self, kernel: Kernel, p: Pass, scope: Scope) -> None:
+    A `whole` row is less than a chunk.
+    """
+
+    turn: Axis | None = None  # which of the rows that have a scratch row at a time
+
+    def __init__(self, kernel: Kernel, p: Pass, scope: Scope, whole: bool = False) -> None:
         self.kernel, self.build, self.p, self.scope = kernel, kernel.build, p, scope
         self.schedule = kernel.schedule
         self.r1, self.r0 = kernel.nest.reduced
@@ -42,20 +48,37 @@ class RowPass:
         self.widths = self.schedule.lanes if along else (1,)  # elements of the row per iteration
         self.lanes = self.schedule.lanes if along else (scope.lanes,)
         self.merges = {e: merge_formula(e) for e in (*p.reduces, *p.scans)}
-        # Positions in the row that a reduction only chooses among (argmax) are kept as 32-bit
-        # offsets from where the chunk began: as many lanes to a register as the values have.
-        self.positions = {
-            e: {
-                f
-                for f in choices(self.merges[e], len(e.src))
-                if e.src[f].op == "axis" and e.src[f].arg in (self.r1, self.r0)
-            }
-            for e in p.reduces
-        }
-        if any(rounds(self.merges[e]) for e in p.reduces):
+        self.whole = whole
+        self.short = {e: self.positions(e) | self.counts(e) for e in p.reduces}
+        if whole:
+            self.levels = 0
+            self.merges |= {e: merge_formula(e, short) for e, short in self.short.items()}
+        elif any(rounds(self.merges[e]) for e in p.reduces):
             self.levels = 2
         else:
-            self.levels = int(any(self.positions.values()))
+            self.levels = int(any(self.short.values()))
+
+    # Fields of accumulators that are narrower within a chunk: more lanes to a register
+
+    def positions(self, e: Expr) -> dict[int, DType]:
+        """Positions in the row, to choose among (argmax): offsets from where the chunk begins."""
+        fields = choices(self.merges[e], len(e.src))
+        row = (self.r1, self.r0)
+        return {f: I32 for f in fields if e.src[f].op == "axis" and e.src[f].arg in row}
+
+    def counts(self, e: Expr) -> dict[int, DType]:
+        """The sum of integers of few bits, which a chunk of them in a lane doesn't overflow.
+
+        The lanes of a whole row are folded before they are widened.
+        """
+        (x, *more), (merge, *_) = e.src, self.merges[e]
+        if more or merge.op != "add" or x.op != "cast" or not x.dtype.integral:
+            return {}
+        if self.whole:
+            narrow = {BOOL: I16, U8: I32, I8: I32, U16: I32, I16: I32}.get(x.src[0].dtype)
+        else:
+            narrow = {BOOL: U8, U8: U16, I8: I16, U16: U32, I16: I32}.get(x.src[0].dtype)
+        return {0: narrow} if narrow and narrow.bits < x.dtype.bits else {}
 
     def stride(self, scope: Scope, elements: int) -> Value:
         """How far a loop goes on from one iteration to the next, of so many elements each."""
@@ -63,8 +86,18 @@ class RowPass:
 
     def run(self) -> None:
         """Renders the pass; leaves the results of reductions in the row's memo."""
+        states = self.accumulators()
+        for i, e in enumerate(self.p.reduces):
+            total = states[0][i]
+            for narrower in states[1:]:
+                total = self.narrowed(e, total, narrower[i])
+            self.scope.memo[e] = single(total)
+
+    def accumulators(self) -> list[State]:
+        """What the loops over the row leave: a state for each width."""
         kernel, scope, p = self.kernel, self.scope, self.p
-        states = [[identity(e, n) for e in p.reduces] for n in self.lanes]
+        identities = self.chunk_identity if self.whole else identity
+        states = [[identities(e, n) for e in p.reduces] for n in self.lanes]
         carry = [identity(e, 1 if self.schedule.along_row else scope.lanes) for e in p.scans]
         shape = [*states, carry]
 
@@ -82,13 +115,7 @@ class RowPass:
 
         first, end = kernel.bounds(scope, self.r1)
         values = kernel.loop(scope, self.r1, first, end, 1, scope.lanes, ungroup(shape), over_r1)
-        *states, _ = regroup(values, shape)
-        for i, e in enumerate(p.reduces):
-            total = states[0][i]
-            for narrower in states[1:]:
-                total = self.fold(e, total, narrower[i][0].lanes)
-                total = kernel.merge(scope.code, self.merges[e], total, narrower[i])
-            scope.memo[e] = single(total)
+        return regroup(values, shape)[:-1]
 
     def elements(
         self, scope: Scope, first: Value, end: Value, width: int, lanes: int, state: State,
@@ -161,7 +188,7 @@ class RowPass:
 
     def chunk_identity(self, e: Expr, lanes: int) -> Fields:
         return [
-            literal(_short(initial(e)[f]), I32, lanes) if f in self.positions[e] else v
+            literal(_short(initial(e)[f]), self.short[e][f], lanes) if f in self.short[e] else v
             for f, v in enumerate(identity(e, lanes))
         ]
 
@@ -171,37 +198,44 @@ class RowPass:
         """The accumulator of `e` with the current elements merged in."""
         kernel = self.kernel
         lanes = acc[0].lanes
-        short = self.positions[e] if chunk else set()
-        fields = [
-            self.position(scope, f.arg, lanes, chunk) if chunk and i in short
-            else kernel.operand(f, scope, lanes)
-            for i, f in enumerate(e.src)
-        ]  # fmt: skip
-        formula = merge_formula(e, frozenset(short)) if short else self.merges[e]
+        short = self.short[e] if chunk or self.whole else {}
+        fields = []
+        for i, f in enumerate(e.src):
+            if i in short and f.op == "axis":
+                fields.append(self.position(scope, f.arg, lanes, chunk))
+            else:
+                f = cast(f.src[0], short[i]) if i in short else f
+                fields.append(kernel.operand(f, scope, lanes))
+        formula = merge_formula(e, short) if short else self.merges[e]
         return kernel.merge(scope.code, formula, acc, fields)
 
-    def position(self, scope: Scope, a: Axis, lanes: int, chunk: Axis) -> Value:
-        """Where the elements are in the chunk, along `a`."""
-        if a is self.r1:
+    def position(self, scope: Scope, a: Axis, lanes: int, chunk: Axis | None) -> Value:
+        """Where the elements are in the chunk, or in the whole row, along `a`."""
+        if chunk and a is self.r1:
             return literal(0, I32, lanes)
         code, build = scope.code, self.build
-        begin = scope.binder(chunk).starts[chunk]
-        offset = build.binary(code, "sub", scope.binder(a).starts[a], begin)
+        offset = scope.binder(a).starts[a]
+        if chunk:
+            offset = build.binary(code, "sub", offset, scope.binder(chunk).starts[chunk])
         offset = build.splat(code, build.cast(code, offset, I32), lanes)
-        if not self.schedule.along_row:
+        if a is self.r1 or not self.schedule.along_row:
             return offset
         return build.binary(code, "add", offset, build.iota(I32, lanes))
 
-    def widened(self, scope: Scope, e: Expr, acc: Fields, begin: Value) -> Fields:
-        """An accumulator of a chunk with its positions counted from the row's beginning."""
+    def widened(self, scope: Scope, e: Expr, acc: Fields, begin: Value | None = None) -> Fields:
+        """An accumulator of a chunk as one of the row; positions count from its beginning."""
         code, build = scope.code, self.build
         out = list(acc)
-        for f in self.positions[e]:
+        for f in self.short[e]:
             short, none = acc[f], initial(e)[f]
             lanes = short.lanes
-            base = begin if e.src[f].arg is self.r0 else scope.binder(self.r1).starts[self.r1]
-            long = build.cast(code, short, I64)
-            long = build.binary(code, "add", long, build.splat(code, base, lanes))
+            long = build.cast(code, short, e.src[f].dtype)
+            if e.src[f].op != "axis":
+                out[f] = long
+                continue
+            if begin:
+                base = begin if e.src[f].arg is self.r0 else scope.binder(self.r1).starts[self.r1]
+                long = build.binary(code, "add", long, build.splat(code, base, lanes))
             unset = build.compare(code, "eq", short, literal(_short(none), I32, lanes))
             out[f] = build.select(code, unset, literal(none, I64, lanes), long)
         return out
@@ -215,6 +249,11 @@ class RowPass:
             high = [build.shuffle(code, v, list(range(half, 2 * half))) for v in acc]
             acc = self.kernel.merge(code, self.merges[e], low, high)
         return acc
+
+    def narrowed(self, e: Expr, acc: Fields, other: Fields) -> Fields:
+        """A wider accumulator folded to the lanes of another, and merged with it."""
+        folded = self.fold(e, acc, other[0].lanes)
+        return self.kernel.merge(self.scope.code, self.merges[e], folded, other)
 
     # Scans
 
@@ -312,7 +351,11 @@ class RowPass:
         before = schedule.scratch[: schedule.scratch.index(buffer)]
         offset = widest * sum(b.dtype.bits // 8 for b in before)
         height, length = (Expr("size", (), a, I64) for a in (self.r1, self.r0))
-        base = times(const(offset, I64), times(height, length))
+        size = times(height, length)
+        base = times(const(offset, I64), size)
+        if self.turn:
+            all_of_row = times(const(schedule.row_bytes, I64), size)
+            base = plus(base, times(axis(self.turn), all_of_row))
         position = times(const(lanes, I64), plus(times(length, axis(self.r1)), start(self.r0)))
         code, build = scope.code, self.build
         p = build.gep(code, Value("%scratch", PTR), BYTE, kernel.value(base, scope))

@@ -8,15 +8,16 @@ the result.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .ir import (
     BOOL,
-    I32,
     I64,
     U64,
     Axis,
     Buffer,
+    DType,
     Expr,
     Nest,
     Store,
@@ -32,6 +33,8 @@ from .lower import lower
 # independent accumulators to reach the bandwidth of the second-level cache.
 REDUCE_LANES = 32
 NARROW_LANES = 8
+# Rows that are passed over one by one, but folded together.
+BUNDLE = NARROW_LANES
 # Rows of a tile, of an operand that is contiguous along another axis than the vector's.
 TILE = 64
 # How many elements a lane adds up before it flushes into a second accumulator, and that one into a
@@ -271,7 +274,12 @@ class Schedule:
     """How a nest runs for operands of given layout classes (see docs/layout.md)."""
 
     def __init__(
-        self, nest: Nest, classes: tuple[str, ...], blocked: bool = False, short: bool = False
+        self,
+        nest: Nest,
+        classes: tuple[str, ...],
+        blocked: bool = False,
+        short: bool = False,
+        bundled: bool = False,
     ) -> None:
         self.nest = nest
         self.classes = dict(zip(nest.operands, classes, strict=True))
@@ -289,6 +297,7 @@ class Schedule:
         self.along_row = self.vector in self.row
         self.lanes = self._lanes()
         self.blocked = blocked and self._blockable()
+        self.bundled = bundled and self.along_row
         self.outer = [a for a in nest.axes if a not in self.row and a is not self.vector]
         if self.vector is not None and not self.along_row:
             self.outer.append(self.vector)
@@ -297,15 +306,16 @@ class Schedule:
     # Memory
 
     def stride(self, buffer: Buffer, dim: int) -> Expr:
-        """In elements: 1 and 0 are known from the layout class, others at run time."""
+        """In elements: 0, 1 and 2 are known from the layout class, others at run time."""
         letters = self.classes[buffer]
         if self.kind == "indexed":
             letter = letters if dim == buffer.rank - 1 else "s"
         else:
             tracked = (1, 3) if self.kind == "row" else (0, 1)
             letter = letters[tracked.index(dim)] if dim in tracked else "s"
-        if letter in "cu":
-            return const(int(letter == "c"), I64)
+        known = {"u": 0, "c": 1, "2": 2}.get(letter)
+        if known is not None:
+            return const(known, I64)
         return Expr("stride", (), (buffer, dim), I64)
 
     def size_of(self, a: Axis) -> Expr:
@@ -428,12 +438,8 @@ class Schedule:
 
     def _divides(self, values: list[Expr]) -> bool:
         """Whether integer divisions, which no vector unit has, are most of the work."""
-        divisions = [
-            e
-            for e in values
-            if e.op in ("idiv", "irem") and self.vector in e.axes and e.src[1].op != "const"
-        ]
-        return len(divisions) > 4 or any(e.dtype.bits == 64 for e in divisions)
+        divisions = [e for e in values if e.op == "idiv" and e.src[1].op != "const"]
+        return sum(self.vector in e.axes for e in divisions) > 4
 
     def _tiled_axis(self) -> Axis | None:
         """An axis that some operand is contiguous in, when lanes of it are far apart: a transpose.
@@ -551,18 +557,41 @@ class Schedule:
         return len(self.states) * max(r.src[i].dtype.bits // 8 for r, i in self.states)
 
     @property
+    def row_bytes(self) -> int:
+        """Of a row's scratch rows, for each of its elements."""
+        return sum(b.dtype.bits // 8 for b in self.scratch)
+
+    @property
     def scratch_bytes(self) -> int:
-        lanes = 1 if self.along_row else self.lanes[0]
-        return lanes * sum(b.dtype.bits // 8 for b in self.scratch)
+        """Of those of all the rows that are under way at a time."""
+        if self.along_row:
+            return self.row_bytes * (BUNDLE if self.bundled else 1)
+        return self.row_bytes * self.lanes[0]
+
+    # Bundled rows
+
+    def cells(self, p: Pass) -> list[Expr]:
+        """What elements of the pass are computed from that is one value per row: the largest."""
+        out, seen, stack = [], set(), p.roots()
+        while stack:
+            e = stack.pop()
+            if e in seen or e in p.reloads:
+                continue
+            seen.add(e)
+            if e.axes & self.row:
+                stack.extend(e.src)
+            elif e.op not in ("const", "param", "size", "axis"):
+                out.append(e)
+        return out
 
 
-def merge_formula(e: Expr, short: frozenset[int] = frozenset()) -> tuple[Expr, ...]:
+def merge_formula(e: Expr, short: Mapping[int, DType] | None = None) -> tuple[Expr, ...]:
     """A reduction's or scan's merge, as expressions of "hole"s: the fields of a, then those of b.
 
-    The fields in `short` are 32-bit integers instead of what they are.
+    The fields in `short` are of those types instead of their own.
     """
     n = len(e.src)
-    types = [I32 if f in short else s.dtype for f, s in enumerate(e.src)]
+    types = [(short or {}).get(f, s.dtype) for f, s in enumerate(e.src)]
     holes = [Expr("hole", (), i, types[i % n]) for i in range(2 * n)]
     return tuple(lower(m) for m in e.arg[0].merge(tuple(holes[:n]), tuple(holes[n:])))
 

@@ -163,6 +163,17 @@ def _compare(function: Callable, of_same: bool) -> Rule:
     return rule
 
 
+def _ne(src, dtype):
+    a, b = src
+    if is_const(b, 0) and a.op == "cast" and a.dtype.integral:
+        (x,) = a.src
+        if x.dtype is BOOL:
+            return x
+        if x.dtype.integral and _exact(x.dtype, a.dtype):
+            return node("ne", x, const(0, x.dtype), dtype=BOOL)
+    return _compare(operator.ne, False)(src, dtype)
+
+
 def _exact(a: DType, b: DType) -> bool:
     """Whether every value of `a` is one of `b`."""
     if a.kind == b.kind:
@@ -213,7 +224,7 @@ _RULES: dict[str, Rule] = {
     "cast": _cast,
     "stop": _stop,
     "eq": _compare(operator.eq, True),
-    "ne": _compare(operator.ne, False),
+    "ne": _ne,
     "lt": _compare(operator.lt, False),
     "le": _compare(operator.le, True),
 }

@@ -77,7 +77,7 @@ def erfinv(x: Value) -> Value:
         v = cast(x, F64)
         w = -LN2[0] * log2_widened(fma(-v, v, 1.0))
         tail = horner(POLYNOMIALS["erfinv_tail_f32"], sqrt(w) - 3.0)
-        y = cast(v * where(w < 5.0, horner(POLYNOMIALS["erfinv_f32"], w), tail), F32)
+        y = cast(v * rarely(w >= 5.0, tail, horner(POLYNOMIALS["erfinv_f32"], w)), F32)
     else:
         a = abs(x)
         w = -log((1.0 - a) * (1.0 + a))
@@ -87,7 +87,7 @@ def erfinv(x: Value) -> Value:
             horner(POLYNOMIALS["erfinv_tail_f64"], s - 3.25),
             horner(POLYNOMIALS["erfinv_far_f64"], s - 5.0),
         )
-        y = x * where(w < 6.25, horner(POLYNOMIALS["erfinv_f64"], w - 3.0), tail)
+        y = x * rarely(w >= 6.25, tail, horner(POLYNOMIALS["erfinv_f64"], w - 3.0))
     return where(abs(x) < 1.0, y, where(abs(x) == 1.0, math.inf * x, math.nan))
 
 

@@ -36,6 +36,9 @@ class TeamPass(RowPass):
             self.widths = self.lanes = (1,)
         self.levels = min(self.levels, 1)
 
+    def counts(self, e: Expr) -> dict[int, DType]:
+        return {}  # a thread's registers are no narrower
+
     @property
     def direction(self) -> str:
         return "x" if self.along else "y"

@@ -75,11 +75,17 @@ class Variant:
             for e in topological(roots)
         )
 
-    def kernel(self, classes: tuple[str, ...], blocked: bool = False, short: bool = False) -> tuple:
+    def kernel(
+        self,
+        classes: tuple[str, ...],
+        blocked: bool = False,
+        short: bool = False,
+        bundled: bool = False,
+    ) -> tuple:
         """Machine code for a layout; see docs/layout.md for what the tuple holds."""
         from . import engine
 
-        return engine.kernel(self.nest, classes, blocked, short)
+        return engine.kernel(self.nest, classes, blocked, short, bundled)
 
     def kernel_for(self, target: str, classes: tuple[str, ...], short: bool = False) -> Launch:
         """The kernel for a GPU ("sm_90"), and how it is launched: see `ptx.Launch`."""

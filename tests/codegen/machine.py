@@ -50,7 +50,7 @@ def from_bf16(x: np.ndarray) -> np.ndarray:
 
 
 def letter(stride: int) -> str:
-    return {0: "u", 1: "c"}.get(stride, "s")
+    return {0: "u", 1: "c", 2: "2"}.get(stride, "s")
 
 
 def element_strides(a: np.ndarray) -> list[int]:
@@ -116,7 +116,7 @@ class Call:
     """A kernel for given arrays. Arrays of pointwise and row nests have a dim for each axis."""
 
     def __init__(self, nest: Nest, arrays, scalars=(), blocked=False, short=False, extents=None,
-                 indexed=False):  # fmt: skip
+                 indexed=False, bundled=False):  # fmt: skip
         self.nest, self.arrays = nest, arrays
         self.classes, operands = [], []
         for b, a in zip(nest.operands, arrays, strict=True):
@@ -136,7 +136,7 @@ class Call:
             extents = np.broadcast_shapes(*(a.shape for a in arrays))
         self.bounds = [[0, n] for n in extents]
         self.operands = operands
-        self.kernel = engine.kernel(nest, tuple(self.classes), blocked, short)
+        self.kernel = engine.kernel(nest, tuple(self.classes), blocked, short, bundled)
         self.function = KERNEL(self.kernel.address)
         self.pointers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
         self.scalars = np.array([*scalars, 0], np.float64)

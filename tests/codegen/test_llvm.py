@@ -15,9 +15,13 @@ from taimatsu.codegen.ir import (
     F16,
     F32,
     F64,
+    I8,
+    I16,
     I32,
     I64,
     U8,
+    U16,
+    U64,
     Axis,
     Buffer,
     Expr,
@@ -153,6 +157,25 @@ def test_division_truncates_and_never_traps(t, n):
     assert r[0].tolist() == [int(a) - e * int(b) for a, b, e in zip(x[0], z[0], exact, strict=True)]
     z[0, -1] = 0
     assert Call(both, [q, r, x, z])() == 1
+
+
+@pytest.mark.parametrize("t", [I64, U64], ids=repr)
+@pytest.mark.parametrize("bits", [20, 50, 51, 52, 62])
+def test_quotients_of_long_integers(t, bits):
+    """About the limit up to which they are those of doubles, and next to whole quotients."""
+    least = -(1 << bits) if t.kind == "i" else 0
+    d = rng.integers(1, 1 << min(bits, 30), (1, 320)).astype(numpy_dtype(t))
+    n = rng.integers(0, (1 << bits) // d.max(), d.shape).astype(d.dtype) * d
+    n[0, ::3] -= t.kind == "i"
+    n[0, 1::3] += 1
+    n[0, :64:2], n[0, 1:64:2], n[0, 64:96] = least, (1 << bits) - 1, (1 << bits) - 2
+    if t.kind == "i":
+        d[0, ::5] *= -1
+    q, r = empty(t, n.shape), empty(t, n.shape)
+    both = pointwise(lambda a, b: (node("idiv", a, b), node("irem", a, b)), (t, t), t, t)
+    assert Call(both, [q, r, n, d])() == 0
+    np.testing.assert_array_equal(r, np.fmod(n, d))
+    np.testing.assert_array_equal(q, (n - r) // d)
 
 
 @pytest.mark.parametrize("t", INTEGERS, ids=repr)
@@ -445,6 +468,20 @@ def test_long_sums_keep_their_digits():
             call = Call(nest, [y, array], blocked=blocked, extents=x.shape)
             (call.blocked if blocked else call)()
             assert abs(y.item() / want - 1) < 3e-7
+
+
+@pytest.mark.parametrize("t", [BOOL, U8, I8, U16, I16], ids=repr)
+@pytest.mark.parametrize("layout", ["rows", "columns"])
+def test_sums_of_few_bits_don_t_overflow(t, layout):
+    for n, bundled in ((31, True), (511, True), (511, False), (9000, False)):
+        x = rows(n, 1, t, layout, (2, 9))
+        x[0] = True if t is BOOL else np.iinfo(x.dtype).max
+        x[1, :5] = False if t is BOOL else np.iinfo(x.dtype).min
+        y = empty(I64, (2, 9, 1, 1))
+        nest = row(lambda axes, a: reduce(monoids.SUM, axes, cast(a, I64)),
+                   [(I64, "cell")], (t, "row"))  # fmt: skip
+        Call(nest, [y, x], extents=x.shape, bundled=bundled)()
+        np.testing.assert_array_equal(y, x.sum(3, dtype=np.int64, keepdims=True))
 
 
 def test_any_all_of_bools():
