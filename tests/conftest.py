@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 import taimatsu as torch
+
+if "TAIMATSU_LIBCUDA" in os.environ:  # the double of CUDA's driver: tests/cuda
+    sys.path.insert(0, str(Path(__file__).parent / "cuda"))
+    import driver_double
+
+    driver_double.follow_kernels()
+if "TAIMATSU_TEST_DEVICE" not in os.environ:  # what another device than the CPU gives
+    collect_ignore = ["ops/test_device.py"]
+
+
+def pytest_collection_modifyitems(config, items):
+    """What takes minutes runs where it is asked for: with `-m slow`, say."""
+    if "slow" in config.getoption("markexpr"):
+        return
+    skip = pytest.mark.skip(reason="takes minutes: run with -m slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -275,8 +275,9 @@ class Reverse:
 
     def _reduce_welford(self, e: Expr, p: Product, field: int) -> None:
         x = e.src[1]
-        if field == 1:
-            self._give(x, p * Product(x.dtype, 1.0, {item(e, 0): -1}), self.inside)
+        if field == 1:  # the count is written without the row, which then needn't be saved
+            count = cast(lang._count(e.arg[1]).expr, x.dtype)
+            self._give(x, p * Product(x.dtype, 1.0, {count: -1}), self.inside)
         elif field == 2:
             deviation = node("sub", x, item(e, 1))
             self._give(x, p * Product(x.dtype, 2.0, {deviation: 1}), self.inside)

@@ -137,7 +137,7 @@ clone.gradient(self=lambda g: g)
 copy_ = native("copy_(Tensor(a!) self, Tensor src, bool non_blocking=False) -> Tensor", out=False,
                module="Tensor",
                doc="Writes `src` into `self`, broadcast and converted.")
-copy_.gradient(self=lambda g: None, src=lambda g: g)
+copy_.gradient(self=lambda g: None, src=lambda g, src_like: g.to(src_like.device))
 
 fill_ = native("fill_(Tensor(a!) self, Number value) -> Tensor", out=False,
                doc="Writes `value` everywhere.")

@@ -128,7 +128,7 @@ def _positions(repeats, total, n: int):
     total = int(ends[-1]) if n else 0
     from .sorting import searchsorted
 
-    return searchsorted(ends, arange(total), right=True)
+    return searchsorted(ends, arange(total, device=ends.device), right=True)
 
 
 @composite("repeat_interleave(Tensor self, Tensor repeats, int? dim=None, *, int? output_size=None)"

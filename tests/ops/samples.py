@@ -7,6 +7,7 @@ the end holds keywords). `DOMAINS` narrows the range of floating values.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ import taimatsu as torch
 from taimatsu.ops.table import ENTRIES, Op
 
 from .families import DOMAINS, HINTS
+
+# Where ops are tried. The matrix is the same for every device: test_device.py says how it is run.
+DEVICE = torch.device(os.environ.get("TAIMATSU_TEST_DEVICE", "cpu"))
 
 # What an op may raise when it is given what it doesn't take.
 REFUSED = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError)
@@ -177,19 +181,39 @@ def derived(op: Op, t: Maker, shape: tuple[int, ...] = (3, 4)) -> Iterator[Sampl
             yield tuple(args), kwargs | {p.name: t.number()}
 
 
-def samples(name: str, dtype: torch.dtype, layout: str = "contiguous", **options) -> list[Sample]:
-    """Calls of the op `name`, its HINTS or derived ones."""
+def samples(name: str, dtype: torch.dtype, layout: str = "contiguous", *,
+            shape: tuple[int, ...] | None = None, device: torch.device = DEVICE,
+            **options) -> list[Sample]:
+    """Calls of the op `name`, its HINTS or (always, for a `shape`) derived ones."""
     op = PUBLIC[name]
     t = Maker(dtype, layout, lookup(DOMAINS, name, (-2, 2)), **options)
     hint: Callable | None = lookup(HINTS, name)
-    if hint is None:
-        return [(tuple(args), kwargs) for args, kwargs in derived(op, t)]
+    if hint is None or shape is not None:
+        found = derived(op, t, (3, 4) if shape is None else shape)
+        return [placed((tuple(args), kwargs), op, device) for args, kwargs in found]
     calls = []
     for call in hint(t):
         *args, last = call if isinstance(call, tuple) else (call,)
         keywords = last if isinstance(last, dict) else {}
-        calls.append((tuple(args if isinstance(last, dict) else (*args, last)), keywords))
+        args = tuple(args if isinstance(last, dict) else (*args, last))
+        calls.append(placed((args, keywords), op, device))
     return calls
+
+
+def placed(call: Sample, op: Op, device: torch.device) -> Sample:
+    """A call whose tensors are on the device, each in memory as it was."""
+    if device.type == "cpu":
+        return call
+
+    def there(x):
+        n = x.untyped_storage().nbytes() // x.itemsize
+        whole = x.detach().as_strided([n], [1], 0).to(device)
+        return whole.as_strided(x.shape, x.stride(), x.storage_offset())
+
+    args, kwargs = each(call, there)
+    if not tensors(call) and any(p.name == "device" for p in op.parsed.params):
+        kwargs = {"device": device, **kwargs}
+    return args, kwargs
 
 
 # ---- what is done with arguments and results -----------------------------------------------------
@@ -224,12 +248,12 @@ def raw(x: torch.Tensor) -> bytes:
     if x.is_meta:
         return b""
     known = {torch.bfloat16: torch.float32, torch.complex32: torch.complex64}  # to NumPy
-    return x.detach().to(known.get(x.dtype, x.dtype)).numpy().tobytes()
+    return x.detach().to("cpu", known.get(x.dtype, x.dtype)).numpy().tobytes()
 
 
 def wide(x: torch.Tensor) -> np.ndarray:
     """The elements as NumPy knows them, floating ones in double precision."""
-    x = x.detach()
+    x = x.detach().cpu()
     if x.dtype.is_floating_point:
         return x.to(torch.float64).numpy().copy()
     return x.to(torch.complex128).numpy().copy() if x.dtype.is_complex else x.numpy().copy()

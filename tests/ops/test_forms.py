@@ -125,9 +125,9 @@ def test_out(name):
             continue  # nonzero(as_tuple=True)
         many = not isinstance(plain, torch.Tensor)
         for make in (
-            lambda x: torch.empty(0, dtype=x.dtype),
-            lambda x: torch.zeros(x.shape, dtype=x.dtype),
-            lambda x: torch.zeros((*x.shape, 2), dtype=x.dtype)[..., 0],
+            lambda x: x.new_empty(0),
+            lambda x: x.new_zeros(x.shape),
+            lambda x: x.new_zeros((*x.shape, 2))[..., 0],
         ):
             out = tuple(map(make, plain)) if many else make(plain)
             result = function(*args, **kwargs, out=out)
@@ -141,9 +141,8 @@ def test_meta(name):
     op = PUBLIC[name]
     for args, kwargs in calls(name):
         if not tensors([args, kwargs]):
-            kwargs = kwargs | {"device": "meta"}
-            real = op(*args, **{**kwargs, "device": "cpu"})
-            found = op(*args, **kwargs)
+            real = op(*args, **kwargs)
+            found = op(*args, **kwargs | {"device": "meta"})
         else:
             real = op(*copied(args), **kwargs)
             given = each((args, kwargs), lambda x: x.to("meta"))

@@ -8,7 +8,7 @@ import taimatsu as torch
 from taimatsu.autograd import gradcheck, gradgradcheck
 
 from .families import ELSEWHERE, GRADIENT_SAMPLES, HERMITIAN, NO_GRADIENT, NO_SECOND
-from .samples import PUBLIC, Maker, each, lookup, samples, tensors
+from .samples import DEVICE, PUBLIC, Maker, each, lookup, placed, samples, tensors
 from .test_values import supported
 
 DIFFERENTIABLE = sorted(
@@ -19,14 +19,15 @@ DIFFERENTIABLE = sorted(
 )  # fmt: skip
 
 
-def problems(name):
+def problems(name, device=DEVICE):
     """(function, inputs that require grad) for each sample whose result can be differentiated."""
     op = PUBLIC[name]
     special = lookup(GRADIENT_SAMPLES, name)
     if special is not None:
-        calls = [(c if isinstance(c, tuple) else (c,), {}) for c in special(Maker(torch.float64))]
+        calls = [placed((c if isinstance(c, tuple) else (c,), {}), op, device)
+                 for c in special(Maker(torch.float64))]  # fmt: skip
     else:
-        calls = samples(name, torch.float64)
+        calls = samples(name, torch.float64, device=device)
     for args, kwargs in calls:
         inputs = [
             x.detach().clone().requires_grad_() for x in tensors([args, kwargs])

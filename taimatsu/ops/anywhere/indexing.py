@@ -194,9 +194,11 @@ def _fold_slices(self, dim, index, source, reduce, include_self=True):
     n = index.numel()
     at = torch.where(index < 0, index + self.size(dim), index).reshape(-1)
     _all_inside((at >= 0) & (at < self.size(dim)), self.size(dim))
+    if not first.numel() or not n:
+        return self.clone()
     slices = source.reshape([n if d == dim else k for d, k in enumerate(self.shape)])
     new = fold_into(first.reshape(first.size(0), -1), at, slices.movedim(dim, 0).reshape(n, -1),
-                    reduce, include_self) if first.numel() else first.clone()  # fmt: skip
+                    reduce, include_self)  # fmt: skip
     return new.reshape(first.shape).movedim(0, dim).contiguous()
 
 
