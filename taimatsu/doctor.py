@@ -7,7 +7,6 @@ Nothing is changed. The exit status is 0 if the CPU side is whole; a machine wit
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import os
 import platform
@@ -25,16 +24,6 @@ class Finding(typing.NamedTuple):
     well: bool = True
     mend: str = ""
     needed: bool = True  # without it the installation is not whole
-
-
-# NVIDIA's libraries, as their packages for pip are called, and what they are for.
-GPU_LIBRARIES = (
-    ("cuBLASLt", "libcublasLt.so", "nvidia-cublas", "matrix products"),
-    ("cuDNN", "libcudnn.so", "nvidia-cudnn", "convolution, attention"),
-    ("cuSOLVER", "libcusolver.so", "nvidia-cusolver", "linear algebra"),
-    ("cuFFT", "libcufft.so", "nvidia-cufft", "Fourier transforms"),
-    ("NCCL", "libnccl.so", "nvidia-nccl", "several GPUs"),
-)
 
 
 def python() -> Iterator[Finding]:
@@ -96,6 +85,7 @@ def gpu() -> Iterator[Finding]:
     """The driver, GPUs, and NVIDIA's libraries."""
     from . import cuda
     from .cuda._driver import core, why_absent
+    from .cuda._libraries import LIBRARIES, command, found
 
     if not cuda.is_available():
         yield Finding("CUDA", why_absent(), needed=False)
@@ -113,30 +103,10 @@ def gpu() -> Iterator[Finding]:
         known = target in supported
         mend = "" if known else f"code generation knows {', '.join(supported)}"
         yield Finding(f"GPU {i}", text, known, mend, needed=False)
-    for name, file, package, purpose in GPU_LIBRARIES:
-        found = _library(file, package)
-        # Of CUDA 13, what comes with the toolkit has no number in its name any more.
-        plain = version >= 13000 and package not in ("nvidia-cudnn", "nvidia-nccl")
-        mend = f"pip install {package}" if plain else f"pip install {package}-cu{version // 1000}"
-        yield Finding(
-            name, found or f"not found ({purpose})", bool(found), "" if found else mend, False
-        )
-
-
-def _library(file: str, package: str) -> str:
-    """Where a library of NVIDIA's is: in its pip package, or where the loader looks."""
-    for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"] or ""
-        if name.lower() != package and not name.lower().startswith(f"{package}-cu"):
-            continue
-        for path in distribution.files or ():
-            if path.name.startswith(file):
-                return f"{name} {distribution.version}"
-    try:
-        ctypes.CDLL(file)
-    except OSError:
-        return ""
-    return file
+    for stem, library in LIBRARIES.items():
+        file = found(stem)
+        yield Finding(library.name, file or f"not found ({library.purpose})", bool(file),
+                      "" if file else command(stem), False)  # fmt: skip
 
 
 def findings() -> Iterator[Finding]:

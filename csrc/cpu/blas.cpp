@@ -62,13 +62,15 @@ Matrix broadcast(const Tensor& t, int64_t m, int64_t n) {
 }
 
 void run(Product& p) {
-  WithoutGil without(static_cast<double>(p.m) * p.n * p.k * p.batch > kLongWork);
+  const bool here = p.device.type == DeviceType::CPU;
+  WithoutGil without(here && static_cast<double>(p.m) * p.n * p.k * p.batch > kLongWork);
   multiply(p);
 }
 
 Product product(const Tensor& out, int64_t m, int64_t n, int64_t k, Matrix a, Matrix b) {
   Product p;
   p.dtype = out.dtype;
+  p.device = out.device();
   p.m = m;
   p.n = n;
   p.k = k;

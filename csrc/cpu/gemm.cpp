@@ -98,7 +98,16 @@ PackedMatrix::PackedMatrix(DType dtype, const Matrix& b, int64_t k, int64_t n) :
       [&](int64_t begin, int64_t end) { routine.pack(b, k, begin, end, columns_, memory_->data); });
 }
 
+namespace {
+Multiply& multiplier_on(DeviceType type) {
+  static std::unordered_map<DeviceType, Multiply> all;
+  return all[type];
+}
+}  // namespace
+void register_multiplier(DeviceType type, Multiply multiply) { multiplier_on(type) = multiply; }
+
 void multiply(const Product& p) {
+  if (p.device.type != DeviceType::CPU) return multiplier_on(p.device.type)(p);
   if (p.m == 0 || p.n == 0 || p.batch == 0) return;
   if (p.k == 0) return only_add(p);
   if (!p.packed_b.data && only_few(p)) return;

@@ -44,6 +44,7 @@ int64_t panel_columns(DType dtype);
 // overlap the operands. 16-bit floats are summed in f32, integers wrap around.
 struct Product {
   DType dtype;
+  Device device;    // of all memory here
   int64_t m, n, k;  // a is m by k, b is k by n
   Matrix a, b, out;
   PackedColumns packed_b;  // if it has data: in the place of b
@@ -54,5 +55,8 @@ struct Product {
   std::vector<int64_t> a_at, b_at, out_at, add_at;
 };
 void multiply(const Product& p);
+// What `multiply` is on another device.
+using Multiply = void (*)(const Product& p);
+void register_multiplier(DeviceType type, Multiply multiply);
 
 }  // namespace taimatsu

@@ -17,6 +17,24 @@ namespace taimatsu::cuda {
 
 void* allocate(int device, size_t bytes);  // for the device's current stream; throws OutOfMemory
 void deallocate(void* p);
+// Memory for the length of a call, in the order of the current stream's work.
+class Workspace {
+ public:
+  Workspace(int device, size_t bytes)
+      : data_(bytes ? allocate(device, bytes) : nullptr), size_(bytes) {}
+  ~Workspace() {
+    if (data_) deallocate(data_);
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  void* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  void* data_;
+  size_t size_;
+};
+
 // The stream's work of now uses the memory too. False if it isn't the allocator's.
 bool record_stream(const void* p, int device, StreamHandle s);
 void empty_cache();  // gives free memory back to the driver

@@ -72,6 +72,14 @@ PyObject* py_initialize(PyObject*, PyObject*) {
     return new_ref(Py_None);
   });
 }
+// For calls of libraries in Python.
+PyObject* py_enter(PyObject*, PyObject* args) {
+  return call<int>(args, "i", [](int device) {
+    device = checked_device(device);
+    enter(device);
+    return to_handle(current_stream(device));
+  });
+}
 PyObject* py_has_context(PyObject*, PyObject* args) {
   return call<int>(args, "i", [](int device) { return boolean(started() && has_context(device)); });
 }
@@ -247,6 +255,7 @@ PyMethodDef device_functions[] = {
     TM_FUNCTION0(current_device, "The current GPU of this thread."),
     TM_FUNCTION(set_device, "set_device(device): makes it the current one of this thread."),
     TM_FUNCTION0(initialize, "Makes the current GPU's context."),
+    TM_FUNCTION(enter, "enter(device) -> its current stream; its context is now the thread's."),
     TM_FUNCTION(has_context, "has_context(device)"),
     TM_FUNCTION0(driver_version, "1000 * major + 10 * minor of CUDA."),
     TM_FUNCTION(properties, "properties(device) -> dict"),
@@ -285,8 +294,9 @@ int init_cuda(PyObject* module) {
                                    "CUDA's devices, streams, memory and graphs.", -1};
   return guard(-1, [&] {
     Object own = Object::steal(checked(PyModule_Create(&definition)));
-    for (PyMethodDef* functions : {cuda::device_functions, cuda::stream_functions,
-                                   cuda::memory_functions, cuda::graph_functions}) {
+    for (PyMethodDef* functions :
+         {cuda::device_functions, cuda::stream_functions, cuda::memory_functions,
+          cuda::graph_functions, cuda::library_functions}) {
       checked(PyModule_AddFunctions(own.get(), functions));
     }
     checked(PyModule_AddObjectRef(module, "_cuda", own.get()));

@@ -119,16 +119,6 @@ Function function_of(Module module, const std::string& name) {
 
 const char* name_of(const Op* op) { return op ? op->base_name.c_str() : "cuLaunchKernel"; }
 
-// Scratch memory, in the order of the stream's work: free for what is launched next.
-struct Scratch {
-  Scratch(int device, int64_t bytes)
-      : memory(bytes ? allocate(device, static_cast<size_t>(bytes)) : nullptr) {}
-  ~Scratch() {
-    if (memory) deallocate(memory);
-  }
-  void* memory;
-};
-
 }  // namespace
 
 Form form_of(PyObject* launch) {
@@ -182,8 +172,8 @@ void launch_kernel(void* kernel, const Launch& l, Device d) {
     k.op = l.op;
   }
   Grid g = grid_of(k.form, l.geometry, l.axes, k.multiprocessors);
-  const Scratch scratch(device, g.scratch);
-  void* memory = scratch.memory;
+  const Workspace scratch(device, static_cast<size_t>(g.scratch));
+  void* memory = scratch.data();
   void* params[] = {l.ptr,     l.geometry, const_cast<int64_t*>(l.scalars),
                     &k.report, &memory,    &g.sections};
   const StreamHandle stream = current_stream(device);

@@ -1,8 +1,8 @@
 // Ops on devices whose memory and kernels are out of the host's reach.
 //
 //   formulas   the generated kernel for that device: run_pointwise, run_row, run_indexed
-//   natives    the device's own routine; else by other ops, as the entry's `anywhere` says; else by
-//              the CPU's routine, on copies
+//   natives    the device's own routine; else a function in Python (`Op.routine`), which calls a
+//              library or other ops; else the CPU's routine, on copies
 #include <list>
 
 #include "autograd/tape.h"
@@ -13,7 +13,7 @@
 namespace taimatsu {
 namespace {
 
-using Routine = void (*)(Call&);
+using Routine = bool (*)(Call&);
 std::unordered_map<std::string, Routine>& routines_on(DeviceType type) {
   static std::unordered_map<DeviceType, std::unordered_map<std::string, Routine>> all;
   return all[type];
@@ -72,7 +72,8 @@ void give(Call& c, Tensors& results) {
   }
 }
 
-void run_anywhere(Call& c, PyObject* function) {
+// False where the function can't, and has done nothing.
+bool run_in_python(Call& c, PyObject* function) {
   const size_t n = c.op.schema.params.size();
   Object args = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(n))));
   for (size_t i = 0; i < n; ++i) {
@@ -80,9 +81,14 @@ void run_anywhere(Call& c, PyObject* function) {
   }
   Tensors results;
   results.other = Object::steal(checked(PyObject_Call(function, args.get(), nullptr)));
+  if (results.other.get() == Py_NotImplemented) return false;
   unwrap_outputs(c.op, results);
-  if (results.size()) return give(c, results);
-  if (results.other.get() != Py_None) c.outs.other = results.other;
+  if (results.size()) {
+    give(c, results);
+  } else if (results.other.get() != Py_None) {
+    c.outs.other = results.other;
+  }
+  return true;
 }
 
 void run_on_host(Device d, Call& c) {
@@ -149,10 +155,11 @@ void emit_on(Device d, Call& c) {
     default: break;
   }
   const auto& routines = routines_on(d.type);
-  if (auto own = routines.find(c.op.name); own != routines.end()) return own->second(there);
+  if (auto own = routines.find(c.op.name); own != routines.end() && own->second(there)) return;
   GradMode off(false);
-  Object anywhere = Object::steal(checked(PyObject_GetAttrString(c.op.entry.get(), "anywhere")));
-  if (anywhere.get() != Py_None) return run_anywhere(there, anywhere.get());
+  Object routine = Object::steal(
+      checked(PyObject_CallMethod(c.op.entry.get(), "routine", "s", backend(d.type).name)));
+  if (routine.get() != Py_None && run_in_python(there, routine.get())) return;
   run_on_host(d, c);
 }
 

@@ -170,9 +170,10 @@ using CompositeRoutine = void (*)(Call& c);  // calls other ops
 void register_view(const char* name, ViewRoutine r);
 void register_native(const char* name, NativeRoutine r);
 void register_composite(const char* name, CompositeRoutine r);
-// The routine of a device for a native op whose own is for the CPU. Without one, the op is computed
-// by others (the entry's `anywhere`), or by the CPU with copies: see ops/device.cpp.
-void register_native_on(DeviceType type, const char* name, void (*run)(Call& c));
+// The routine of a device for a native op whose own is for the CPU. Without one, or where it gives
+// false and has done nothing, the op is computed in Python (the entry's `routine`), or by the CPU
+// with copies: see ops/device.cpp.
+void register_native_on(DeviceType type, const char* name, bool (*run)(Call& c));
 #define TM_CONCAT_(a, b) a##b
 #define TM_CONCAT(a, b) TM_CONCAT_(a, b)
 // At namespace scope: TM_NATIVE("mm", mm_infer, mm_run);

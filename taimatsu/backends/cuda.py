@@ -1,4 +1,4 @@
-"""``backends.cuda``: the libraries of NVIDIA's GPUs. There are none; switches are kept.
+"""``backends.cuda``: the libraries of NVIDIA's GPUs; switches, some of which are only kept.
 
 Which routine computes `scaled_dot_product_attention` is chosen by `nn.attention.sdpa_kernel`.
 """
@@ -9,6 +9,7 @@ import enum
 from contextlib import contextmanager
 from typing import Any
 
+from taimatsu import _process
 from taimatsu._absent import Absent
 
 _absent = Absent(globals(), "CUDA")
@@ -31,6 +32,8 @@ class _Switches:
         vars(self).update(values, _names=frozenset(values))
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(getattr(type(self), name, None), property):
+            return super().__setattr__(name, value)
         if name not in self._names:
             raise AttributeError(f"Unknown attribute {name}")
         vars(self)[name] = value
@@ -41,19 +44,61 @@ class cuBLASModule(_Switches):
 
     def __init__(self) -> None:
         super().__init__(
-            allow_tf32=False, allow_fp16_reduced_precision_reduction=True,
+            allow_fp16_reduced_precision_reduction=True,
             allow_bf16_reduced_precision_reduction=True, allow_fp16_accumulation=False,
-            fp32_precision="none",
         )  # fmt: skip
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether float32 may be multiplied in TF32: `set_float32_matmul_precision` by a bool."""
+        return _process.get_float32_matmul_precision() != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        _process.set_float32_matmul_precision("high" if allowed else "highest")
+
+    @property
+    def fp32_precision(self) -> str:
+        """The same by name: "tf32" or "ieee"."""
+        return "tf32" if self.allow_tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        if precision not in ("ieee", "tf32", "none"):
+            raise RuntimeError(f"Unknown precision: {precision}; there are ieee, tf32, none")
+        self.allow_tf32 = precision == "tf32"
 
 
 class cuFFTPlanCacheManager:
-    """Plans of Fourier transforms, by GPU. RuntimeError for any index: there are none."""
+    """Plans of Fourier transforms, by GPU: ``cufft_plan_cache[0].max_size = 10``, ``.size``,
+    ``.clear()``; without an index those of the current GPU. RuntimeError where there is none."""
 
     def __getitem__(self, device: Any) -> Any:
-        raise RuntimeError(f"cufft_plan_cache: there is no GPU; got device {device}")
+        from taimatsu import cuda
 
-    size = max_size = 0
+        if not cuda.is_available():
+            raise RuntimeError(f"cufft_plan_cache: there is no GPU; got device {device}")
+        from taimatsu.cuda._driver import index_of
+        from taimatsu.cuda.libraries.fourier import plans
+
+        index = index_of(device)
+        if index >= cuda.device_count():
+            raise RuntimeError(
+                f"cufft_plan_cache: there is no GPU {index}, but {cuda.device_count()} of them"
+            )
+        return plans(index)
+
+    def __getattr__(self, name: str) -> Any:
+        from taimatsu import cuda
+
+        if name not in ("size", "max_size", "clear"):
+            raise AttributeError(name)
+        return getattr(self[None], name) if cuda.is_available() or name == "clear" else 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "max_size":
+            raise AttributeError(f"cufft_plan_cache: only max_size can be set; got {name}")
+        self[None].max_size = value
 
 
 matmul = cuBLASModule()

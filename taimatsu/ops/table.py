@@ -252,6 +252,13 @@ class Op:
 
         return routines().get(self.name)
 
+    def routine(self, device: str) -> Callable | None:
+        """What computes a native op on devices of a type for which the core has nothing: a library
+        of the device, else `anywhere`; or None. It returns NotImplemented where it can't."""
+        from .anywhere import routine
+
+        return routine(self.name, device)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.is_formula or self.kind == "composite":
             from taimatsu.codegen.lang import Value

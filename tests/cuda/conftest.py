@@ -25,7 +25,6 @@ WITHOUT_DRIVER = {"test_double.py", "test_absent.py", "test_hardware.py"}
 
 if "TAIMATSU_LIBCUDA" in os.environ:
     collect_ignore = ["test_double.py", "test_absent.py"]
-    driver_double.follow_kernels()
 else:
     collect_ignore = [f.name for f in HERE.glob("test_*.py") if f.name not in WITHOUT_DRIVER]
 

@@ -2,6 +2,8 @@
 
     TAIMATSU_LIBCUDA=$(python tests/cuda/driver_double.py) python -m pytest tests/cuda
 
+NVIDIA's libraries are those that TAIMATSU_CUDA_LIBRARIES names: `libraries()`, or none.
+
 After `follow_kernels`, whatever is rendered for a GPU is compiled for this CPU too, and the double
 told which code a kernel's name stands for.
 """
@@ -31,9 +33,27 @@ def build() -> Path:
     if not library.exists():
         partial = library.with_suffix(f".{os.getpid()}")
         files = [str(s) for s in sources if s.suffix == ".c"]
-        subprocess.run([os.environ.get("CC", "cc"), *FLAGS, "-o", partial, *files], check=True)
+        subprocess.run([os.environ.get("CC", "cc"), *FLAGS, "-o", partial, *files, "-lm"],
+                       check=True)  # fmt: skip
         partial.rename(library)
     return library
+
+
+LIBRARIES = ("cublasLt", "cudnn", "cufft", "cusolver")  # which the double is too
+
+
+def libraries() -> Path:
+    """A folder in which the double has the names of NVIDIA's libraries."""
+    double = build()
+    folder = double.with_suffix(".libraries")
+    folder.mkdir(exist_ok=True)
+    for stem in LIBRARIES:
+        link = folder / f"lib{stem}.so.1"
+        if not link.exists():
+            partial = folder / f"{stem}.{os.getpid()}"
+            partial.symlink_to(double)
+            partial.rename(link)
+    return folder
 
 
 class Double:

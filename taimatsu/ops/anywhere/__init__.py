@@ -18,17 +18,24 @@ import pkgutil
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 
 _FOUND: dict[str, Callable] = {}
+_OF_DEVICES: dict[tuple[str, str], Callable] = {}
 
 
-def computes(*names: str) -> Callable[[Callable], Callable]:
-    """Registers a function for the native ops of these names."""
+def computes(*names: str, device: str = "") -> Callable[[Callable], Callable]:
+    """Registers a function for the native ops of these names.
+
+    One for the devices of a type calls a library of theirs. It comes before the one for all, which
+    is taken where it returns NotImplemented: where the library is missing, say.
+    """
 
     def register(function: Callable) -> Callable:
         for name in names:
-            assert name not in _FOUND, f"anywhere: {name} has two functions"
-            _FOUND[name] = function
+            table, key = (_OF_DEVICES, (name, device)) if device else (_FOUND, name)
+            assert key not in table, f"anywhere: {key} has two functions"
+            table[key] = function
         return function
 
     return register
@@ -40,3 +47,19 @@ def routines() -> dict[str, Callable]:
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     return _FOUND
+
+
+@cache
+def routine(name: str, device: str) -> Callable | None:
+    """The function of a native op for devices of a type: see `Op.routine`."""
+    if find_spec(module := f"taimatsu.{device}.libraries"):
+        import_module(module)
+    own, general = _OF_DEVICES.get((name, device)), routines().get(name)
+    if own is None or general is None:
+        return own or general
+
+    def first_own(*args: object) -> object:
+        result = own(*args)
+        return general(*args) if result is NotImplemented else result
+
+    return first_own

@@ -6,6 +6,7 @@
  *   stream.c    devices and contexts, streams, events, capture and graphs
  *   kernel.c    modules, launches (of the CPU code that a test registers), copies
  *   control.c   what tests set and ask: errors to inject, counts, violations
+ *   blas.c ...  doubles of NVIDIA's libraries, which check what they are given
  *
  * Work on a stream is only queued. Where it runs is the mode's choice:
  *   lazy      when somebody waits for it, and no sooner: a missing wait shows as a wrong result
@@ -95,7 +96,7 @@ char *reach(CUdeviceptr p, size_t bytes, int *device);
 int is_pinned_memory(CUdeviceptr p, size_t bytes);
 
 /* stream.c */
-enum TaskKind { COPY, FILL, LAUNCH, RECORD, WAIT, REPLAY };
+enum TaskKind { COPY, FILL, LAUNCH, RECORD, WAIT, REPLAY, CALL };
 struct Task {
   struct Task *next;
   enum TaskKind kind;
@@ -110,6 +111,8 @@ struct Task {
   struct Stream *on; /* of a wait: the stream whose task `number` it waits for */
   uint64_t number;
   CUgraph graph;
+  void (*call)(void *); /* with `staged` */
+  CUdeviceptr uses[8];
 };
 struct Capture {
   uint64_t id;
@@ -149,6 +152,13 @@ struct Task *new_task(enum TaskKind kind);
 /* Whether queued work touches the range. */
 int in_use(CUdeviceptr p, size_t bytes);
 CUresult unsafe_call(void); /* of what may not happen during a capture */
+
+/* Queues what a library does with the memory at `uses` (8 at most, then 0); `about` (of `bytes`) is
+ * copied, and `call` is given the copy. */
+CUresult enqueue_call(CUstream s, void (*call)(void *), const void *about, size_t bytes,
+                      const CUdeviceptr *uses);
+/* Where a library's argument is: on the device, of which all is mapped; else a violation. */
+void *checked_reach(const char *function, const char *what, CUdeviceptr p, size_t bytes);
 
 /* kernel.c */
 void execute(struct Task *t); /* without the lock while a kernel or a copy runs on a thread */

@@ -99,6 +99,10 @@ int touches(const struct Task *t, CUdeviceptr p, size_t bytes) {
     for (const struct Task *each = t->graph->first; each; each = each->next) {
       if (touches(each, p, bytes)) return 1;
     }
+  } else if (t->kind == CALL) {
+    for (int i = 0; i < 8 && t->uses[i]; ++i) {
+      if (overlaps(t->uses[i], 1, p, bytes)) return 1;
+    }
   } else if (t->kind == COPY || t->kind == FILL) {
     return overlaps(t->to, t->bytes, p, bytes) || overlaps(t->from, t->bytes, p, bytes);
   }
@@ -159,11 +163,35 @@ void execute(struct Task *t) {
       break;
     }
     case LAUNCH: launch(t); break;
+    case CALL: t->call(t->staged); break;
     case REPLAY:
       for (struct Task *each = t->graph->first; each && !sticky; each = each->next) execute(each);
       break;
     default: break;
   }
+}
+
+/* ---- What libraries do ---- */
+
+void *checked_reach(const char *function, const char *what, CUdeviceptr p, size_t bytes) {
+  int device = -1;
+  char *at = bytes ? reach(p, bytes, &device) : (char *)&device;
+  if (!at || (bytes && device < 0)) {
+    violation("%s: %s is not %zu bytes of the device's memory", function, what, bytes);
+    return NULL;
+  }
+  return at;
+}
+CUresult enqueue_call(CUstream stream, void (*call)(void *), const void *about, size_t bytes,
+                      const CUdeviceptr *uses) {
+  struct Stream *s = resolve(stream);
+  if (s->device != current) return INVALID_HANDLE;
+  struct Task *t = new_task(CALL);
+  t->call = call;
+  t->staged = malloc(bytes);
+  memcpy(t->staged, about, bytes);
+  for (int i = 0; i < 8 && uses[i]; ++i) t->uses[i] = uses[i];
+  return enqueue(s, t);
 }
 
 /* ---- Copies ---- */

@@ -1,0 +1,344 @@
+// Matrix products on a GPU, by cuBLASLt. Shapes and errors are those of csrc/cpu/blas.cpp: its
+// routines run here too, and the products that they describe come to `multiply`.
+//
+// cuBLASLt counts from the columns: what is row by row in memory is the transpose to it. So it is
+// asked for out^T = b^T a^T.
+#include <array>
+#include <cstring>
+
+#include "cpu/gemm.h"
+#include "cuda/allocator.h"
+#include "cuda/cublaslt.h"
+#include "cuda/stream.h"
+#include "ops/launch.h"
+
+namespace taimatsu::cuda {
+
+namespace {
+
+enum class Unfit { Operands, Added };  // in memory as the library doesn't take it: copied, it does
+struct Unsupported {};                 // whatever is copied
+
+constexpr size_t kMaxWorkspace = 32 << 20;  // what its heuristics want on an H100
+constexpr int64_t kMaxAlignment = 256;
+
+// A matrix as cuBLASLt sees it: columns of `leading` elements.
+struct Operand {
+  const void* data = nullptr;
+  int64_t rows = 0, columns = 0, leading = 0, batch_stride = 0;
+  bool transposed = false;  // what is meant is the transpose
+
+  int64_t alignment() const {
+    const auto p = reinterpret_cast<uintptr_t>(data);
+    return std::min<int64_t>(kMaxAlignment, p ? static_cast<int64_t>(p & -p) : kMaxAlignment);
+  }
+};
+
+// The transpose of an m by n matrix.
+Operand transpose_of(const Matrix& x, int64_t m, int64_t n, Unfit otherwise) {
+  Operand o;
+  o.data = x.data;
+  if ((n == 1 || x.col == 1) && (m == 1 || x.row >= n)) {
+    o.rows = n;
+    o.columns = m;
+    o.leading = m == 1 ? n : x.row;
+  } else if ((m == 1 || x.row == 1) && (n == 1 || x.col >= m)) {
+    o.rows = m;
+    o.columns = n;
+    o.leading = n == 1 ? m : x.col;
+    o.transposed = true;
+  } else {
+    throw otherwise;
+  }
+  return o;
+}
+
+// What an algorithm is chosen for, and all of it: plans are found by it.
+struct Key {
+  enum Field {
+    kDevice,
+    kType,
+    kCompute,
+    kEpilogue,
+    kM,
+    kN,
+    kK,
+    kBatch,
+    kTransposes,
+    kLeadingA,
+    kLeadingB,
+    kLeadingC,
+    kLeadingD,
+    kStrideA,
+    kStrideB,
+    kStrideC,
+    kStrideD,
+    kAlignA,
+    kAlignB,
+    kAlignC,
+    kAlignD,
+    kFields
+  };
+  std::array<int64_t, kFields> field{};
+  bool operator==(const Key& o) const { return field == o.field; }
+};
+struct KeyHash {
+  size_t operator()(const Key& k) const {
+    uint64_t h = 1469598103934665603u;
+    for (int64_t f : k.field) h = (h ^ static_cast<uint64_t>(f)) * 1099511628211u;
+    return h;
+  }
+};
+
+struct Plan {
+  lt::Operation operation = nullptr;
+  lt::MatrixLayout a = nullptr, b = nullptr, c = nullptr, d = nullptr;
+  lt::Algorithm algorithm;
+  size_t workspace = 0;
+  bool possible = false;
+};
+
+template <class T>
+void set(int (*function)(lt::Operation, int, const void*, size_t), lt::Operation o, int attribute,
+         const T& value) {
+  check_call(function(o, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+}
+
+lt::MatrixLayout layout(const lt::Functions& lib, int type, const Operand& o, int64_t batch) {
+  lt::MatrixLayout l;
+  check_call(lib.layout_create(&l, type, static_cast<uint64_t>(o.rows),
+                               static_cast<uint64_t>(o.columns), o.leading),
+             "cublasLtMatrixLayoutCreate");
+  if (batch > 1) {
+    const auto count = static_cast<int32_t>(batch);
+    const char* const name = "cublasLtMatrixLayoutSetAttribute";
+    check_call(lib.layout_set(l, lt::kBatchCount, &count, sizeof count), name);
+    check_call(lib.layout_set(l, lt::kBatchStride, &o.batch_stride, sizeof o.batch_stride), name);
+  }
+  return l;
+}
+
+lt::Handle handle(const lt::Functions& lib, int device) {
+  static lt::Handle handles[kMaxDevices];
+  lt::Handle& h = handles[device];
+  if (!h) {
+    RelaxedCapture relaxed;
+    check_call(lib.create(&h), "cublasLtCreate");
+  }
+  return h;
+}
+
+// One call: a strided batch. The operands are those of out^T = a b, so a is the caller's b.
+struct Matmul {
+  int device;
+  DType dtype;
+  Operand a, b, c, d;
+  int64_t batch;
+  int epilogue;
+  const void* bias;
+  std::complex<double> alpha, beta;
+
+  Key key() const {
+    Key k;
+    auto& f = k.field;
+    f[Key::kDevice] = device;
+    f[Key::kType] = data_type(dtype);
+    f[Key::kCompute] = compute();
+    f[Key::kEpilogue] = epilogue;
+    f[Key::kM] = d.rows;
+    f[Key::kN] = d.columns;
+    f[Key::kK] = a.transposed ? a.rows : a.columns;
+    f[Key::kBatch] = batch;
+    f[Key::kTransposes] = a.transposed + 2 * b.transposed;
+    const Operand* each[] = {&a, &b, &c, &d};
+    for (int i = 0; i < 4; ++i) {
+      f[Key::kLeadingA + i] = each[i]->leading;
+      f[Key::kStrideA + i] = each[i]->batch_stride;
+      f[Key::kAlignA + i] = each[i]->alignment();
+    }
+    return k;
+  }
+
+  int compute() const {
+    if (dtype == DType::F64 || dtype == DType::C128) return lt::kF64;
+    return allow_tf32 && (dtype == DType::F32 || dtype == DType::C64) ? lt::kTF32 : lt::kF32;
+  }
+  int scale_type() const {  // of alpha and beta
+    return data_type(is_complex(dtype) || dtype == DType::F64 ? dtype : DType::F32);
+  }
+
+  Plan make(const lt::Functions& lib) const {
+    Plan p;
+    check_call(lib.operation_create(&p.operation, compute(), scale_type()),
+               "cublasLtMatmulDescCreate");
+    set<int32_t>(lib.operation_set, p.operation, lt::kTransposeA, a.transposed);
+    set<int32_t>(lib.operation_set, p.operation, lt::kTransposeB, b.transposed);
+    set<int32_t>(lib.operation_set, p.operation, lt::kEpilogue, epilogue);
+    if (bias) set(lib.operation_set, p.operation, lt::kBiasPointer, bias);
+    const int type = data_type(dtype);
+    p.a = layout(lib, type, a, batch);
+    p.b = layout(lib, type, b, batch);
+    p.c = layout(lib, type, c, batch);
+    p.d = layout(lib, type, d, batch);
+    lt::Preference wish;
+    check_call(lib.preference_create(&wish), "cublasLtMatmulPreferenceCreate");
+    auto want = [&](int attribute, auto value) {
+      check_call(lib.preference_set(wish, attribute, &value, sizeof value),
+                 "cublasLtMatmulPreferenceSetAttribute");
+    };
+    want(lt::kMaxWorkspace, uint64_t{kMaxWorkspace});
+    want(lt::kAlignmentA, static_cast<uint32_t>(a.alignment()));
+    want(lt::kAlignmentB, static_cast<uint32_t>(b.alignment()));
+    want(lt::kAlignmentC, static_cast<uint32_t>(c.alignment()));
+    want(lt::kAlignmentD, static_cast<uint32_t>(d.alignment()));
+    lt::Heuristic best{};
+    int found = 0;
+    const int status =
+        lib.heuristic(handle(lib, device), p.operation, p.a, p.b, p.c, p.d, wish, 1, &best, &found);
+    check_call(lib.preference_destroy(wish), "cublasLtMatmulPreferenceDestroy");
+    p.possible = status == 0 && found > 0 && best.status == 0;
+    p.algorithm = best.algorithm;
+    p.workspace = best.workspace;
+    return p;
+  }
+
+  void run(const lt::Functions& lib) const {
+    static std::unordered_map<Key, Plan, KeyHash> plans;
+    const Key k = key();
+    auto found = plans.find(k);
+    if (found == plans.end()) found = plans.emplace(k, make(lib)).first;
+    const Plan& p = found->second;
+    if (!p.possible) throw Unsupported{};
+    if (bias) set(lib.operation_set, p.operation, lt::kBiasPointer, bias);
+    const Workspace workspace(device, p.workspace);
+    // In the library's type: single where that is what is computed in.
+    const bool wide = compute() == lt::kF64;
+    const double wide_scales[2][2] = {{alpha.real(), alpha.imag()}, {beta.real(), beta.imag()}};
+    float scales[2][2];
+    for (int i = 0; i < 4; ++i)
+      scales[i / 2][i % 2] = static_cast<float>(wide_scales[i / 2][i % 2]);
+    auto scale = [&](int i) -> const void* {
+      return wide ? static_cast<const void*>(wide_scales[i]) : scales[i];
+    };
+    const StreamHandle stream = current_stream(device);
+    check_call(lib.matmul(handle(lib, device), p.operation, scale(0), a.data, p.a, b.data, p.b,
+                          scale(1), c.data, p.c, const_cast<void*>(d.data), p.d, &p.algorithm,
+                          workspace.data(), workspace.size(), stream),
+               "cublasLtMatmul");
+    if (launch_blocking() && !capturing(stream)) synchronize(device, stream, "cublasLtMatmul");
+  }
+};
+
+// Where matrix i starts, and how many from there on lie at equal distances.
+struct Starts {
+  const std::vector<int64_t>& at;
+  int64_t operator[](int64_t i) const { return at.empty() ? 0 : at[i]; }
+  int64_t stride(int64_t i) const {
+    return at.empty() || i + 1 == static_cast<int64_t>(at.size()) ? 0 : at[i + 1] - at[i];
+  }
+};
+int64_t even_run(std::initializer_list<Starts> all, int64_t i, int64_t batch) {
+  int64_t end = i + 1;
+  auto even = [&] {
+    for (const Starts& s : all) {
+      if (s.stride(i) < 0 || s[end] - s[end - 1] != s.stride(i)) return false;
+    }
+    return true;
+  };
+  while (end < batch && even()) ++end;
+  return end - i;
+}
+
+bool is_one(const Number& n) { return n.as_complex() == 1.0; }
+
+void multiply(const Product& p) {
+  if (p.m == 0 || p.n == 0 || p.batch == 0) return;
+  if (p.k == 0) throw Unsupported{};
+  const lt::Functions& lib = *library<lt::Functions>();
+  Matmul call;
+  call.device = checked_device(p.device.index);
+  enter(call.device);
+  call.dtype = p.dtype;
+  call.a = transpose_of(p.b, p.k, p.n, Unfit::Operands);
+  call.b = transpose_of(p.a, p.m, p.k, Unfit::Operands);
+  call.c = call.d = transpose_of(p.out, p.m, p.n, Unfit::Operands);
+  call.epilogue = lt::kNone;
+  call.bias = nullptr;
+  call.alpha = p.alpha.as_complex();
+  call.beta = 0;
+  const bool narrow = itemsize(p.dtype) <= 4;
+  const bool is_bias = p.add.data && narrow && p.add.row == 0 && (p.n == 1 || p.add.col == 1) &&
+                       p.add_at.empty() && is_one(p.alpha) && is_one(p.beta);
+  if (is_bias) {
+    call.epilogue = lt::kBias;
+    call.bias = p.add.data;
+  } else if (p.add.data) {
+    call.c = transpose_of(p.add, p.m, p.n, Unfit::Added);
+    if (call.c.transposed) throw Unfit::Added;
+    call.beta = p.beta.as_complex();
+  }
+  const Matmul first = call;
+  const Starts a{p.b_at}, b{p.a_at}, c{is_bias || !p.add.data ? p.out_at : p.add_at}, d{p.out_at};
+  const int64_t item = itemsize(p.dtype);
+  auto moved = [&](const Operand& from, const Starts& s, int64_t i) {
+    Operand o = from;
+    o.data = static_cast<const char*>(from.data) + s[i] * item;
+    o.batch_stride = s.stride(i);
+    return o;
+  };
+  for (int64_t i = 0; i < p.batch; i += call.batch) {
+    call.batch = even_run({a, b, c, d}, i, p.batch);
+    call.a = moved(first.a, a, i);
+    call.b = moved(first.b, b, i);
+    call.c = moved(first.c, c, i);
+    call.d = moved(first.d, d, i);
+    call.run(lib);
+  }
+}
+
+// ---- The ops ------------------------------------------------------------------------------------
+
+int added_of(const Op& op) {  // which argument is added to the product; -1: none
+  return op.name == "linear" ? 2 : op.name.find("add") == std::string::npos ? -1 : 0;
+}
+
+bool by_cublaslt(Call& c) {
+  const int added = added_of(c.op);
+  const DType dtype = c.args[added == 0 ? 1 : 0].t().dtype;
+  if (!is_differentiable(dtype) || is_float8(dtype) || data_type(dtype) < 0) return false;
+  if (!library<lt::Functions>()) return false;
+  const size_t n = c.op.schema.params.size();
+  Value values[kMaxArgs];
+  std::copy(c.args, c.args + n, values);
+  std::vector<TensorRef> kept;
+  Call there{c.op, values, c.outs, c.variant};
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    try {
+      c.op.native->run(there);
+      return true;
+    } catch (Unsupported&) {
+      return false;
+    } catch (Unfit which) {
+      for (uint8_t i : c.op.tensor_params) {
+        if (values[i].none() || (i == added) != (which == Unfit::Added)) continue;
+        Tensor& t = values[i].t();
+        kept.push_back(i == added ? empty_like(*c.outs[0]) : clone(t));
+        if (i == added) copy_into(*kept.back(), t);
+        if (i != added) kept.back() = contiguous(*kept.back());
+        values[i] = Value(kept.back());
+      }
+    }
+  }
+  return false;
+}
+
+const bool registered = [] {
+  register_multiplier(DeviceType::CUDA, multiply);
+  for (const char* name : {"mm", "mv", "dot", "addmm", "bmm", "baddbmm", "linear", "matmul"}) {
+    register_native_on(DeviceType::CUDA, name, by_cublaslt);
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace taimatsu::cuda
