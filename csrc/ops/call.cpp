@@ -102,8 +102,8 @@ void check_elements_apart(const Tensor& target) {
 }
 
 // How far inputs show the target's memory. Refused, unless not `strict`: some elements, or all but
-// not in their places; of lists' items, and by ops with exact outputs, the target itself, too.
-// `from`: the first argument that is looked at.
+// not in their places; of lists' items, and by ops with exact outputs that have no in-place form
+// and are no formulas, the target itself, too. `from`: the first argument that is looked at.
 Overlap check_apart(const Op& op, const Value* args, const Tensor& target, bool strict = true,
                     int from = 0) {
   Overlap found = Overlap::None;
@@ -114,7 +114,7 @@ Overlap check_apart(const Op& op, const Value* args, const Tensor& target, bool 
     }
     found = std::max(found, o);
   };
-  const bool may_be_target = op.kind == Kind::Pointwise || !op.exact_out;
+  const bool may_be_target = op.kind <= Kind::Row || !op.exact_out || op.inplace;
   for (uint8_t i : op.tensor_params) {
     if (i < from) continue;
     if (args[i].is_tensor()) see(args[i].tensor, may_be_target);
@@ -162,6 +162,14 @@ void check_unrecorded(bool asked, Tensor* const* into, int n) {
 
 // Gives targets the results' sizes: all of them, or none if memory can't be had.
 void resize_targets(Tensor* const* into, const Tensors& results) {
+  for (int i = 0; i < results.size(); ++i) {
+    if (into[i]->sizes() == results[i]->sizes() || into[i]->numel() == 0) continue;
+    const std::string text = concat(
+        "An output with one or more elements was resized since it had shape ",
+        format(into[i]->sizes()), ", which does not match the required output shape ",
+        format(results[i]->sizes()), ". Resize it to no elements beforehand, by t.resize_(0).");
+    checked(PyErr_WarnEx(PyExc_UserWarning, text.c_str(), 1));
+  }
   for (const bool only_memory : {true, false}) {
     for (int i = 0; i < results.size(); ++i) {
       if (into[i]->sizes() == results[i]->sizes()) continue;

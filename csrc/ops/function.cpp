@@ -147,14 +147,16 @@ std::vector<Tensor*> out_targets(const Op& op, PyObject* out) {
   std::vector<Tensor*> targets;
   if (is_tensor(out)) {
     targets.push_back(as_tensor(out));
-  } else if (PyTuple_Check(out) || PyList_Check(out)) {
+  } else if (op.schema.returns.size() != 1 && (PyTuple_Check(out) || PyList_Check(out))) {
     for (Py_ssize_t i = 0, n = PySequence_Size(out); i < n; ++i) {
       PyObject* item = PyTuple_Check(out) ? PyTuple_GetItem(out, i) : PyList_GetItem(out, i);
       if (!is_tensor(item)) fail(Error::Type, op.base_name, "(): out must be tensors");
       targets.push_back(as_tensor(item));
     }
   } else {
-    fail(Error::Type, op.base_name, "(): argument 'out' must be Tensor, not ", "something else");
+    const char* wanted = op.schema.returns.size() == 1 ? "Tensor" : "tuple of Tensors";
+    fail(Error::Type, op.base_name, "(): argument 'out' must be ", wanted, ", not ",
+         type_name(out));
   }
   if (targets.size() != op.schema.returns.size()) {
     fail(Error::Type, op.base_name, "(): expected ", op.schema.returns.size(),
@@ -192,8 +194,10 @@ PyObject* run(Function& f, Op& op, Arguments& a) {
     std::vector<Tensor*> targets = out_targets(op, held.get());
     take_dtype(op, a.values, *targets[0]);
     call(op, a.values, outs, targets.data());
-    Py_INCREF(a.out);
-    return a.out;
+    if (targets.size() == 1) return new_ref(a.out);
+    Tensors given;
+    for (Tensor* t : targets) given.push(TensorRef(t));
+    return wrap_outputs(op, given);
   }
   call(op, a.values, outs);
   return wrap_outputs(op, outs);

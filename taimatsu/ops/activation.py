@@ -184,7 +184,8 @@ def _(g, self):
     return where(self <= -3, 0, where(self < 3, g * (self / 3.0 + 0.5), g))
 
 
-@pointwise("hardshrink(Tensor self, Number lambd=0.5) -> Tensor", inplace=False, dtypes=FLOATING)
+@pointwise("hardshrink(Tensor self, Number lambd=0.5) -> Tensor", inplace=False, dtypes=FLOATING,
+           out="exact")
 def hardshrink(x, lambd):
     """0 where |x| <= lambd, else x."""
     return where((x >= -lambd) & (x <= lambd), 0, x)

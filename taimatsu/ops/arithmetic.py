@@ -18,7 +18,7 @@ from .table import composite, pointwise
 # ---- two operands -----------------------------------------------------------------------------
 
 
-@pointwise("add(Tensor self, Tensor|Number other, *, Number alpha=1) -> Tensor")
+@pointwise("add(Tensor|Number self, Tensor|Number other, *, Number alpha=1) -> Tensor")
 def add(x, y, alpha):
     """The sum `self + alpha * other`, broadcast and promoted.
 
@@ -28,7 +28,7 @@ def add(x, y, alpha):
     return x + alpha * y
 
 
-@pointwise("sub(Tensor self, Tensor|Number other, *, Number alpha=1) -> Tensor",
+@pointwise("sub(Tensor|Number self, Tensor|Number other, *, Number alpha=1) -> Tensor",
            names=("subtract",), dtypes=NUMERIC, refusal=RuntimeError)
 def sub(x, y, alpha):
     """The difference `self - alpha * other`."""
@@ -42,19 +42,19 @@ def rsub(x, y, alpha):
     return y - alpha * x
 
 
-@pointwise("mul(Tensor self, Tensor|Number other) -> Tensor", names=("multiply",))
+@pointwise("mul(Tensor|Number self, Tensor|Number other) -> Tensor", names=("multiply",))
 def mul(x, y):
     """The product."""
     return x * y
 
 
-@pointwise("true_divide(Tensor self, Tensor|Number other) -> Tensor", promote="float")
+@pointwise("true_divide(Tensor|Number self, Tensor|Number other) -> Tensor", promote="float")
 def true_divide(x, y):
     """The quotient; integers are converted to the default floating dtype first."""
     return x / y
 
 
-@pointwise("floor_divide(Tensor self, Tensor|Number other) -> Tensor", dtypes=REAL & NUMERIC)
+@pointwise("floor_divide(Tensor|Number self, Tensor|Number other) -> Tensor", dtypes=REAL & NUMERIC)
 def floor_divide(x, y):
     """The quotient rounded towards minus infinity, as Python's `//`."""
     return lang.floor_divide(x, y)
@@ -78,20 +78,21 @@ def _by_rounding(self, other, rounding_mode):
     )
 
 
-@pointwise("div(Tensor self, Tensor|Number other) -> Tensor", names=("divide",), promote="float")
+@pointwise("div(Tensor|Number self, Tensor|Number other) -> Tensor", names=("divide",),
+           promote="float")
 def div(x, y):
     """The quotient; `rounding_mode` "trunc" or "floor" rounds it to a whole number."""
     return x / y
 
 
-@composite("div.mode(Tensor self, Tensor|Number other, *, str? rounding_mode) -> Tensor",
+@composite("div.mode(Tensor|Number self, Tensor|Number other, *, str? rounding_mode) -> Tensor",
            names=("divide",), out=True, inplace=True)
 def div_mode(self, other, rounding_mode):
     """The quotient, rounded as `rounding_mode` says."""
     return _by_rounding(self, other, rounding_mode)
 
 
-@pointwise("remainder(Tensor self, Tensor|Number other) -> Tensor", dtypes=REAL & NUMERIC)
+@pointwise("remainder(Tensor|Number self, Tensor|Number other) -> Tensor", dtypes=REAL & NUMERIC)
 def remainder(x, y):
     """The remainder of division with the sign of `other`, as Python's `%`."""
     return lang.remainder(x, y)
@@ -115,9 +116,11 @@ def pow(x, y):
 
 @pow.gradient
 def _(g, self, exponent, result):
-    base = where(exponent == 0, 0, g * exponent * lang.pow(self, exponent - 1))
-    power = where((self == 0) & (exponent >= 0), 0, g * result * log(self))
-    return base, power
+    base = where(exponent == 0, 0, g * lang.conj(exponent * lang.pow(self, exponent - 1)))
+    flat = (self == 0) & (lang.real(exponent) >= 0)
+    if exponent.dtype.kind == "c":
+        flat = flat & (lang.imag(exponent) == 0)
+    return base, where(flat, 0, g * lang.conj(result * log(self)))
 
 
 @pointwise("maximum(Tensor self, Tensor other) -> Tensor", dtypes=REAL, refusal=RuntimeError,
@@ -287,7 +290,7 @@ def positive(x):
     return x
 
 
-@pointwise("abs(Tensor self) -> Tensor", names=("absolute",), dtypes=NUMERIC)
+@pointwise("abs(Tensor self) -> Tensor", names=("absolute",), dtypes=NUMERIC, out="exact")
 def abs_(x):
     """The magnitude; of complex numbers a real one."""
     return lang.abs(x)
@@ -317,25 +320,25 @@ def reciprocal(x):
     return 1 / x
 
 
-@pointwise("floor(Tensor self) -> Tensor", dtypes=REAL & NUMERIC)
+@pointwise("floor(Tensor self) -> Tensor", dtypes=REAL & NUMERIC, out="exact")
 def floor(x):
     """The next whole number below."""
     return lang.floor(x)
 
 
-@pointwise("ceil(Tensor self) -> Tensor", dtypes=REAL & NUMERIC)
+@pointwise("ceil(Tensor self) -> Tensor", dtypes=REAL & NUMERIC, out="exact")
 def ceil(x):
     """The next whole number above."""
     return lang.ceil(x)
 
 
-@pointwise("trunc(Tensor self) -> Tensor", names=("fix",), dtypes=REAL & NUMERIC)
+@pointwise("trunc(Tensor self) -> Tensor", names=("fix",), dtypes=REAL & NUMERIC, out="exact")
 def trunc(x):
     """The whole part, towards zero."""
     return lang.trunc(x)
 
 
-@pointwise("frac(Tensor self) -> Tensor", dtypes=FLOATING)
+@pointwise("frac(Tensor self) -> Tensor", dtypes=FLOATING, out="exact")
 def frac(x):
     """The fractional part, with the sign of `self`."""
     return x - lang.trunc(x)
@@ -482,14 +485,18 @@ def _(g, self, other):
     return where((self == 0) & (other <= 0), 0, g * log(other)), g * self / other
 
 
-@pointwise("clamp(Tensor self, Number? min=None, Number? max=None) -> Tensor", names=("clip",),
-           dtypes=REAL)
+@pointwise("clamp(Tensor self, Tensor|Number? min=None, Tensor|Number? max=None) -> Tensor",
+           names=("clip",), dtypes=REAL)
 def clamp(x, min, max):
-    """Elements below `min` become `min`, above `max` become `max`; NaN stays."""
+    """Elements below `min` become `min`, above `max` become `max`; NaN stays.
+
+    The bounds are numbers, or tensors that broadcast; they are promoted with `self`.
+    """
     if min is None and max is None:
         raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None; got neither")
-    x = lang.cast(x, "i64") if x.dtype is lang.BOOL else x
-    return lang.clamp(x, min, max)
+    if min is not None:
+        x = lang.maximum(x, min)
+    return x if max is None else lang.minimum(x, max)
 
 
 @clamp.gradient
@@ -497,31 +504,12 @@ def _(g, self, min, max):
     inside = None if min is None else self >= min
     if max is not None:
         inside = self <= max if inside is None else inside & (self <= max)
-    return g if inside is None else where(inside, g, 0)
-
-
-@pointwise("clamp.Tensor(Tensor self, Tensor? min=None, Tensor? max=None) -> Tensor",
-           names=("clip",), dtypes=REAL)
-def clamp_tensor(x, min, max):
-    """`clamp` with bounds for each element."""
-    if min is not None:
-        x = lang.maximum(x, min)
-    return x if max is None else lang.minimum(x, max)
-
-
-@clamp_tensor.gradient
-def _(g, self, min, max):
     low = self < min if min is not None else None
     high = self > max if max is not None else None
-    gx = g
-    if low is not None:
-        gx = where(low, 0, gx)
-    if high is not None:
-        gx = where(high, 0, gx)
     over = max < min if min is not None and max is not None else None
     gmin = None if low is None else where(low if over is None else low & ~over, g, 0)
     gmax = None if high is None else where(high if over is None else high | over, g, 0)
-    return gx, gmin, gmax
+    return where(inside, g, 0), gmin, gmax
 
 
 @pointwise("clamp_min(Tensor self, Tensor|Number min) -> Tensor", dtypes=REAL)
@@ -593,7 +581,7 @@ def bitwise_xor(x, y):
     return x ^ y
 
 
-@pointwise("bitwise_not(Tensor self) -> Tensor", dtypes=INTEGERS | {lang.BOOL})
+@pointwise("bitwise_not(Tensor self) -> Tensor", dtypes=INTEGERS | {lang.BOOL}, out="exact")
 def bitwise_not(x):
     """Every bit turned over; of bools the negation."""
     return ~x

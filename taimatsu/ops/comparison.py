@@ -75,14 +75,14 @@ def isneginf(x):
     return x == -lang.inf if x.dtype.floating else x != x
 
 
-@pointwise("heaviside(Tensor self, Tensor values) -> Tensor", dtypes=REAL)
+@pointwise("heaviside(Tensor self, Tensor values) -> Tensor", dtypes=REAL, out="exact")
 def heaviside(x, values):
     """0 below zero, 1 above, `values` at zero."""
     return lang.where(x == 0, values, lang.cast(x > 0, x.dtype))
 
 
 @pointwise("where(Tensor condition, Tensor|Number self, Tensor|Number other) -> Tensor",
-           keep={"condition": BOOLEAN | BYTES}, method=False, storage=True)
+           keep={"condition": BOOLEAN | BYTES}, method=False, storage=True, out="exact")
 def where(condition, x, y):
     """`self` where `condition` holds, else `other`.
 

@@ -64,7 +64,7 @@ contiguous = core_composite(
 # ---- complex numbers ----------------------------------------------------------------------------
 
 
-@pointwise("conj_physical(Tensor self) -> Tensor")
+@pointwise("conj_physical(Tensor self) -> Tensor", out="exact")
 def conj_physical(x):
     """The complex conjugate; real numbers are their own."""
     return lang.conj(x)

@@ -50,7 +50,8 @@ def solve_triangular(A, B, upper, left, unitriangular):
 
 
 @composite("triangular_solve(Tensor self, Tensor A, bool upper=True, bool transpose=False,"
-           " bool unitriangular=False) -> (Tensor solution, Tensor cloned_coefficient)", out=True)
+           " bool unitriangular=False) -> (Tensor solution, Tensor cloned_coefficient)",
+           out="exact")
 def triangular_solve(self, A, upper, transpose, unitriangular):
     """`linalg.solve_triangular` with the right-hand side first, and a copy of A.
 

@@ -151,6 +151,8 @@ def _complex_transform(name, x, s, dim, norm, forward):
     for n in sizes:
         _points(name, n)
     scale = _scale(name, norm, math.prod(sizes), forward)
+    if not dims:
+        return x.clone()
     return c2c(_resized(x, dims, sizes), dims, scale, forward)
 
 

@@ -39,7 +39,7 @@ mm = native(
 
 bmm = native(
     "bmm(Tensor self, Tensor mat2) -> Tensor",
-    out=True,
+    out="exact",
     doc="""The products of two batches of matrices: (b, n, k) @ (b, k, m) -> (b, n, m).""",
 ).gradient(self=lambda g, mat2: g.bmm(adjoint(mat2)), mat2=lambda g, self: adjoint(self).bmm(g))
 
@@ -54,7 +54,7 @@ mv = native(
 
 dot = native(
     "dot(Tensor self, Tensor tensor) -> Tensor",
-    out=True,
+    out="exact",
     doc="""The sum of products of two vectors of one length.
 
     >>> taimatsu.dot(taimatsu.tensor([1, 2]), taimatsu.tensor([3, 4]))
@@ -65,7 +65,7 @@ dot = native(
 addmm = native(
     "addmm(Tensor self, Tensor mat1, Tensor mat2, *, Number beta=1, Number alpha=1) -> Tensor",
     inplace=True,
-    out=True,
+    out="exact",
     doc="""beta * self + alpha * mat1 @ mat2; `self` broadcasts. With beta = 0 it is not read.""",
 ).gradient(
     self=lambda g, beta: _scaled(g, beta),
@@ -77,7 +77,7 @@ baddbmm = native(
     "baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Number beta=1, Number alpha=1)"
     " -> Tensor",
     inplace=True,
-    out=True,
+    out="exact",
     doc="beta * self + alpha * (batch1 @ batch2), matrix by matrix; `self` broadcasts.",
 ).gradient(
     self=lambda g, beta: _scaled(g, beta),
@@ -203,7 +203,7 @@ def outer(self, vec2):
     return self.unsqueeze(1) * vec2
 
 
-@composite("vdot(Tensor self, Tensor other) -> Tensor", out=True)
+@composite("vdot(Tensor self, Tensor other) -> Tensor", out="exact")
 def vdot(self, other):
     """The dot product of two vectors, the first conjugated."""
     return dot(conj(self), other)
@@ -314,7 +314,7 @@ _SCALES = "*, Number beta=1, Number alpha=1"
 
 
 @composite(f"addmv(Tensor self, Tensor mat, Tensor vec, {_SCALES}) -> Tensor", inplace=True,
-           out=True)
+           out="exact")
 def addmv(self, mat, vec, beta, alpha):
     """beta * self + alpha * mat @ vec; `self` broadcasts. With beta = 0 it is not read."""
     if mat.dim() != 2 or vec.dim() != 1 or self.dim() > 1:
@@ -324,7 +324,7 @@ def addmv(self, mat, vec, beta, alpha):
 
 
 @composite(f"addbmm(Tensor self, Tensor batch1, Tensor batch2, {_SCALES}) -> Tensor", inplace=True,
-           out=True)
+           out="exact")
 def addbmm(self, batch1, batch2, beta, alpha):
     """beta * self + alpha * the sum of the products of two batches of matrices.
 
@@ -444,7 +444,7 @@ def _chain_order(sizes):
     return split
 
 
-@composite("tensordot(Tensor a, Tensor b, Any dims=2) -> Tensor", out=True, method=False)
+@composite("tensordot(Tensor a, Tensor b, Any dims=2) -> Tensor", out="exact", method=False)
 def tensordot(a, b, dims):
     """Sums of products along several dims of each.
 
@@ -474,8 +474,8 @@ def tensordot(a, b, dims):
     sizes = [a.shape[d] for d in kept_a] + [b.shape[d] for d in kept_b]
     k = math.prod(a.shape[d] for d in along_a)
     n, m = (math.prod(x.shape[d] for d in kept) for x, kept in ((a, kept_a), (b, kept_b)))
-    left = a.permute(*kept_a, *along_a).reshape(n, k)
-    return mm(left, b.permute(*along_b, *kept_b).reshape(k, m)).reshape(sizes)
+    left = a.permute([*kept_a, *along_a]).reshape(n, k)
+    return mm(left, b.permute([*along_b, *kept_b]).reshape(k, m)).reshape(sizes)
 
 
 def _contracted(a, b, dims):

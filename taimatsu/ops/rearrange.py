@@ -193,7 +193,7 @@ def diag_embed(self, offset, dim1, dim2):
     return out
 
 
-@composite("diag(Tensor self, int diagonal=0) -> Tensor", out=True)
+@composite("diag(Tensor self, int diagonal=0) -> Tensor", out="exact")
 def diag(self, diagonal):
     """The diagonal of a matrix (a copy), or the matrix with a vector as its diagonal."""
     if self.dim() not in (1, 2):

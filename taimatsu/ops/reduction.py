@@ -70,13 +70,15 @@ prod_dim.gradient(self=_prod_gradient)
 # ---- the largest and the smallest --------------------------------------------------------------
 
 
-@row("amax(Row self, int[1] dim=[], bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)
+@row("amax(Row self, int[1]? dim=None, bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL,
+     out="exact")
 def amax(x):
     """The largest element along `dim`; the gradient is shared among equals."""
     return x.max()
 
 
-@row("amin(Row self, int[1] dim=[], bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL)
+@row("amin(Row self, int[1]? dim=None, bool keepdim=False) -> Cell", nonempty=True, dtypes=REAL,
+     out="exact")
 def amin(x):
     """The smallest element along `dim`; the gradient is shared among equals."""
     return x.min()
@@ -130,14 +132,14 @@ def min_dim(x):
 
 
 @row("argmax.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True,
-     dtypes=REAL & NUMERIC, refusal=RuntimeError)
+     dtypes=REAL & NUMERIC, refusal=RuntimeError, out="exact")
 def argmax_dim(x):
     """The index of the first largest element along `dim`."""
     return x.argmax()[1]
 
 
 @row("argmin.dim(Row self, int dim, bool keepdim=False) -> Cell", nonempty=True,
-     dtypes=REAL & NUMERIC, refusal=RuntimeError)
+     dtypes=REAL & NUMERIC, refusal=RuntimeError, out="exact")
 def argmin_dim(x):
     """The index of the first smallest element along `dim`."""
     return x.argmin()[1]
@@ -145,10 +147,11 @@ def argmin_dim(x):
 
 argmax = core_composite(
     "argmax(Tensor self, int? dim=None, bool keepdim=False) -> Tensor",
-    "The index of the first largest element: of the flattened tensor, or along `dim`.", out=True)
+    "The index of the first largest element: of the flattened tensor, or along `dim`.", out="exact")
 argmin = core_composite(
     "argmin(Tensor self, int? dim=None, bool keepdim=False) -> Tensor",
-    "The index of the first smallest element: of the flattened tensor, or along `dim`.", out=True)
+    "The index of the first smallest element: of the flattened tensor, or along `dim`.",
+    out="exact")
 
 
 # ---- truth -------------------------------------------------------------------------------------
@@ -312,13 +315,13 @@ def _cumprod_gradient(g, self, dim):
 cumprod.gradient(self=_cumprod_gradient)
 
 
-@row("cummax(Row self, int dim) -> (Row values, Row indices)", dtypes=REAL)
+@row("cummax(Row self, int dim) -> (Row values, Row indices)", dtypes=REAL, out="exact")
 def cummax(x):
     """The running maximum along `dim`, and the index of the last such."""
     return x.cummax()
 
 
-@row("cummin(Row self, int dim) -> (Row values, Row indices)", dtypes=REAL)
+@row("cummin(Row self, int dim) -> (Row values, Row indices)", dtypes=REAL, out="exact")
 def cummin(x):
     """The running minimum along `dim`, and the index of the last such."""
     return x.cummin()

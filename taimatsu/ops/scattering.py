@@ -244,7 +244,7 @@ def unravel_index(indices, shape):
     sizes = [shape] if isinstance(shape, int) else list(shape)
     if any(n < 0 for n in sizes):
         raise ValueError(f"unravel_index: 'shape' cannot have negative values, but got {shape}")
-    found, rest = [], indices
+    found, rest = [], indices.to(int64)
     for n in reversed(sizes):
         found.append(rest % n)
         rest = rest.div(n, rounding_mode="floor")

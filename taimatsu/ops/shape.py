@@ -291,16 +291,32 @@ def _copy_of(op) -> None:
     """`name_copy`: what the view `op` shows, in memory of its own."""
     name, _, params = op.schema.partition("(")
     base, dot, overload = name.partition(".")
-    many = params.endswith("[]")
     names = tuple(f"{n}_copy" for n in op.names)
-    params = params.partition(" -> ")[0].replace("(a)", "")
+    many = params.endswith("[]")
+    params = params.partition(" -> ")[0].replace("(a)", "").removesuffix(")")
+    doc = f"What `{base}` shows, copied."
+    if many:
 
-    @composite(f"{base}_copy{dot}{overload}({params} -> Tensor{'[]' if many else ''}",
-               doc=f"What `{base}` shows,"
-                   f" copied.", method=base == "narrow", names=names, out=not many)
+        @composite(f"{base}_copy{dot}{overload}({params}, *, Tensor[]? out=None) -> Tensor[]",
+                   doc=doc, method=False, names=names)
+        def copies(*args):
+            *args, out = args
+            shown = op(*args)
+            if out is None:
+                return tuple(x.clone() for x in shown)
+            if len(out) != len(shown):
+                raise RuntimeError(f"{base}_copy: expected {len(shown)} tensors in out=; got "
+                                   f"{len(out)}")
+            for target, x in zip(out, shown, strict=True):
+                target.resize_(x.shape).copy_(x)
+            return None
+
+        return
+
+    @composite(f"{base}_copy{dot}{overload}({params}) -> Tensor", doc=doc,
+               method=base == "narrow", names=names, out="exact")
     def copied(*args):
-        shown = op(*args)
-        return tuple(x.clone() for x in shown) if many else shown.clone()
+        return op(*args).clone()
 
 
 for _op in (alias, as_strided, diagonal, expand, narrow, permute, select, slice_, split,

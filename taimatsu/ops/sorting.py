@@ -29,7 +29,7 @@ sort = native(
 topk = native(
     "topk(Tensor self, int k, int dim=-1, bool largest=True, bool sorted=True)"
     " -> (Tensor values, Tensor indices)",
-    out=True,
+    out="exact",
     doc="""The `k` largest (or smallest) elements along `dim`, and where they were.
 
     Of equal elements the first are taken. RuntimeError if there are fewer than `k`.
@@ -199,7 +199,7 @@ def searchsorted(sorted_sequence, self, out_int32, right, side, sorter):
 
 
 @composite("bucketize(Tensor|Number self, Tensor boundaries, *, bool out_int32=False,"
-           " bool right=False) -> Tensor", method=False, out=True)
+           " bool right=False) -> Tensor", method=False, out="exact")
 def bucketize(self, boundaries, out_int32, right):
     """The bucket of each element between sorted `boundaries` (1-D)."""
     if boundaries.dim() != 1:

@@ -173,7 +173,7 @@ _histc = native("_histc(Tensor self, int bins, float low, float high) -> Tensor"
 _histogram = native("_histogram(Tensor self, Tensor edges, Tensor? weight) -> Tensor", **_HIDDEN)
 
 
-@composite("histc(Tensor self, int bins=100, Number min=0, Number max=0) -> Tensor", out=True)
+@composite("histc(Tensor self, int bins=100, Number min=0, Number max=0) -> Tensor", out="exact")
 def histc(self, bins, min, max):
     """How many elements lie in each of `bins` equal parts of [min, max].
 
@@ -421,21 +421,27 @@ def _widths(y, x, dim: int):
     return x.narrow(along, 1, n - 1) - x.narrow(along, 0, n - 1)
 
 
+def _integral(y, x, dx, dim: int):
+    """The sum of the panels; of equal ones, that of the points but for half of the ends."""
+    if x is not None:
+        return _panels(y, x, dx, dim).sum(dim)
+    return (y.sum(dim) - (y.select(dim, 0) + y.select(dim, -1)) * 0.5) * dx
+
+
 def _panels(y, x, dx, dim: int):
     n = y.size(dim)
     sums = y.narrow(dim, 1, n - 1) + y.narrow(dim, 0, n - 1)
     return sums * (_widths(y, x, dim) if x is not None else dx) / 2
 
 
-def _trapezoids(name: str, combine, doc: str, names=()):
+def _trapezoids(name: str, combine, empty, doc: str, names=()):
     def run(y, x, dx, dim):
         dim = wrap_dim(dim, y.dim())
         if y.dtype == _core.bool or (x is not None and x.dtype == _core.bool):
             raise RuntimeError(f"{name}: received a bool input")
         if y.dim() == 0 or y.size(dim) == 0:
-            sizes = list(y.shape)
-            return y.new_zeros(sizes[:dim] + sizes[dim + 1 :])
-        return combine(_panels(y, x, dx, dim), dim)
+            return empty(y, dim)
+        return combine(y, x, dx, dim)
 
     options = {"method": False, "out": False, "names": names}
     composite(f"{name}(Tensor y, Tensor x, *, int dim=-1) -> Tensor", doc=doc, **options)(
@@ -444,10 +450,12 @@ def _trapezoids(name: str, combine, doc: str, names=()):
         lambda y, dx, dim: run(y, None, dx, dim))
 
 
-_trapezoids("trapezoid", lambda panels, dim: panels.sum(dim),
+_trapezoids("trapezoid", _integral,
+            lambda y, dim: y.new_zeros([*y.shape[:dim], *y.shape[dim + 1 :]]),
             "The integral along `dim` by the trapezoidal rule, at coordinates `x` or `dx` apart.",
             ("trapz",))
-_trapezoids("cumulative_trapezoid", lambda panels, dim: panels.cumsum(dim),
+_trapezoids("cumulative_trapezoid",
+            lambda y, x, dx, dim: _panels(y, x, dx, dim).cumsum(dim), lambda y, dim: y / 2,
             "The running integral along `dim` by the trapezoidal rule.")
 
 
