@@ -12,6 +12,7 @@ import sys
 import types as _types
 from typing import Any
 
+import taimatsu as _taimatsu
 from taimatsu import Generator, Size, Tensor, device, dtype, layout, memory_format
 from taimatsu._core import (  # noqa: F401
     DisableTorchFunction,
@@ -104,6 +105,13 @@ class ScriptFunction:
 
 class Type:
     """A type of TorchScript, for annotations."""
+
+
+globals().update({
+    name: type(name, (Type,), {"__doc__": "See `Type`.", "__module__": __name__})
+    for name, module in _taimatsu._LAZY_NAMES.items()
+    if module == "_C"
+})  # fmt: skip
 
 
 DispatchKey = enum.Enum(

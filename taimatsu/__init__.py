@@ -97,6 +97,13 @@ for _module, _names in {
         "_check_tensor_all _check_type _check_value _check_with"
     ),
     "compiler": "compile",
+    "_C": (
+        "AnyType AwaitType BoolType ClassType ComplexType DeviceObjType DictType EnumType "
+        "FloatType FutureType IntType InterfaceType ListType NoneType NumberType OptionalType "
+        "PyObjectType RRefType StreamObjType StringType SymBoolType SymIntType "
+        "TensorType TupleType UnionType"
+    ),
+    "futures": "Future",
     "serialization": "PyTorchFileReader",
     "storage": "TypedStorage",
     "_tensor_types": (

@@ -19,7 +19,7 @@ import taimatsu as torch
 from . import _core
 from ._utils import STORAGE_DTYPES
 
-__all__ = ["legacy_types", "set_default_tensor_type", "tensortype"]
+__all__ = ["legacy_types", "set_default_tensor_type", "sparse_types", "tensortype"]
 
 
 class tensortype(type):
@@ -27,25 +27,26 @@ class tensortype(type):
 
     dtype: Any
     place: str  # the device's type
+    is_sparse: bool  # of coordinates
 
-    def __new__(cls, name: str, dtype: Any, place: str):
+    def __new__(cls, name: str, dtype: Any, place: str, is_sparse: bool = False):
         module = "torch" if place == "cpu" else f"torch.{place}"
+        module += ".sparse" if is_sparse else ""
         made = super().__new__(cls, name, (), {"__module__": module, "__slots__": ()})
-        made.dtype, made.place = dtype, place
+        made.dtype, made.place, made.is_sparse = dtype, place, is_sparse
         return made
 
-    def __init__(cls, *args: Any):
+    def __init__(cls, *args: Any, **options: Any):
         pass
 
     @property
     def is_cuda(cls) -> bool:
         return cls.place == "cuda"
 
-    is_sparse = False
-
     def __instancecheck__(cls, obj: Any) -> bool:
-        is_tensor = isinstance(obj, torch.Tensor)
-        return is_tensor and obj.dtype is cls.dtype and obj.device.type == cls.place
+        if not isinstance(obj, torch.Tensor) or obj.is_sparse != cls.is_sparse:
+            return False
+        return obj.dtype is cls.dtype and obj.device.type == cls.place
 
     def __call__(cls, *args: Any, device: Any = None) -> Any:
         """A tensor: of these sizes, uninitialised, or of the data of a sequence."""
@@ -56,12 +57,34 @@ class tensortype(type):
                 f"type {cls.__module__}.{cls.__name__} not available. "
                 f"Torch not compiled with {cls.place.upper()} enabled."
             )
+        if cls.is_sparse:
+            return cls._of_coordinates(args, device)
         if args and isinstance(args[0], torch.Tensor) and args[0].dtype is not cls.dtype:
             raise TypeError(
                 f"{cls.__name__}: expected a tensor of {cls.dtype}; got {args[0].dtype}; "
                 f"convert it by .to({cls.dtype})"
             )
         return _core.tensor([], dtype=cls.dtype, device=device).new(*args, device=device)
+
+    def _of_coordinates(cls, args: tuple, device: Any) -> Any:
+        """Of indices, values and perhaps sizes, or of sizes: without elements."""
+        if not (args and isinstance(args[0], torch.Tensor)):
+            sizes = args[0] if args and not isinstance(args[0], int) else args
+            args = (sizes or (0,),)
+        return torch.sparse_coo_tensor(*args, dtype=cls.dtype, device=device)
+
+
+def sparse_types(place: str) -> dict[str, type]:
+    """The types of sparse tensors on a device, by name: ``torch.sparse.FloatTensor``.
+
+    >>> torch.sparse.FloatTensor(torch.tensor([[0, 2]]), torch.ones(2), torch.Size([4])).to_dense()
+    tensor([1., 0., 1., 0.])
+    """
+    return {
+        name: tensortype(name, kind.dtype, place, is_sparse=True)
+        for name, kind in legacy_types(place).items()
+        if isinstance(kind, tensortype)
+    }
 
 
 def legacy_types(place: str) -> dict[str, type]:

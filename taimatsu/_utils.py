@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import taimatsu as torch
@@ -181,3 +182,27 @@ def _set_state(tensor: Any, state: Any) -> Any:
         for name, value in (values or {}).items():
             setattr(tensor, name, value)
     return tensor
+
+
+# ---- Lists of tensors as one ------------------------------------------------------------------
+def _flatten_dense_tensors(tensors: Iterable[Any]) -> Any:
+    """One 1-d tensor of all elements."""
+    return torch.cat([t.reshape(-1) for t in tensors])
+
+
+def _unflatten_dense_tensors(flat: Any, tensors: Iterable[Any]) -> tuple[Any, ...]:
+    """Views of ``flat`` in the sizes of ``tensors``."""
+    tensors = list(tensors)
+    parts = flat.split([t.numel() for t in tensors])
+    return tuple(part.view_as(t) for part, t in zip(parts, tensors, strict=True))
+
+
+# ---- Devices ----------------------------------------------------------------------------------
+def _get_available_device_type() -> str | None:
+    """The type of the accelerator that is there, if any."""
+    return "cuda" if torch.cuda.is_available() else None
+
+
+def _get_device_module(device_type: str) -> Any:
+    """The module of a type of devices. RuntimeError for unknown ones."""
+    return torch.get_device_module(device_type)

@@ -49,6 +49,7 @@ __all__ = [
 
 MAP_LOCATION: typing.TypeAlias = typing.Any  # what `load` takes as map_location, for annotations
 ALIGNMENT = 64
+DEFAULT_PROTOCOL = 2  # of pickles
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 PACKAGE = __name__.partition(".")[0]

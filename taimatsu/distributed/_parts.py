@@ -1,11 +1,13 @@
 """Parts of PyTorch's `distributed` that are known by name only.
 
 Libraries import them before they know whether they will use them. Their classes and functions say
-what is missing when they are called; `isinstance` with them is False.
+what is missing when they are called; `isinstance` with them is False. Enumerations and placements
+are values as elsewhere, for defaults and configurations.
 """
 
 from __future__ import annotations
 
+import enum
 import importlib.abc
 import importlib.machinery
 import sys
@@ -13,6 +15,8 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from taimatsu._absent import Absent
+
+from . import placements
 
 _STATE_DICTS = (
     "FullOptimStateDictConfig FullStateDictConfig LocalOptimStateDictConfig LocalStateDictConfig "
@@ -24,17 +28,52 @@ _FSDP = (
     "MixedPrecision MixedPrecisionPolicy OffloadPolicy ShardingStrategy UnshardHandle "
 ) + _STATE_DICTS
 _PLACEMENTS = "DTensor Partial Placement Replicate Shard"
+_SHARDS = _PLACEMENTS + " _StridedShard"
+
+# What configurations name is there as values, whoever acts on them.
+VALUES: dict[str, type] = {
+    name: enum.Enum(name, members, module=__name__)
+    for name, members in {
+        "BackwardPrefetch": "BACKWARD_PRE BACKWARD_POST",
+        "CheckpointImpl": "REENTRANT NO_REENTRANT",
+        "OptimStateKeyType": "PARAM_NAME PARAM_ID",
+        "ShardingStrategy": (
+            "FULL_SHARD SHARD_GRAD_OP NO_SHARD HYBRID_SHARD _HYBRID_SHARD_ZERO2"
+        ),
+        "SplitPoint": "BEGINNING END",
+        "StateDictType": "FULL_STATE_DICT LOCAL_STATE_DICT SHARDED_STATE_DICT",
+    }.items()
+} | {
+    kind.__name__: kind
+    for kind in (placements.Placement, placements.Partial, placements.Replicate, placements.Shard,
+                 placements._StridedShard)
+}  # fmt: skip
 
 # Module: its classes; its functions.
 PARTS: dict[str, tuple[str, str]] = {
-    "_tensor": (_PLACEMENTS, ""),
+    "_composable": ("", "checkpoint fully_shard replicate"),
+    "_composable.fsdp": (_FSDP, "fully_shard register_fsdp_forward_method"),
+    "_functional_collectives": (
+        "AsyncCollectiveTensor",
+        "all_gather_tensor all_gather_tensor_autograd all_reduce all_to_all_single "
+        "all_to_all_single_autograd broadcast reduce_scatter_tensor "
+        "reduce_scatter_tensor_autograd wait_tensor",
+    ),
+    "_shard": ("", ""),
+    "_shard.sharded_tensor": ("Shard ShardedTensor", "init_from_local_shards"),
+    "_tensor": (_PLACEMENTS, "distribute_module distribute_tensor"),
+    "_tensor.api": (_PLACEMENTS, ""),
+    "_tensor.experimental": ("", "context_parallel implicit_replication local_map"),
+    "_tensor.placement_types": (_SHARDS, ""),
     "algorithms._checkpoint": ("", ""),
     "algorithms._checkpoint.checkpoint_wrapper": (
         "CheckpointImpl CheckpointWrapper",
         "apply_activation_checkpointing checkpoint_wrapper offload_wrapper",
     ),
     "algorithms.ddp_comm_hooks.post_localSGD_hook": ("PostLocalSGDState", "post_localSGD_hook"),
-    "algorithms.ddp_comm_hooks.powerSGD_hook": ("PowerSGDState", "powerSGD_hook"),
+    "algorithms.ddp_comm_hooks.powerSGD_hook": (
+        "PowerSGDState", "batched_powerSGD_hook powerSGD_hook",
+    ),
     "algorithms.join": ("Join JoinHook Joinable", ""),
     "algorithms.model_averaging": ("", ""),
     "algorithms.model_averaging.averagers": ("ModelAverager PeriodicModelAverager", ""),
@@ -44,15 +83,27 @@ PARTS: dict[str, tuple[str, str]] = {
         "ReadItem SavePlan SavePlanner StorageReader StorageWriter TensorStorageMetadata WriteItem",
         "async_save load load_state_dict save save_state_dict",
     ),
+    "checkpoint._consolidate_hf_safetensors": ("", "consolidate_safetensors_files"),
     "checkpoint.default_planner": ("DefaultLoadPlanner DefaultSavePlanner", ""),
-    "checkpoint.format_utils": ("", "dcp_to_torch_save torch_save_to_dcp"),
+    "checkpoint.filesystem": ("FileSystemReader FileSystemWriter", ""),
+    "checkpoint.format_utils": (
+        "_EmptyStateDictLoadPlanner", "_load_state_dict dcp_to_torch_save torch_save_to_dcp",
+    ),
+    "checkpoint.hf_storage": ("HuggingFaceStorageReader HuggingFaceStorageWriter", ""),
+    "checkpoint.metadata": (
+        "BytesStorageMetadata ChunkStorageMetadata Metadata MetadataIndex TensorStorageMetadata",
+        "",
+    ),
     "checkpoint.optimizer": ("", "load_sharded_optimizer_state_dict"),
     "checkpoint.state_dict": (
         "StateDictOptions",
         "get_model_state_dict get_optimizer_state_dict get_state_dict set_model_state_dict "
         "set_optimizer_state_dict set_state_dict",
     ),
+    "checkpoint.state_dict_loader": ("", "_load_state_dict load load_state_dict"),
+    "checkpoint.state_dict_saver": ("", "async_save save save_state_dict"),
     "checkpoint.stateful": ("Stateful", ""),
+    "checkpoint.storage": ("StorageReader StorageWriter", ""),
     "device_mesh": ("DeviceMesh", "init_device_mesh"),
     "fsdp": (_FSDP, "fully_shard register_fsdp_forward_method"),
     "fsdp.api": (_FSDP, ""),
@@ -60,9 +111,11 @@ PARTS: dict[str, tuple[str, str]] = {
     "fsdp.sharded_grad_scaler": ("ShardedGradScaler", ""),
     "fsdp.wrap": (
         "CustomPolicy ModuleWrapPolicy",
-        "enable_wrap lambda_auto_wrap_policy size_based_auto_wrap_policy "
-        "transformer_auto_wrap_policy wrap",
+        "_or_policy always_wrap_policy enable_wrap lambda_auto_wrap_policy "
+        "size_based_auto_wrap_policy transformer_auto_wrap_policy wrap",
     ),
+    "launcher": ("LaunchConfig", "elastic_launch launch_agent"),
+    "launcher.api": ("LaunchConfig", "elastic_launch launch_agent"),
     "optim": ("DistributedOptimizer PostLocalSGDOptimizer ZeroRedundancyOptimizer", ""),
     "pipelining": (
         "Pipe PipelineStage Schedule1F1B ScheduleGPipe ScheduleInterleaved1F1B SplitPoint",
@@ -71,13 +124,17 @@ PARTS: dict[str, tuple[str, str]] = {
     "tensor": (
         _PLACEMENTS, "distribute_module distribute_tensor empty full ones rand randn zeros",
     ),
-    "tensor.experimental": ("", "context_parallel"),
+    "tensor._utils": ("", "compute_local_shape_and_global_offset"),
+    "tensor.device_mesh": ("DeviceMesh", "init_device_mesh"),
+    "tensor.experimental": ("", "context_parallel implicit_replication local_map"),
+    "tensor.experimental._attention": ("", "context_parallel set_rotate_method"),
     "tensor.parallel": (
         "ColwiseParallel ParallelStyle PrepareModuleInput PrepareModuleInputOutput "
         "PrepareModuleOutput RowwiseParallel SequenceParallel",
         "loss_parallel parallelize_module",
     ),
-    "tensor.placement_types": (_PLACEMENTS, ""),
+    "tensor.placement_types": (_SHARDS, ""),
+    "utils": ("", "_sync_module_states _verify_param_shape_across_processes"),
 }  # fmt: skip
 
 
@@ -98,9 +155,10 @@ class _Loader(importlib.abc.Loader):
         classes, functions = PARTS[module.__name__.removeprefix(_PREFIX)]
         module.__doc__ = "Known by name only; see `taimatsu.distributed._parts`."
         missing = _Missing(module.__dict__, "DISTRIBUTED", NotImplementedError)
-        missing.types(classes)
+        missing.types(name for name in classes.split() if name not in VALUES)
         missing.refuse(functions)
-        module.__dict__["__all__"] = list(missing.names)
+        values = {name: VALUES[name] for name in classes.split() if name in VALUES}
+        module.__dict__.update(values, __all__=[*missing.names, *values])
 
 
 _PREFIX = __name__.rpartition(".")[0] + "."

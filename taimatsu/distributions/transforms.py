@@ -118,6 +118,11 @@ class PowerTransform(Transform):
         return torch.broadcast_shapes(shape, getattr(self.exponent, "shape", ()))
 
 
+def _clipped_sigmoid(x: Tensor) -> Tensor:
+    finfo = torch.finfo(x.dtype)
+    return torch.sigmoid(x).clamp(min=finfo.tiny, max=1.0 - finfo.eps)
+
+
 class SigmoidTransform(Transform):
     """y = 1 / (1 + exp(-x))."""
 
@@ -132,8 +137,7 @@ class SigmoidTransform(Transform):
     __hash__ = object.__hash__
 
     def _call(self, x: Tensor) -> Tensor:
-        finfo = torch.finfo(x.dtype)
-        return torch.sigmoid(x).clamp(min=finfo.tiny, max=1.0 - finfo.eps)
+        return _clipped_sigmoid(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
         finfo = torch.finfo(y.dtype)

@@ -17,7 +17,7 @@ from taimatsu.nn import Module, Sequential
 from .graph import Graph
 from .node import Node, map_aggregate
 
-__all__ = ["Attribute", "Proxy", "TraceError", "Tracer", "wrap"]
+__all__ = ["Attribute", "GraphAppendingTracer", "Proxy", "TraceError", "Tracer", "wrap"]
 
 
 class TraceError(ValueError):
@@ -30,7 +30,7 @@ class Proxy:
 
     def __init__(self, node: Node, tracer: Tracer | None = None):
         self.node = node
-        self.tracer = tracer or Tracer._of_graph(node.graph)
+        self.tracer = tracer or GraphAppendingTracer(node.graph)
 
     def __repr__(self) -> str:
         return f"Proxy({self.node.name})"
@@ -201,12 +201,6 @@ class Tracer:
         self.proxy_buffer_attributes = False
         self.root: Any = None
         self.graph: Graph
-
-    @classmethod
-    def _of_graph(cls, graph: Graph) -> Tracer:
-        tracer = cls()
-        tracer.graph, tracer.root = graph, Module()
-        return tracer
 
     # ---- what subclasses change ---------------------------------------------------------------
     def is_leaf_module(self, m: Module, module_qualified_name: str) -> bool:
@@ -383,3 +377,17 @@ class Tracer:
 
         recorded.__name__ = getattr(function, "__name__", "function")
         return recorded
+
+
+class GraphAppendingTracer(Tracer):
+    """Adds nodes to a graph that is there: what is done with proxies of it.
+
+    >>> graph = fx.Graph()
+    >>> x = fx.Proxy(graph.placeholder("x"), fx.proxy.GraphAppendingTracer(graph))
+    >>> _ = graph.output((x + 1).relu().node)
+    """
+
+    def __init__(self, graph: Graph):
+        super().__init__()
+        self.graph, self.root = graph, Module()
+        self._name_tensors()

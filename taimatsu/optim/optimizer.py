@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import taimatsu as torch
 from taimatsu import Tensor
 from taimatsu.utils.hooks import RemovableHandle
 
@@ -363,3 +365,91 @@ def check_implementation(
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
     if fused and differentiable:
         raise RuntimeError("`fused` does not support `differentiable`")
+
+
+# ---- what optimizers outside of this package are built from -----------------------------------
+
+ParamsT = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+_params_t = params_t = ParamsT
+
+
+def _use_grad_for_differentiable(step: Callable) -> Callable:
+    """``step`` with gradients of the step itself only where the optimizer is ``differentiable``."""
+
+    @functools.wraps(step)
+    def differentiable_step(self, *args, **kwargs):
+        with torch.set_grad_enabled(self.defaults.get("differentiable", False)):
+            return step(self, *args, **kwargs)
+
+    return differentiable_step
+
+
+def _default_to_fused_or_foreach(
+    params: list[Tensor], differentiable: bool, use_fused: bool = False
+) -> tuple[bool, bool]:
+    """Which of the two an optimizer prefers that was told neither: none, on the CPU."""
+    fast = not differentiable and all(p is None or p.is_cuda for p in params)
+    return fast and use_fused, fast and not use_fused
+
+
+def _group_tensors_by_device_and_dtype(
+    tensorlistlist: list[list[Any]], with_indices: bool = False
+) -> dict[tuple[Any, Any], tuple[list[list[Any]], list[int]]]:
+    """Columns of several lists, by the device and dtype of the first list's tensors."""
+    groups: dict[tuple[Any, Any], tuple[list[list[Any]], list[int]]] = {}
+    for i, first in enumerate(tensorlistlist[0]):
+        lists, indices = groups.setdefault(
+            (first.device, first.dtype), ([[] for _ in tensorlistlist], [])
+        )
+        for group, values in zip(lists, tensorlistlist, strict=True):
+            if values:
+                group.append(values[i])
+        if with_indices:
+            indices.append(i)
+    return groups
+
+
+Optimizer._group_tensors_by_device_and_dtype = staticmethod(  # type: ignore[attr-defined]
+    _group_tensors_by_device_and_dtype
+)
+
+
+def _get_capturable_supported_devices(supports_xla: bool = True) -> list[str]:
+    """Devices whose steps can be captured."""
+    return ["cuda", "xpu", "hpu", "privateuseone", *(["xla"] if supports_xla else [])]
+
+
+def _view_as_real(params: list[Tensor], *state_and_grads: list[Tensor]) -> None:
+    """Complex parameters, and what belongs to them, as pairs of real numbers, in the lists."""
+    for i, p in enumerate(params):
+        if torch.is_complex(p):
+            for values in (params, *state_and_grads):
+                values[i] = torch.view_as_real(values[i])
+
+
+def _get_scalar_dtype(is_fused: bool | None = None) -> Any:
+    """The dtype of counts of steps."""
+    double = not is_fused and torch.get_default_dtype() is torch.float64
+    return torch.float64 if double else torch.float32
+
+
+def _get_value(x: Any) -> Any:
+    """The number in a tensor, or the number."""
+    return x.item() if isinstance(x, Tensor) else x
+
+
+def _dispatch_sqrt(x: Any) -> Any:
+    """The root of a number or a tensor."""
+    return x.sqrt() if isinstance(x, Tensor) else math.sqrt(x)
+
+
+def _stack_if_compiling(x: Any) -> Any:
+    return x
+
+
+def _disable_dynamo_if_unsupported(single_tensor_fn: Callable | None = None) -> Callable:
+    """A decorator: the function itself."""
+    return lambda function: function
+
+
+_foreach_doc = _fused_doc = _capturable_doc = _differentiable_doc = _maximize_doc = _params_doc = ""

@@ -147,3 +147,13 @@ def as_sparse_gradcheck(gradcheck: Any) -> Any:
         return gradcheck(of_values, leaves, **options)
 
     return checked
+
+
+def __getattr__(name: str) -> Any:
+    if name.endswith("Tensor"):
+        from taimatsu._tensor_types import sparse_types
+
+        globals().update(sparse_types("cpu"))
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module 'torch.sparse' has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from taimatsu import Tensor
 from taimatsu._interpreter import Interpreter
 
 __all__ = ["OpCall", "TorchDispatchMode"]
@@ -55,3 +56,13 @@ class TorchDispatchMode(Interpreter):
             if p.keyword_only and a != p.default
         }
         return self.__torch_dispatch__(OpCall(op, targets), (), positional, named)
+
+
+def is_traceable_wrapper_subclass(t: Any) -> bool:
+    """Whether a tensor is of a class that says of which tensors it is made."""
+    return isinstance(t, Tensor) and is_traceable_wrapper_subclass_type(type(t))
+
+
+def is_traceable_wrapper_subclass_type(t: type) -> bool:
+    """Whether a class of tensors says of which tensors one is made."""
+    return hasattr(t, "__tensor_flatten__") and hasattr(t, "__tensor_unflatten__")

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable
@@ -89,6 +90,18 @@ def keystr(kp: Iterable[Any]) -> str:
     return "".join(map(str, kp))
 
 
+def _list_flatten(items: list) -> tuple[list, None]:
+    return items, None
+
+
+def _list_flatten_with_keys(items: list) -> tuple[list, None]:
+    return [(SequenceKey(i), v) for i, v in enumerate(items)], None
+
+
+def _list_unflatten(values: Iterable, context: None) -> list:
+    return list(values)
+
+
 def _dict_flatten(d: dict) -> tuple[list, list]:
     return list(d.values()), list(d)
 
@@ -153,9 +166,9 @@ def _node_of(tree: Any) -> _Node | None:
     cls = type(tree)
     if cls in _nodes:
         return _nodes[cls]
-    if isinstance(tree, tuple) and hasattr(cls, "_fields"):  # a named tuple
+    if is_namedtuple_class(cls):
         return _Node(lambda t: (list(t), None), lambda children, _: cls(*children))
-    if isinstance(tree, tuple) and hasattr(cls, "n_sequence_fields"):  # torch.return_types.max
+    if is_structseq_class(cls):  # torch.return_types.max
         return _Node(lambda t: (list(t), None), lambda children, _: cls(children))
     return None
 
@@ -201,8 +214,75 @@ def LeafSpec() -> TreeSpec:
 
 def _get_node_type(tree: Any) -> Any:
     """The class under which a tree's root was registered."""
-    is_named = isinstance(tree, tuple) and hasattr(type(tree), "_fields")
-    return namedtuple if is_named else type(tree)
+    return namedtuple if is_namedtuple_instance(tree) else type(tree)
+
+
+def is_namedtuple_class(cls: Any) -> bool:
+    """Whether a class was made by `collections.namedtuple` or `typing.NamedTuple`."""
+    return isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")
+
+
+def is_namedtuple_instance(obj: Any) -> bool:
+    """Whether an object is a named tuple."""
+    return is_namedtuple_class(type(obj))
+
+
+def is_namedtuple(obj: Any) -> bool:
+    """Whether an object, or a class, is that of named tuples."""
+    return is_namedtuple_class(obj if isinstance(obj, type) else type(obj))
+
+
+def is_structseq_class(cls: Any) -> bool:
+    """Whether a class is that of an op's named results (`torch.return_types`)."""
+    return isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "n_sequence_fields")
+
+
+def is_structseq_instance(obj: Any) -> bool:
+    """Whether an object is an op's named results."""
+    return is_structseq_class(type(obj))
+
+
+def is_structseq(obj: Any) -> bool:
+    """Whether an object, or a class, is that of an op's named results."""
+    return is_structseq_class(obj if isinstance(obj, type) else type(obj))
+
+
+def tree_is_leaf(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> bool:
+    """Whether a tree is a single leaf.
+
+    >>> tree_is_leaf(1), tree_is_leaf([1])
+    (True, False)
+    """
+    return (is_leaf is not None and is_leaf(tree)) or _node_of(tree) is None
+
+
+def register_dataclass(
+    cls: type, *, field_names: list[str] | None = None, drop_field_names: list[str] | None = None,
+    serialized_type_name: str | None = None,
+) -> None:  # fmt: skip
+    """Make a data class's instances containers of its fields; those of None are left out."""
+    names = field_names or [f.name for f in dataclasses.fields(cls) if f.init]
+    names = [n for n in names if n not in (drop_field_names or ())]
+
+    def flatten(x: Any) -> tuple[list, Any]:
+        there = [n for n in names if getattr(x, n) is not None]
+        missing = tuple(n for n in names if getattr(x, n) is None)
+        return [getattr(x, n) for n in there], (tuple(there), missing)
+
+    def flatten_with_keys(x: Any) -> tuple[list, Any]:
+        values, context = flatten(x)
+        return [(GetAttrKey(n), v) for n, v in zip(context[0], values, strict=True)], context
+
+    def unflatten(values: Iterable, context: Any) -> Any:
+        there, missing = context
+        return cls(**dict(zip(there, values, strict=True)), **dict.fromkeys(missing))
+
+    register_pytree_node(cls, flatten, unflatten, flatten_with_keys_fn=flatten_with_keys)
+
+
+def register_constant(cls: type) -> None:
+    """Make instances of a class parts of the structure, rather than leaves."""
+    register_pytree_node(cls, lambda x: ([], x), lambda values, x: x)
 
 
 SUPPORTED_NODES = _nodes

@@ -13,6 +13,7 @@ from taimatsu import _core
 from taimatsu._core import Tensor
 from taimatsu.autograd import Function
 from taimatsu.autograd.graph import saved_tensors_hooks
+from taimatsu.utils._pytree import tree_leaves
 
 __all__ = [
     "CheckpointError",
@@ -127,6 +128,20 @@ def checkpoint_sequential(
         )  # fmt: skip
         start += size
     return part(start, len(steps))(input)
+
+
+def get_device_states(*args: Any) -> tuple[list[int], list[Tensor]]:
+    """The GPUs on which the tensors in ``args`` are, and the states of their random numbers."""
+    gpus = {t.get_device() for t in tree_leaves(args) if isinstance(t, Tensor) and t.is_cuda}
+    return sorted(gpus), [torch.cuda.get_rng_state(i) for i in sorted(gpus)]
+
+
+def set_device_states(
+    devices: Iterable[int], states: Iterable[Tensor], *, device_type: str | None = None
+) -> None:
+    """Sets what `get_device_states` gave."""
+    for index, state in zip(devices, states, strict=True):
+        torch.cuda.set_rng_state(state, index)
 
 
 class _Rng:

@@ -58,7 +58,12 @@ _FILES: dict[str, tuple[tuple[ModuleType, ...], dict[str, Any]]] = {
     "loss": ((loss, linear_loss), {}),
     "module": (
         (module, hooks),
-        {"_IncompatibleKeys": state_dict.IncompatibleKeys, "_addindent": module._indent},
+        {
+            "_IncompatibleKeys": state_dict.IncompatibleKeys, "_addindent": module._indent,
+            "_EXTRA_STATE_KEY_SUFFIX": state_dict.EXTRA_STATE,
+            **{f"_global{kind[:-1].replace('ie', 'y')}_registration_hooks": found
+               for kind, found in hooks.on_registration.items()},
+        },
     ),
     "normalization": ((norm,), {}),
     "padding": (
@@ -75,7 +80,7 @@ _FILES: dict[str, tuple[tuple[ModuleType, ...], dict[str, Any]]] = {
     ),
     "rnn": ((rnn,), {}),
     "sparse": ((sparse,), {}),
-    "transformer": ((transformer,), {}),
+    "transformer": ((transformer,), {"_get_activation_fn": transformer._activation}),
     "upsampling": ((shape,), {}),
 }  # fmt: skip
 

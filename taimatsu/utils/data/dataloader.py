@@ -34,6 +34,7 @@ from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler
 __all__ = ["DataLoader", "get_worker_info"]
 
 _END = object()
+_collate_fn_t = Callable[[list[Any]], Any]
 
 
 class _Endless(Sampler):
@@ -42,6 +43,12 @@ class _Endless(Sampler):
     def __iter__(self) -> Iterator[None]:
         while True:
             yield None
+
+
+class _DatasetKind:
+    """How a dataset is read: by indices, or from its beginning."""
+
+    Map, Iterable = 0, 1
 
 
 class DataLoader:
