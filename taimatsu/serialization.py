@@ -208,8 +208,9 @@ class _Pickler(pickle._Pickler):
     It is the one in Python, since that in C can't be told another name for a global.
     """
 
-    def __init__(self, file: Any, protocol: int):
+    def __init__(self, file: Any, protocol: int, legacy: bool = False):
         super().__init__(file, protocol)
+        self._no_view = (None,) if legacy else ()  # of another storage, which there was once
         self.storages: dict[str, Any] = {}
         self._keys: dict[tuple, tuple[str, Any]] = {}
         self.dispatch_table = {
@@ -239,11 +240,11 @@ class _Pickler(pickle._Pickler):
                 "save: tensors that view one memory as different types can't be saved together; "
                 f"got {written_as} and {name}; clone() one of them"
             )
-        self.storages[key] = storage
+        self.storages[key] = storage, 1 if dtype is None else dtype.itemsize
         kind = StorageType("torch.storage" if dtype is None else "torch", name)
         numel = nbytes if dtype is None else nbytes // dtype.itemsize
         location = str(storage.device) if storage.is_cuda else "cpu"
-        return "storage", kind, key, location, numel
+        return "storage", kind, key, location, numel, *self._no_view
 
     def _write_global(self, obj: Any, module: str, name: str) -> None:
         self.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())
@@ -280,16 +281,11 @@ def save(
 ) -> None:
     """Write ``obj``, any picklable object with tensors in it, to a path or a binary file.
 
-    Tensors that share memory share it in the file too. Only the zip format is written;
-    ``pickle_module`` is accepted and not used.
+    Tensors that share memory share it in the file too. ``_use_new_zipfile_serialization=False``
+    writes the format of before PyTorch 1.6. ``pickle_module`` is accepted and not used.
 
     >>> torch.save(model.state_dict(), "model.pt")
     """
-    if not _use_new_zipfile_serialization:
-        raise NotImplementedError(
-            "save: the format from before PyTorch 1.6 is only read; leave "
-            "_use_new_zipfile_serialization at its default"
-        )
     if isinstance(f, (str, os.PathLike)):
         folder = os.path.splitext(os.path.basename(os.fspath(f)))[0] or "archive"
         parent = os.path.dirname(os.path.abspath(os.fspath(f)))
@@ -302,15 +298,18 @@ def save(
             )
         folder = "archive"
     data = io.BytesIO()
-    pickler = _Pickler(data, pickle_protocol)
+    pickler = _Pickler(data, pickle_protocol, legacy=not _use_new_zipfile_serialization)
     pickler.dump(obj)  # before a file that may be there is written over
+    if not _use_new_zipfile_serialization:
+        with _opened(f, "wb") as file:
+            return _save_legacy(file, data.getvalue(), pickler.storages, pickle_protocol)
     with _opened(f, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         _write(archive, f"{folder}/data.pkl", data.getvalue())
         _write(archive, f"{folder}/.format_version", b"1")
         _write(archive, f"{folder}/.storage_alignment", str(ALIGNMENT).encode())
         if not _disable_byteorder_record:
             _write(archive, f"{folder}/byteorder", sys.byteorder.encode())
-        for key, storage in pickler.storages.items():
+        for key, (storage, _) in pickler.storages.items():
             _write(archive, f"{folder}/data/{key}", _bytes_of(storage))
         _write(archive, f"{folder}/version", b"3\n")
 
@@ -590,6 +589,23 @@ class _StorageReader:
 
 
 # ---- the format before PyTorch 1.6 --------------------------------------------------------------
+
+
+def _save_legacy(file: Any, data: bytes, storages: dict[str, Any], protocol: int) -> None:
+    """What `_load_legacy` reads."""
+    sizes = {name: struct.calcsize(code) for name, code in zip(("short", "int"), "hi", strict=True)}
+    info = {
+        "protocol_version": LEGACY_PROTOCOL, "little_endian": sys.byteorder == "little",
+        "type_sizes": {**sizes, "long": 4},
+    }  # fmt: skip
+    for part in (LEGACY_MAGIC, LEGACY_PROTOCOL, info):
+        pickle.dump(part, file, protocol)
+    file.write(data)
+    pickle.dump(sorted(storages), file, protocol)
+    for key in sorted(storages):
+        storage, itemsize = storages[key]
+        file.write(struct.pack("=q", storage.nbytes() // itemsize))
+        file.write(_bytes_of(storage))
 
 
 def _load_legacy(file: Any, map_location: Any, weights_only: bool, options: dict) -> Any:

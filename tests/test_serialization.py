@@ -289,3 +289,15 @@ def test_an_untyped_storage_is_bytes_and_converts_them():
     assert storage.tolist() == [63, 128, 0, 0]
     with pytest.raises(RuntimeError, match="elements"):
         storage.byteswap(torch.float64)
+
+
+def test_the_older_format_is_written_too(tmp_path):
+    shared = torch.arange(6.0)
+    saved = {"a": shared, "b": shared[2:].view(2, 2), "c": torch.ones(2, dtype=torch.bfloat16)}
+    file = tmp_path / "old.pt"
+    torch.save(saved, file, _use_new_zipfile_serialization=False)
+    assert not zipfile.is_zipfile(file)
+    again = torch.load(file)
+    assert all(torch.equal(again[k], v) for k, v in saved.items())
+    again["a"][2] = 9  # what shared memory shares it again
+    assert again["b"][0, 0] == 9

@@ -80,11 +80,20 @@ std::string types_given(PyObject* self, PyObject* const* args, Py_ssize_t nargs,
   return out + ")";
 }
 
+// Overloads of earlier times (ops/deprecated.py): tried after the others, and not told of.
+bool is_deprecated(const Op& op) { return op.schema.overload.rfind("deprecated", 0) == 0; }
+
+bool has_one_signature(const Function& f) {
+  return f.overloads.size() == 1 || is_deprecated(*f.overloads[1]);
+}
+
 [[noreturn]] void no_overload(const Function& f, PyObject* self, PyObject* const* args,
                               Py_ssize_t nargs, PyObject* kwnames) {
   std::string message = concat(f.name, "() received an invalid combination of arguments - got ",
                                types_given(self, args, nargs, kwnames), ", but expected one of:");
-  for (const Op* op : f.overloads) message += "\n * " + op->schema.signature();
+  for (const Op* op : f.overloads) {
+    if (!is_deprecated(*op)) message += "\n * " + op->schema.signature();
+  }
   fail(Error::Type, message);
 }
 
@@ -218,7 +227,7 @@ Function* new_function(PyObject* args) {
     f->overloads.push_back(define(entry.get()));
   }
   // CPython shows what follows the first line's "--" as the docstring, the line as the signature.
-  f->doc = f->overloads.size() == 1
+  f->doc = has_one_signature(*f)
                ? f->name +
                      f->overloads[0]->schema.signature().substr(f->overloads[0]->base_name.size()) +
                      "\n--\n\n" + doc
@@ -401,7 +410,10 @@ PyObject* invoke(Function& f, PyObject* self, PyObject* const* args, Py_ssize_t 
       }
       return run(f, op, a);
     }
-    if (n == 1) fail(Error::Type, f.name, "(): ", why);
+    if (n > 1 && has_one_signature(f)) {
+      Arguments().parse(f.overloads[0]->schema, self, args, nargs, kwnames, &why);
+    }
+    if (!why.empty()) fail(Error::Type, f.name, "(): ", why);
     no_overload(f, self, args, nargs, kwnames);
   });
 }

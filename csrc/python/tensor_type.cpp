@@ -10,6 +10,14 @@ namespace taimatsu {
 namespace {
 
 // ---- Making -------------------------------------------------------------------------------------
+bool is_size(PyObject* o) {  // a number, or an array of one element in its place
+  if (PyLong_Check(o)) return true;
+  if (!PyIndex_Check(o)) return false;
+  const bool is_data = PyObject_Size(o) >= 0;
+  PyErr_Clear();
+  return !is_data;
+}
+
 // Tensor(), Tensor(2, 3), Tensor([1, 2]), Tensor(other): PyTorch's old constructor, which always
 // makes the default dtype. taimatsu.tensor and taimatsu.empty are the ones to use.
 PyObject* tensor_new(PyTypeObject* cls, PyObject* args, PyObject* kwargs) {
@@ -28,7 +36,7 @@ PyObject* tensor_new(PyTypeObject* cls, PyObject* args, PyObject* kwargs) {
     PyObject* first = n ? PyTuple_GetItem(args, 0) : nullptr;
     const DType dtype = default_dtype();
     if (n == 1 && is_tensor(first)) return adopt(cls, detached(*as_tensor(first)));
-    if (n == 1 && !PyIndex_Check(first)) return adopt(cls, tensor_of(first, &dtype, device));
+    if (n == 1 && !is_size(first)) return adopt(cls, tensor_of(first, &dtype, device));
     std::vector<int64_t> sizes{0};
     if (n) sizes = to_ints(args, "Tensor(): sizes");
     for (int64_t s : sizes) {

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from taimatsu import _core
 
-from . import table
+from . import deprecated, table
 from .table import Op
 
 namespaces: dict[str, dict[str, Callable]] = {}
@@ -42,16 +42,18 @@ def register(entries: list[Op]) -> None:
             continue
         doc = ops[0].doc or ""
         public = namespaces.setdefault(module, {})
-        public[name] = _core.function(name, ops, "plain", doc, module)
+        old = deprecated.FUNCTIONS.get(name, []) if not module else []
+        public[name] = _core.function(name, ops + old, "plain", doc, module)
         inplace = [op for op in ops if op.inplace]
         unary = inplace and "," not in inplace[0].schema
         if inplace and (not inplace[0].method or unary or name in _INPLACE_FUNCTIONS):
             public[name + "_"] = _core.function(name + "_", inplace, "inplace", doc, module)
     for name, ops in methods.items():
-        _core.method(name, ops, "plain", ops[0].doc or "")
+        old = deprecated.METHODS.get(name, [])
+        _core.method(name, ops + old, "plain", ops[0].doc or "")
         inplace = [op for op in ops if op.inplace]
         if inplace:
-            _core.method(name + "_", inplace, "inplace", f"In-place `{name}`.")
+            _core.method(name + "_", inplace + old, "inplace", f"In-place `{name}`.")
 
 
 from . import (  # noqa: E402, F401, I001  (the table's modules, in reading order)

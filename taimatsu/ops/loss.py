@@ -13,10 +13,16 @@ _F = {"module": "nn.functional", "method": False, "inplace": False}
 _OLD = "bool? size_average=None, bool? reduce=None, str reduction='mean'"
 
 
+def _reduction(reduction: str, size_average, reduce) -> str:
+    """The reduction that the older parameters name, where they are given."""
+    if size_average is None and reduce is None:
+        return reduction
+    return "none" if reduce is False else "mean" if size_average is not False else "sum"
+
+
 def reduced(loss, reduction: str, size_average=None, reduce=None):
     """The loss as `reduction` says: 'none', 'mean' or 'sum'."""
-    if size_average is not None or reduce is not None:
-        reduction = ("none" if reduce is False else "mean" if size_average is not False else "sum")
+    reduction = _reduction(reduction, size_average, reduce)
     if reduction == "mean":
         return loss.mean()
     if reduction == "sum":
@@ -228,6 +234,7 @@ def _by_class(loss, target, weight, ignore_index, reduction):
            " int ignore_index=-100, bool? reduce=None, str reduction='mean') -> Tensor", **_F)
 def nll_loss(self, target, weight, size_average, ignore_index, reduce, reduction):
     """The negative log likelihood of class indices, given log probabilities along dim 1."""
+    reduction = _reduction(reduction, size_average, reduce)
     batched = self.dim() > 1
     x, t = _classes(self, target, weight)
     loss = _by_class(_nll(x, t, ignore_index), t, weight, ignore_index, reduction)
@@ -244,6 +251,7 @@ def cross_entropy(self, target, weight, size_average, ignore_index, reduce, redu
     Shapes: `self` (C) or (N, C, ...); `target` without the C, class indices (int64), or as `self`,
     probabilities. `reduction="mean"` weights by `weight` and leaves out `ignore_index`.
     """
+    reduction = _reduction(reduction, size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(
             f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}"

@@ -71,3 +71,29 @@ def test_dispatch_mode_sees_ops_below_composites():
     assert log.names == ["ones", "zeros", "cat", "view", "add.out", "empty",
                          "sum.out"]  # fmt: skip
     assert x.tolist() == [[3.0, 3.0], [2.0, 2.0]]
+
+
+def test_names_that_libraries_take_from_modules():
+    """Of helpers and values that programs import, what they do."""
+    from taimatsu.distributed import _parts
+    from taimatsu.distributed.placements import Partial, Replicate, Shard
+    from taimatsu.optim.optimizer import _group_tensors_by_device_and_dtype
+    from taimatsu.utils.weak import WeakIdKeyDictionary
+
+    assert Shard.local_shard_size_and_offset(10, 4, 3) == (1, 9)
+    assert Shard(1) == Shard(dim=1) and Shard(1).is_shard(1) and not Shard(1).is_replicate()
+    assert str((Shard(0), Replicate(), Partial("max"))) == (
+        "(Shard(dim=0), Replicate(), Partial(max))"
+    )
+    assert _parts.VALUES["StateDictType"].FULL_STATE_DICT.name == "FULL_STATE_DICT"
+    a, b = torch.ones(1), torch.ones(1, dtype=torch.float64)
+    groups = _group_tensors_by_device_and_dtype([[a, b, a], [b, b, b]], with_indices=True)
+    assert [indices for _, indices in groups.values()] == [[0, 2], [1]]
+    notes = WeakIdKeyDictionary({a: 1})
+    assert a in notes and b not in notes
+    del a, groups
+    assert len(notes) == 0
+    sparse = torch.sparse.DoubleTensor(torch.tensor([[1]]), torch.ones(1), torch.Size([3]))
+    assert sparse.dtype is torch.float64 and sparse.to_dense().tolist() == [0, 1, 0]
+    assert isinstance(sparse, torch.sparse.DoubleTensor)
+    assert not isinstance(sparse, torch.DoubleTensor)

@@ -443,3 +443,11 @@ def test_numpy_indexes_with_tensors():
     a = np.arange(5)
     assert a[torch.tensor(2)] == 2 and [10, 20][torch.tensor(1)] == 20
     assert "abc" * torch.tensor(2) == "abcabc"
+
+
+def test_the_old_constructor_takes_arrays_as_data():
+    import numpy as np
+
+    assert torch.equal(torch.Tensor(np.ones((2, 3))), torch.ones(2, 3))
+    assert torch.Tensor(np.array([7, 8])).tolist() == [7.0, 8.0]
+    assert torch.Tensor(np.int64(2)).shape == (2,)
