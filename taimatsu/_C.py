@@ -109,7 +109,7 @@ class Type:
 
 globals().update({
     name: type(name, (Type,), {"__doc__": "See `Type`.", "__module__": __name__})
-    for name, module in _taimatsu._LAZY_NAMES.items()
+    for name, module in vars(_taimatsu)["_LAZY_NAMES"].items()
     if module == "_C"
 })  # fmt: skip
 

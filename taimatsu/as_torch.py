@@ -19,6 +19,7 @@ Programs look at PyTorch's version to know what they may use, so `torch.__versio
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -58,10 +59,58 @@ class _Loader(importlib.abc.Loader):
         return importlib.util.find_spec(self.name).loader.get_code(self.name)  # type: ignore
 
 
+class _NamingLoader(importlib.abc.Loader):
+    """Loads one of this package's modules, whose classes then say that they are PyTorch's."""
+
+    def __init__(self, loader: Any):
+        self.loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = module.__spec__.loader = self.loader  # type: ignore[union-attr]
+        self.loader.exec_module(module)
+        _name_classes(module)
+
+
+# Of packages and modules: where PyTorch has their classes, if not in a module of that name.
+_ELSEWHERE = {
+    "torch._limits": "torch",
+    "torch.optim.adam": "torch.optim.{name}",
+    "torch.optim.adaptive": "torch.optim.{name}",
+    "torch.optim.lr_scheduler": "torch.optim.lr_scheduler",
+}
+
+
+def _name_classes(module: ModuleType) -> None:
+    """Gives the classes of a module the place that PyTorch's have: programs look at the names of
+    types, ``type(layer).__module__.startswith("torch.nn")``, and print them."""
+    ours = module.__spec__.name if module.__spec__ else module.__name__
+    theirs = "torch" + ours.removeprefix("taimatsu")
+    place = _ELSEWHERE.get(theirs.rpartition(".")[0]) or _ELSEWHERE.get(theirs) or theirs
+    sys.modules.setdefault(theirs, module)
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and value.__module__ == ours:
+            with contextlib.suppress(AttributeError, TypeError):  # of types that can't be changed
+                value.__module__ = place.format(name=value.__name__.lower())
+    if ours == "taimatsu.nn":
+        from taimatsu.nn import modules
+
+        for place, layer in list(modules.places()):
+            layer.__module__ = f"torch.nn.modules.{place}"
+            sys.modules.setdefault(layer.__module__, getattr(modules, place))
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        if name.startswith("taimatsu."):
+            own = importlib.machinery.PathFinder.find_spec(name, path, target)
+            if own is not None and isinstance(own.loader, importlib.machinery.SourceFileLoader):
+                own.loader = _NamingLoader(own.loader)
+            return own
         if name != "torch" and not name.startswith("torch."):
             return None
         ours = "taimatsu" + name.removeprefix("torch")
@@ -110,7 +159,14 @@ def install() -> None:
     sys.modules["torch"] = taimatsu
     taimatsu.__version__ = TorchVersion(f"{torch_api}+taimatsu.{__version__}")
     # By these names programs tell whose namespace or array something is.
-    taimatsu.__name__ = taimatsu.Tensor.__module__ = "torch"
+    for kind in vars(taimatsu._core).values():
+        if isinstance(kind, type) and kind.__module__ == "taimatsu":
+            kind.__module__ = "torch"
+    taimatsu.Generator.__module__ = "torch._C"
+    for name, module in list(sys.modules.items()):
+        if name.startswith("taimatsu.") and name != "taimatsu.as_torch":
+            _name_classes(module)
+    taimatsu.__name__ = "torch"
 
 
 install()

@@ -131,7 +131,10 @@ PyTypeObject* named_tuple(const Op& op) {
   if (it != types.end()) return it->second;
   Object module = Object::steal(checked(PyObject_GetAttrString(op.entry.get(), "module")));
   const bool linalg = PyUnicode_Check(module.get()) && text(module.get()) == "linalg";
-  const std::string full = concat("taimatsu.return_types.", linalg ? "linalg_" : "", op.base_name);
+  Object package = Object::steal(checked(PyImport_ImportModule("taimatsu")));
+  Object own = Object::steal(checked(PyObject_GetAttrString(package.get(), "__name__")));
+  const std::string full =  // of PyTorch under taimatsu.as_torch
+      concat(text(own.get()), ".return_types.", linalg ? "linalg_" : "", op.base_name);
   if (auto known = by_name.find(full); known != by_name.end()) return types[&op] = known->second;
   auto* fields = new std::vector<PyStructSequence_Field>;  // the type keeps pointing at it
   for (const Return& r : op.schema.returns) fields->push_back({r.name.c_str(), nullptr});

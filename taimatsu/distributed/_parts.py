@@ -13,6 +13,7 @@ import importlib.machinery
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from taimatsu._absent import Absent
 
@@ -31,7 +32,7 @@ _PLACEMENTS = "DTensor Partial Placement Replicate Shard"
 _SHARDS = _PLACEMENTS + " _StridedShard"
 
 # What configurations name is there as values, whoever acts on them.
-VALUES: dict[str, type] = {
+VALUES: dict[str, Any] = {
     name: enum.Enum(name, members, module=__name__)
     for name, members in {
         "BackwardPrefetch": "BACKWARD_PRE BACKWARD_POST",

@@ -35,7 +35,7 @@ class PythonCode(typing.NamedTuple):
     globals: dict[str, Any]
 
 
-class _NodeList:
+class _node_list:
     """The nodes in order; `reversed` works."""
 
     def __init__(self, graph: Graph):
@@ -72,9 +72,9 @@ class Graph:
         self.owning_module, self._tracer_cls = owning_module, tracer_cls
 
     @property
-    def nodes(self) -> _NodeList:
+    def nodes(self) -> _node_list:
         """The nodes."""
-        return _NodeList(self)
+        return _node_list(self)
 
     def output_node(self) -> Node:
         """The node that returns."""
@@ -247,13 +247,11 @@ class Graph:
     def python_code(self, root_module: str = "self", **options: Any) -> PythonCode:
         """The function ``forward`` as source. Values are dropped after their last use."""
         names = _Globals(self._names)
-        last_use: dict[Node, Node] = {}
-        for node in self.nodes:
-            for used in node.all_input_nodes:
-                last_use[used] = node
-        dying: dict[Node, list[Node]] = {}
-        for used, user in last_use.items():
-            dying.setdefault(user, []).append(used)
+        dying: dict[Node, list[Node]] = {}  # what is used for the last time, where
+        seen: set[Node] = set()
+        for node in reversed(self.nodes):
+            dying[node] = [n for n in node.all_input_nodes if n not in seen]
+            seen.update(node.all_input_nodes)
         params, lines, returns = [], [], "None"
         for node in self.nodes:
             if node.op == "placeholder":
@@ -265,12 +263,12 @@ class Graph:
             elif node.op == "output":
                 returns = names.text(node.args[0])
             else:
-                drop = [n.name for n in dying.get(node, ())] + ([] if node.users else [node.name])
+                drop = [n.name for n in dying[node]] + ([] if node.users else [node.name])
                 tail = f";  {' = '.join(drop)} = None" if drop else ""
                 lines.append(f"{node.name} = {self._expression(node, names, root_module)}{tail}")
         body = "".join(f"    {line}\n" for line in [*lines, f"return {returns}"])
-        head = f"\ndef forward({', '.join([root_module, *params])}):\n"
-        return PythonCode(head + body, names.table)
+        head = f"\n\n\ndef forward({', '.join([root_module, *params])}):\n"
+        return PythonCode(head + body + "    ", names.table)
 
     def _expression(self, node: Node, names: _Globals, root: str) -> str:
         args = [names.text(a) for a in node.args]
@@ -294,9 +292,7 @@ class Graph:
         return f"{names.callable(node.target)}({given})"
 
     def __str__(self) -> str:
-        inputs = [n.target for n in self.nodes if n.op == "placeholder"]
-        lines = [n.format_node() for n in self.nodes]
-        return "\n    ".join([f"graph({', '.join(f'%{i}' for i in inputs)}):", *lines])
+        return "\n    ".join(["graph():", *(n.format_node() for n in self.nodes)])
 
     def print_tabular(self) -> None:
         """Prints the nodes as a table."""

@@ -31,11 +31,17 @@ def map_arg(a: Any, fn: Callable[[Node], Any]) -> Any:
     return map_aggregate(a, lambda x: fn(x) if isinstance(x, Node) else x)
 
 
+def is_layer(module: Any) -> bool:
+    """Whether a module's class is one of ``nn``'s. Under `as_torch` it says that it is PyTorch's."""
+    package, _, rest = type(module).__module__.partition(".")
+    return package in ("taimatsu", "torch") and rest.partition(".")[0] == "nn"
+
+
 def callable_name(function: Callable) -> str:
     """A function's name for people: ``torch.nn.functional.relu``, ``operator.add``."""
     name = getattr(function, "__name__", None) or type(function).__name__
     module = getattr(function, "__module__", None) or ""
-    if module in ("builtins", ""):
+    if not module:
         return name
     return f"{module.lstrip('_').replace('taimatsu', 'torch', 1)}.{name}"
 
@@ -187,7 +193,7 @@ class Node:
             name = getattr(self.target, "__name__", "")
             return self.target in _side_effects or (name.endswith("_") and name[-2:] != "__")
         if self.op == "call_module":
-            return not type(self._submodule()).__module__.startswith("taimatsu.nn")
+            return not is_layer(self._submodule())
         return self.op == "call_method" and self.target[-1] == "_" and self.target[-2:] != "__"
 
     def _submodule(self) -> Any:
@@ -202,21 +208,27 @@ class Node:
             return f"{head}placeholder[target={self.target}]{default}"
         if self.op == "get_attr":
             return f"{head}get_attr[target={self.target}]"
-        args = map_arg(self.args, lambda n: _Shown(f"%{n.name}"))
-        kwargs = map_arg(self.kwargs, lambda n: _Shown(f"%{n.name}"))
         if self.op == "output":
-            return f"return {args[0]}"
+            return f"return {self.args[0]}"
         target = self.target if isinstance(self.target, str) else callable_name(self.target)
+        args, kwargs = _shown(self.args), _shown(self.kwargs)
         return f"{head}{self.op}[target={target}](args = {args}, kwargs = {kwargs})"
 
     def __repr__(self) -> str:
         return self.name
 
 
-class _Shown(str):
-    """Text that is shown without quotes."""
-
-    __repr__ = str.__str__
+def _shown(argument: Any) -> str:
+    """An argument in a line of text: nodes with a percent sign, names without quotes."""
+    if isinstance(argument, Node):
+        return f"%{argument.name}"
+    if isinstance(argument, tuple) and not hasattr(argument, "_fields"):
+        return f"({', '.join(map(_shown, argument))}{',' if len(argument) == 1 else ''})"
+    if isinstance(argument, list):
+        return f"[{', '.join(map(_shown, argument))}]"
+    if isinstance(argument, dict):
+        return "{" + ", ".join(f"{k}: {_shown(v)}" for k, v in argument.items()) + "}"
+    return str(argument)
 
 
 _side_effects: set[Callable] = set()

@@ -15,7 +15,7 @@ import taimatsu as torch
 from taimatsu.nn import Module, Sequential
 
 from .graph import Graph
-from .node import Node, map_aggregate
+from .node import Node, is_layer, map_aggregate
 
 __all__ = ["Attribute", "GraphAppendingTracer", "Proxy", "TraceError", "Tracer", "wrap"]
 
@@ -205,7 +205,7 @@ class Tracer:
     # ---- what subclasses change ---------------------------------------------------------------
     def is_leaf_module(self, m: Module, module_qualified_name: str) -> bool:
         """Whether a call of a module is a node, rather than looked into: those of ``nn`` are."""
-        return type(m).__module__.startswith("taimatsu.nn") and not isinstance(m, Sequential)
+        return is_layer(m) and not isinstance(m, Sequential)
 
     def call_module(self, m: Module, forward: Callable, args: tuple, kwargs: dict) -> Any:
         """A call of a module."""
@@ -311,12 +311,14 @@ class Tracer:
         """The arguments to call ``fn`` with: proxies, but for those that are given."""
         args, kwargs = [], {}
         for name, p in inspect.signature(fn).parameters.items():
+            default = () if p.default is p.empty else (p.default,)
             if name in concrete:
                 value = concrete[name]
+                if value is None or isinstance(value, (bool, int, float, str)):
+                    self._specialised(name, value, default)
             else:
                 star = "*" if p.kind is p.VAR_POSITIONAL else ""
                 star = "**" if p.kind is p.VAR_KEYWORD else star
-                default = () if p.default is p.empty else (p.default,)
                 value = self.create_proxy("placeholder", star + name, default, {})
             if p.kind is p.VAR_POSITIONAL and name in concrete:
                 args += list(value)
@@ -326,10 +328,22 @@ class Tracer:
                 args.append(value)
         return args, kwargs
 
+    def _specialised(self, name: str, value: Any, default: tuple) -> None:
+        """A parameter of the graph for one that has a value: another one is an error."""
+        from ._symbolic_trace import _assert_is_none
+
+        given = self.create_proxy("placeholder", f"{name}_1", default, {})
+        what = f"{name} has been specialized to have value {value} but got another value"
+        if value is None:
+            self.create_proxy("call_function", _assert_is_none, (given, what), {})
+        else:
+            self.create_proxy("call_function", torch._assert, (given == value, what), {})
+
     def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> Graph:
         """The graph of a module's forward, or of a function.
 
-        ``concrete_args``: values of parameters that aren't traced.
+        ``concrete_args``: values of parameters that aren't traced. The graph has them still, and
+        asserts the values.
         """
         self.root = root if isinstance(root, Module) else Module()
         fn = type(root).forward.__get__(root) if isinstance(root, Module) else root

@@ -1,6 +1,10 @@
 """``optim``: optimizers and learning-rate schedules."""
 
-from . import lr_scheduler, swa_utils
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from . import adam, adaptive, lr_scheduler, swa_utils
 from .adafactor import Adafactor
 from .adam import Adam, Adamax, AdamW, NAdam, RAdam
 from .adaptive import ASGD, Adadelta, Adagrad, RMSprop, Rprop
@@ -30,3 +34,12 @@ __all__ = [
     "lr_scheduler",
     "swa_utils",
 ]
+
+# PyTorch has each of them in a module of its own, by which programs import them too.
+for _kind in (ASGD, Adadelta, Adagrad, AdamW, Adamax, NAdam, RAdam, RMSprop, Rprop):
+    _name = f"{__name__}.{_kind.__name__.lower()}"
+    _file = adam if _kind.__module__.endswith(".adam") else adaptive
+    _made = ModuleType(_name, f"See `{_file.__name__}`.")
+    vars(_made).update({k: v for k, v in vars(_file).items() if not k.startswith("__")})
+    _made.__spec__, _made.__file__ = ModuleSpec(_name, None), _file.__file__
+    sys.modules[_name] = globals()[_kind.__name__.lower()] = _made

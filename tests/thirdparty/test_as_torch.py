@@ -75,7 +75,7 @@ def test_subprocesses_inherit_it(run):
         code = "import torch.nn as nn, torch; print(nn.Linear.__module__, torch.__name__)"
         print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
     """)
-    assert out.split() == ["taimatsu.nn.linear", "torch"]
+    assert out.split() == ["torch.nn.modules.linear", "torch"]
 
 
 def test_another_torch_that_is_imported_already_is_an_error():
@@ -105,3 +105,26 @@ def test_checkpoints_name_pytorch_s_classes(run):
         x = torch.ones(1, 2)
         assert torch.equal(again(x), model(x))
     """)
+
+
+def test_classes_say_where_pytorch_has_them(run):
+    run(
+        """
+        import inspect, pickle, torch
+        from torch import nn
+
+        places = {
+            nn.Linear: "nn.modules.linear", nn.BatchNorm2d: "nn.modules.batchnorm",
+            nn.LazyConv1d: "nn.modules.conv", nn.Upsample: "nn.modules.upsampling",
+            nn.MultiheadAttention: "nn.modules.activation", nn.Parameter: "nn.parameter",
+            torch.optim.RMSprop: "optim.rmsprop", torch.optim.Adam: "optim.adam",
+            torch.utils.data.DataLoader: "utils.data.dataloader",
+        }
+        for kind, place in places.items():
+            assert kind.__module__ == "torch." + place, kind
+            assert pickle.loads(pickle.dumps(kind)) is kind
+        assert str(torch.dtype) == "<class 'torch.dtype'>"
+        assert repr(torch.ones(1, 2).max(1)).startswith("torch.return_types.max(")
+        assert "class Linear(" in inspect.getsource(nn.Linear)
+        """
+    )

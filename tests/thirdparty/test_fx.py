@@ -74,7 +74,9 @@ def test_control_flow_on_a_value_is_an_error_that_says_so():
     with pytest.raises(RuntimeError, match="'len' is not supported"):
         fx.symbolic_trace(lambda x: len(x))
     branch = fx.symbolic_trace(lambda x, up: x + 1 if up else x - 1, concrete_args={"up": True})
-    assert branch(torch.zeros(1)).item() == 1
+    assert branch(torch.zeros(1), True).item() == 1
+    with pytest.raises(AssertionError, match="up has been specialized to have value True"):
+        branch(torch.zeros(1), False)
 
 
 def test_nodes_are_replaced_erased_and_inserted():
@@ -161,3 +163,45 @@ def test_proxies_take_attributes_and_constants():
     traced = fx.symbolic_trace(f)
     x = torch.ones(3, 2)
     assert torch.equal(traced(x), f(x)) and hasattr(traced, "_tensor_constant0")
+
+
+def test_graphs_read_as_those_of_pytorch():
+    def f(x, w):
+        return torch.nn.functional.relu(x @ w, inplace=True).reshape(x.shape[0], -1)
+
+    traced = fx.symbolic_trace(f)
+    assert str(traced.graph) == """graph():
+    %x : [num_users=2] = placeholder[target=x]
+    %w : [num_users=1] = placeholder[target=w]
+    %matmul : [num_users=1] = call_function[target=operator.matmul](args = (%x, %w), kwargs = {})
+    %relu : [num_users=1] = call_function[target=torch.nn.functional.relu](args = (%matmul,), \
+kwargs = {inplace: True})
+    %getattr_1 : [num_users=1] = call_function[target=builtins.getattr](args = (%x, shape), \
+kwargs = {})
+    %getitem : [num_users=1] = call_function[target=operator.getitem](args = (%getattr_1, 0), \
+kwargs = {})
+    %reshape : [num_users=1] = call_method[target=reshape](args = (%relu, %getitem, -1), \
+kwargs = {})
+    return reshape"""
+    assert traced.code.startswith("\n\n\ndef forward(self, x, w):\n    matmul = x @ w;  w = None\n")
+    assert traced.code.endswith("    return reshape\n    ")
+
+
+def test_shapes_are_noted_and_parts_become_modules():
+    from taimatsu.fx.experimental.optimization import fuse
+    from taimatsu.fx.passes.shape_prop import ShapeProp
+    from taimatsu.fx.passes.split_module import split_module
+
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).eval()
+    traced, x = fx.symbolic_trace(model), torch.randn(1, 1, 5, 5)
+    ShapeProp(traced).propagate(x)
+    shapes = [tuple(n.meta["tensor_meta"].shape) for n in traced.graph.nodes]
+    assert shapes == [(1, 1, 5, 5), *[(1, 2, 3, 3)] * 4]
+    parts = split_module(traced, model, lambda node: int(node.name != "_0"))
+    assert [n for n, _ in parts.named_children() if n.startswith("submod")] == [
+        "submod_0", "submod_1",
+    ]  # fmt: skip
+    assert torch.equal(parts(x), model(x))
+    fused = fuse(model)
+    assert [n.target for n in fused.graph.nodes if n.op == "call_module"] == ["0", "2"]
+    assert torch.allclose(fused(x), model(x), atol=1e-5)

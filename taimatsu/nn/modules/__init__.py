@@ -8,6 +8,7 @@ for, and PyTorch's names for helpers that are called otherwise here.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -88,7 +89,7 @@ _FILES: dict[str, tuple[tuple[ModuleType, ...], dict[str, Any]]] = {
 def _add(name: str, files: tuple[ModuleType, ...], others: dict[str, Any]) -> None:
     full = f"{__name__}.{name}"
     made = ModuleType(full, f"See `taimatsu.nn`: {', '.join(f.__name__ for f in files)}.")
-    made.__spec__ = ModuleSpec(full, None)
+    made.__spec__, made.__file__ = ModuleSpec(full, None), files[0].__file__
     for file in files:
         vars(made).update({k: v for k, v in vars(file).items() if not k.startswith("__")})
     vars(made).update(others)
@@ -105,6 +106,28 @@ def _layer(module: str, key: str) -> Any:
 
 for _name, (_files, _others) in _FILES.items():
     _add(_name, _files, _others)
+
+
+# Which of our files' layers are in which of PyTorch's, where that isn't one for one.
+_SHARED_FILES = {
+    "BatchNorm": "batchnorm", "InstanceNorm": "instancenorm", "Channel": "channelshuffle",
+    "Pixel": "pixelshuffle", "latten": "flatten", "old": "fold", "Upsampl": "upsampling",
+    "Cosine": "distance", "Pairwise": "distance", "Linear": "loss",
+}  # fmt: skip
+
+
+def places() -> Iterator[tuple[str, type]]:
+    """Each layer with the name of the module in which PyTorch has it."""
+    files: dict[str, list[str]] = {}
+    for place, (found, _) in _FILES.items():
+        for file in found:
+            files.setdefault(file.__name__, []).append(place)
+    for layer in _layers():
+        described = getattr(nn, layer.removeprefix("Lazy"))  # lazy ones are beside the others
+        spots = files.get("taimatsu." + described.__module__.partition(".")[2], [])
+        shared = (place for part, place in _SHARED_FILES.items() if part in layer)
+        if spots:
+            yield (spots[0] if len(spots) == 1 else next(shared, spots[-1])), getattr(nn, layer)
 
 
 def __getattr__(key: str) -> Any:
