@@ -165,6 +165,26 @@ uint64_t largest_position(const T* x, int64_t n) {
   return std::max(std::max(most[0], most[1]), std::max(most[2], most[3]));
 }
 
+// Adds to counts[at(i)], begin <= i < end. A count that has just been stored is not known at once:
+// elements next to each other are counted in different tables.
+template <class F>
+void count_part(int64_t begin, int64_t end, int64_t size, int64_t* counts, const F& at) {
+  constexpr int kTables = 4;
+  constexpr int64_t kSmall = 2048, kMost = int64_t{1} << 31;
+  int64_t i = begin;
+  if (size <= kSmall && end - begin >= 8 * size && end - begin < kMost) {
+    std::vector<uint32_t> tables(static_cast<size_t>(kTables * size), 0);
+    uint32_t* t = tables.data();
+    for (; i + kTables <= end; i += kTables) {
+      for (int k = 0; k < kTables; ++k) ++t[k * size + at(i + k)];
+    }
+    for (int64_t v = 0; v < size; ++v) {
+      for (int k = 0; k < kTables; ++k) counts[v] += t[k * size + v];
+    }
+  }
+  for (; i < end; ++i) ++counts[at(i)];
+}
+
 // Adds to counts[position(i)], 0 <= i < n, with tables of each thread's own.
 template <class F>
 void count_positions(int64_t n, int64_t size, int64_t* counts, const F& position) {
@@ -176,14 +196,20 @@ void count_positions(int64_t n, int64_t size, int64_t* counts, const F& position
     for (; b < end; ++b) {
       int64_t* table = b ? tables.data() + (b - 1) * size : counts;
       const F at = position;  // here, where the compiler sees that counting doesn't change it
-      const int64_t stop = std::min(n, (b + 1) * block);
-      for (int64_t i = b * block; i < stop; ++i) ++table[at(i)];
+      count_part(b * block, std::min(n, (b + 1) * block), size, table, at);
     }
   });
   for (int64_t b = 1; b < blocks; ++b) {
     const int64_t* table = tables.data() + (b - 1) * size;
     for (int64_t v = 0; v < size; ++v) counts[v] += table[v];
   }
+}
+
+// The least that is more than x >= 0; 0 if there is none.
+int64_t next_power_of_two(int64_t x) {
+  int64_t power = 1;
+  while (power && power <= x) power = power >> 61 ? 0 : power << 1;
+  return power;
 }
 
 void run_bincount(Call& c) {
@@ -211,7 +237,23 @@ void run_bincount(Call& c) {
     using T = typename decltype(tag)::type;
     const T* x = values->as<T>();
     if constexpr (!std::is_integral<T>::value) return;
+    auto at = [x](int64_t i) { return static_cast<int64_t>(x[i]); };
     int64_t size = at_least;
+    // A power of two that is more than all is found quicker than the largest, which the counts
+    // tell.
+    int64_t bits = 0;
+    for (int64_t i = 0; i < n; ++i) bits |= at(i);
+    const int64_t bound = bits < 0 ? 0 : next_power_of_two(bits);
+    if (!weighted && bound && bound <= std::max<int64_t>(4096, n)) {
+      std::vector<int64_t> counts(static_cast<size_t>(bound), 0);
+      count_positions(n, bound, counts.data(), at);
+      while (!counts.empty() && !counts.back()) counts.pop_back();
+      size = std::max(size, static_cast<int64_t>(counts.size()));
+      Tensor& out = push_empty(c, {&size, 1}, dtype);
+      std::fill_n(std::copy(counts.begin(), counts.end(), out.as<int64_t>()),
+                  size - static_cast<int64_t>(counts.size()), 0);
+      return;
+    }
     if (n) {
       const auto most = static_cast<int64_t>(largest_position(x, n));
       if (most < 0) {
@@ -227,8 +269,7 @@ void run_bincount(Call& c) {
     };
     if (dtype == DType::F32) return add(out.as<float>(), weights->as<float>());
     if (dtype == DType::F64) return add(out.as<double>(), weights->as<double>());
-    count_positions(n, size, out.as<int64_t>(),
-                    [x](int64_t i) { return static_cast<int64_t>(x[i]); });
+    count_positions(n, size, out.as<int64_t>(), at);
   });
 }
 TM_NATIVE("bincount", nullptr, run_bincount);

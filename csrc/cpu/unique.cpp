@@ -15,6 +15,13 @@ namespace {
 
 Tensor& push_vector(Call& c, int64_t n, DType dtype) { return push_empty(c, {&n, 1}, dtype); }
 
+// The first n elements of a vector: those themselves, unless they are the smaller part.
+void push_part(Call& c, Tensor& whole, int64_t n) {
+  LayoutRef first = contiguous_layout({&n, 1});
+  TensorRef part = make_tensor(whole.storage, first.get(), whole.dtype);
+  c.outs.push(2 * n < whole.numel() ? clone(*part) : part);
+}
+
 // The group of each element, if wanted; else nothing.
 int64_t* new_inverse(const Tensor& t, bool wanted, TensorRef& inverse) {
   const int64_t none = 0;
@@ -126,15 +133,25 @@ void run_unique_consecutive(Call& c) {
   with_real_type(t.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* x = t.as<T>();
+    if (!to && !with_counts) {
+      // In one go, into room for all: each element is written over the last while the run lasts.
+      TensorRef whole = empty({&n, 1}, t.dtype);
+      T *values = whole->as<T>(), *end = values;
+      T last = n ? x[0] : T();
+      if (n) *values = last;
+      for (int64_t i = 1; i < n; ++i) {
+        const T element = x[i];
+        *(end += element != last) = element;
+        last = element;
+      }
+      push_part(c, *whole, n ? end - values + 1 : 0);
+      return;
+    }
     int64_t distinct = n > 0;
     for (int64_t i = 1; i < n; ++i) distinct += x[i] != x[i - 1];
     T* values = push_vector(c, distinct, t.dtype).template as<T>();
     if (n) values[0] = x[0];
     int64_t at = 0, begin = 0;
-    if (!to && !with_counts) {  // written at once, and again while the run lasts
-      for (int64_t i = 1; i < n; ++i) values[at += x[i] != x[i - 1]] = x[i];
-      return;
-    }
     for (int64_t i = 0; i < n; ++i) {
       if (i && x[i] != x[i - 1]) {
         values[++at] = x[i];

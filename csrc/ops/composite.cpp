@@ -193,6 +193,25 @@ void run_arg(Call& c) {
 TM_COMPOSITE("argmax", run_arg<kArgmax>);
 TM_COMPOSITE("argmin", run_arg<kArgmin>);
 
+// ---- Positions ----------------------------------------------------------------------------------
+
+CoreOp kNonzero{"_nonzero"}, kUnbind{"unbind"};
+
+// (self, as_tuple): rows of positions, or as a tuple their columns.
+void run_nonzero(Call& c) {
+  TensorRef self(&c.args[0].t());
+  const bool columns = c.args[1].to_bool();
+  if (columns && self->ndim() == 0) {
+    self = call1(kUnsqueeze.get(), {Value(self), Value::of_int(0)});
+  }
+  TensorRef rows = call1(kNonzero.get(), {Value(self)});
+  if (!columns) return give(c, rows);
+  Value args[] = {Value(rows), Value::of_int(1)};
+  call(kUnbind.get(), args, c.outs);
+}
+
+TM_COMPOSITE("nonzero", run_nonzero);
+
 // ---- Factories ----------------------------------------------------------------------------------
 
 CoreOp kEmpty{"empty"}, kZeros{"zeros"}, kOnes{"ones"}, kFull{"full"};

@@ -380,10 +380,11 @@ Recording::Recording(const Call& c) {
   if (!in.plain) return;
   auto before = std::find_if(all->recipes.begin(), all->recipes.end(),
                              [&](auto& r) { return r->key.fits(c, in); });
+  const bool again = before != all->recipes.end();  // a run left no recipe
+  if (again && (*before)->tries == kTries) return;
   Ref<Recipe> recipe(new Recipe(c, in));
   if (!recipe->key.known()) return;
-  if (before != all->recipes.end()) {  // a run that left no recipe
-    if ((*before)->tries == kTries) return;
+  if (again) {
     recipe->tries = (*before)->tries + 1;
     all->recipes.erase(before);
   }

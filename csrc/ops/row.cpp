@@ -391,12 +391,12 @@ std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tens
   int64_t outer = 1;
   for (int d = it.reduced + 2; d < it.ndim; ++d) outer *= it.extent[d];
   const Device device = ops[0].tensor->device();
+  const bool here = device.type == DeviceType::CPU;
   if (length < kShortRow) {
     memo.key.add(LayoutClass::Short);
-  } else if (device.type != DeviceType::CPU) {
-  } else if (rows * outer < kFewRows && length >= kLongRow) {
+  } else if (here && rows * outer < kFewRows && length >= kLongRow) {
     memo.key.add(LayoutClass::Blocked);
-  } else if (length < kMediumRow && geometry[3] >= kBundle && along) {
+  } else if (here && length < kMediumRow && geometry[3] >= kBundle && along) {
     memo.key.add(LayoutClass::Bundled);
   }
   memo.direct = outer == 1 && rewritten.empty();

@@ -3,6 +3,9 @@
 // Keys of ints, slices, None and Ellipsis are one view, computed here as one layout and recorded as
 // the view op `_basic_index`. Everything else (tensors, lists, masks, arrays, bools) is split into
 // such a view and indices of its dims, for `_index` and `_index_put_` (cpu/advanced.cpp).
+#include <cfloat>
+#include <cmath>
+
 #include "python/tensor_type.h"
 
 namespace taimatsu {
@@ -426,16 +429,36 @@ TensorRef assigned(const Tensor& place, PyObject* value) {
   return TensorRef(as_tensor(made.get()));
 }
 
+// Whether a Python number is one of the dtype's, so that filling with it is assigning it.
+bool number_for(DType dtype, PyObject* value, Number& n) {
+  if (Py_TYPE(value) != &PyFloat_Type && !PyLong_Check(value)) return false;
+  if (!number_of(value, n)) return false;
+  switch (dtype) {
+    case DType::F64: return true;
+    case DType::F32: return !(std::abs(n.as_double()) > FLT_MAX);
+    case DType::I64: return n.tag == Number::Int;
+    case DType::Bool: return n.tag == Number::Bool;
+    default: return false;
+  }
+}
+
 void assign_advanced(PyObject* self, PyObject* key, PyObject* value) {
   static CoreOp put{"_index_put_"}, fill_masked{"masked_fill"};
   AdvancedKey parts(self, key);
   Object view = parts.view();
   Tensor& place = *as_tensor(view.get());
   if (parts.none()) return assign(place, value);
-  TensorRef source = assigned(place, value);
   Value v[kMaxOperatorArgs] = {Value(&place)};
-  if (parts.mask() && parts.mask()->ndim() == place.ndim() && source->ndim() == 0 &&
-      source->dtype == place.dtype) {
+  const bool elements = parts.mask() && parts.mask()->ndim() == place.ndim();
+  Number n;
+  if (elements && number_for(place.dtype, value, n)) {
+    v[1] = Value(parts.mask());
+    v[2] = Value(n);
+    Object done = Object::steal(call_op_inplace(fill_masked, v, 3));
+    return;
+  }
+  TensorRef source = assigned(place, value);
+  if (elements && source->ndim() == 0 && source->dtype == place.dtype) {
     v[1] = Value(parts.mask());
     v[2] = Value(source);
     Object done = Object::steal(call_op_inplace(fill_masked, v, 3));

@@ -15,6 +15,7 @@ import taimatsu as torch
 from taimatsu import Tensor
 from taimatsu.ops import namespaces
 from taimatsu.ops.embedding import embedding_renorm_
+from taimatsu.ops.reduction import any_outside
 
 from .functional_attention import *  # noqa: F403
 from .functional_linear_loss import *  # noqa: F403
@@ -163,7 +164,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = int(tensor.max()) + 1
     if num_classes <= 0:
         raise RuntimeError(f"one_hot: num_classes must be positive; got {num_classes}")
-    if tensor.numel() and not 0 <= int(tensor.min()) <= int(tensor.max()) < num_classes:
+    if tensor.numel() and any_outside(tensor, 0, num_classes - 1):
         raise RuntimeError(
             f"one_hot: classes must be in [0, {num_classes}); got {int(tensor.min())} to "
             f"{int(tensor.max())}"

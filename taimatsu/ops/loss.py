@@ -7,6 +7,7 @@ from taimatsu.codegen import lang
 from taimatsu.codegen.lang import constant, exp, log, log1p, pick, where
 from taimatsu.codegen.promote import FLOATING
 
+from .reduction import any_outside
 from .table import composite, native, pointwise, row
 
 _F = {"module": "nn.functional", "method": False, "inplace": False}
@@ -117,11 +118,10 @@ def binary_cross_entropy(self, target, weight, size_average, reduce, reduction):
         raise ValueError(f"Using a target size ({target.shape}) that is different to the input "
                          f"size ({self.shape}) is deprecated. Please ensure they have the same "
                          "size.")
-    if self.numel() and not self.is_meta:
+    if self.numel() and not self.is_meta and any_outside(self, 0.0, 1.0):
         least, largest = self.detach().aminmax()
-        if not (least >= 0 and largest <= 1):  # nor NaN
-            raise RuntimeError("all elements of input should be between 0 and 1; got "
-                               f"{least.item()} to {largest.item()}")
+        raise RuntimeError("all elements of input should be between 0 and 1; got "
+                           f"{least.item()} to {largest.item()}")
     loss = _bce(self, target)
     return reduced(loss if weight is None else loss * weight, reduction, size_average, reduce)
 

@@ -174,6 +174,13 @@ def all(x):
     return _truth(x.all(), x)
 
 
+@row("_any_outside(Row self, Number low, Number high) -> Cell", rows="all", method=False,
+     module=None, out=False, dtypes=REAL)
+def any_outside(x, low, high):
+    """Whether any element is outside of [low, high], or NaN."""
+    return (~((x >= low) & (x <= high))).any()
+
+
 @row("count_nonzero(Row self, int[1]? dim=None) -> Cell", out=False, storage=True)
 def count_nonzero(x):
     """How many elements aren't zero."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import composite, native
+from .table import composite, core_composite, native
 
 
 def _scatter_back(g, indices, dim, self_like):
@@ -86,8 +86,8 @@ nonzero_ = native(
 ).gradient(self=lambda g: None)
 
 
-@composite("nonzero(Tensor self, *, bool as_tuple=False) -> Tensor", out=True)
-def nonzero(self, as_tuple):
+nonzero = core_composite(
+    "nonzero(Tensor self, *, bool as_tuple=False) -> Tensor",
     """The positions of the elements that are not zero, in row-major order.
 
     Result: int64, (count, self.dim()); `as_tuple`: its columns, which index `self`.
@@ -95,10 +95,9 @@ def nonzero(self, as_tuple):
     >>> taimatsu.nonzero(taimatsu.tensor([0, 5, 0, 7]))
     tensor([[1],
             [3]])
-    """
-    if not as_tuple:
-        return nonzero_(self)
-    return nonzero_(self if self.dim() else self.unsqueeze(0)).unbind(1)
+    """,
+    out=True,
+)
 
 
 @composite("argwhere(Tensor self) -> Tensor", out=False)

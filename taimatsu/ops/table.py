@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -260,11 +260,9 @@ class Op:
         return routine(self.name, device)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.is_formula or self.kind == "composite":
-            from taimatsu.codegen.lang import Value
-
-            if Value in map(type, args) or (kwargs and Value in map(type, kwargs.values())):
-                return self._inline(args, kwargs)
+        traced = _symbolic(args) or (kwargs and _symbolic(kwargs.values()))
+        if traced and (self.is_formula or self.kind == "composite"):
+            return self._inline(args, kwargs)
         if self.call is None:
             from taimatsu import _core
 
@@ -300,6 +298,12 @@ class Op:
                 raise TypeError(f"{self.name}: has no parameter {name!r}; see {self.schema}")
             given[name] = a
         return given
+
+
+def _symbolic(args: Iterable[Any]) -> bool:
+    """Whether some are values of a formula: it is traced with them in place of tensors."""
+    lang = sys.modules.get("taimatsu.codegen.lang")
+    return lang is not None and lang.Value in map(type, args)
 
 
 def _entry(kind: str, schema: str, options: dict[str, Any]) -> Callable[[Callable | None], Op]:
