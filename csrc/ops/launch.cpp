@@ -193,11 +193,18 @@ void fill(Tensor& t, const Number& n) {
     Call c{set, args, outs};
     return emit(c);
   }
+  if (t.device().type != DeviceType::CPU) {  // the number goes with the launch
+    static Op& filled = core_op("_filled");
+    Value args[2] = {Value(&t), Value(n)};
+    Tensors outs;
+    outs.push(TensorRef(&t));
+    Call c{filled, args, outs};
+    return emit(c);
+  }
   char value[16] = {0};
   store_element(t.dtype, value, n);
   const int64_t size = itemsize(t.dtype);
-  const bool on_cpu = t.device().type == DeviceType::CPU;
-  if (on_cpu && t.layout->dense &&
+  if (t.layout->dense &&
       std::all_of(value, value + size, [&](char c) { return c == value[0]; })) {
     char* first = lowest(t);
     const int64_t bytes = t.numel() * size;

@@ -278,7 +278,6 @@ from . import amp, graphs, memory, nccl, nvtx, profiler, random, streams  # noqa
 from .graphs import *  # noqa: E402, F403
 from .memory import *  # noqa: E402, F403
 from .random import *  # noqa: E402, F403
-from .random import take_counters as take_counters  # noqa: E402
 from .streams import *  # noqa: E402, F403
 
 if TYPE_CHECKING:

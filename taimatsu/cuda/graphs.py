@@ -9,7 +9,7 @@ from typing import Any
 import taimatsu as torch
 
 from ._driver import core, driver_or_none
-from .streams import Stream, StreamContext, _here
+from .streams import Stream, StreamContext, _here, default_stream
 
 __all__ = [
     "CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing",
@@ -34,6 +34,31 @@ def _pool_number(pool: Any) -> int:
     return 0 if pool is None else int(getattr(pool, "id", pool)[1])
 
 
+_recordings: list[CUDAGraph] = []
+
+
+def recording() -> CUDAGraph | None:
+    """The graph into which the current stream's work is recorded."""
+    return _recordings[-1] if _recordings and is_current_stream_capturing() else None
+
+
+class _Draws:
+    """The random numbers that a graph draws from a generator: their key and first counter are read
+    from memory, and written there before each replay."""
+
+    def __init__(self, device: Any):
+        with StreamContext(default_stream(device)):  # not the graph's memory, which it writes to
+            self.state = torch.empty([2], dtype=torch.int64, device=device)
+        self.count = 0
+
+    def renew(self, generator: Any) -> None:
+        from taimatsu.ops.anywhere.random import signed
+
+        state = [signed(n) for n in generator.take_counters(self.count)]
+        self.state.record_stream(torch.cuda.current_stream(self.state.device))
+        self.state.copy_(torch.tensor(state))
+
+
 class CUDAGraph:
     """A recording of work, replayed at the cost of one launch.
 
@@ -49,6 +74,7 @@ class CUDAGraph:
     def __init__(self, keep_graph: bool = False):
         self._core = _here("CUDAGraph")
         self._graph = self._core.new_graph(bool(keep_graph))
+        self._draws: dict[Any, _Draws] = {}  # by generator
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
         """Starts to record what is put on the current stream, which must not be the default one."""
@@ -58,21 +84,38 @@ class CUDAGraph:
                 f"got {capture_error_mode}"
             )
         self._core.graph_begin(self._graph, _pool_number(pool), _MODES[capture_error_mode])
+        _recordings.append(self)
 
     def capture_end(self) -> None:
         """Stops recording. RuntimeError if something was called that can't be recorded."""
+        if self in _recordings:
+            _recordings.remove(self)
         self._core.graph_end(self._graph)
+
+    def draw(self, generator: Any, device: Any, count: int) -> tuple:
+        """What `cuda.random.take_counters` gives while this graph is recorded."""
+        if generator not in self._draws:
+            self._draws[generator] = _Draws(device)
+        draws = self._draws[generator]
+        first, draws.count = draws.count, draws.count + -(-count // 4) * 4
+        return draws.state[0], draws.state[1] + first
+
+    def register_generator_state(self, generator: Any) -> None:
+        """Kept for programs that call it: every generator is known when it is first drawn from."""
 
     def instantiate(self) -> None:
         """Makes what is launched, of a graph made with ``keep_graph=True``."""
         self._core.graph_instantiate(self._graph)
 
     def replay(self) -> None:
-        """Launches all of it on the current stream."""
+        """Launches all of it on the current stream; its random numbers are new ones each time."""
+        for generator, draws in self._draws.items():
+            draws.renew(generator)
         self._core.graph_replay(self._graph)
 
     def reset(self) -> None:
         """Deletes the recording; its memory can be given back when its tensors are gone."""
+        self._draws.clear()
         self._core.graph_reset(self._graph)
 
     def pool(self) -> tuple[int, int]:

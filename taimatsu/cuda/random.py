@@ -20,9 +20,16 @@ def generator_of(device: Any = None) -> Generator:
     return core().default_generator(index_of(device))
 
 
-def take_counters(device: Any, count: int) -> tuple[int, int]:
-    """A key, and the first of `count` counters that nobody else gets, of the default generator."""
-    return generator_of(device).take_counters(count)
+def take_counters(generator: Any, device: Any, count: int) -> tuple:
+    """A key, and the first of `count` counters that nobody else gets; None: the default generator.
+
+    Inside of a capture they are tensors, which `CUDAGraph.replay` gives new values.
+    """
+    from .graphs import recording
+
+    generator = generator_of(device) if generator is None else generator
+    graph = recording()
+    return generator.take_counters(count) if graph is None else graph.draw(generator, device, count)
 
 
 def manual_seed(seed: int) -> None:

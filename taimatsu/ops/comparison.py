@@ -117,6 +117,14 @@ def _(g, mask):
     return lang.where(mask, 0, g), lang.where(mask, g, 0)
 
 
+@pointwise("_filled(Tensor self, Tensor|Number value) -> Tensor", follows=("value",),
+           single=("value",), method=False, inplace=False, storage=True)  # fmt: skip
+def filled(x, value):
+    """`value` everywhere, in the dtype of `self`: how devices out of the host's reach are given
+    one."""
+    return lang.cast(value, x.dtype)
+
+
 @pointwise("_isclose(Tensor self, Tensor other, float rtol, float atol, bool equal_nan) -> Tensor",
            method=False)
 def _isclose(x, y, rtol, atol, equal_nan):

@@ -221,3 +221,32 @@ def test_graphed_functions():
     x = torch.full((6,), 3.0).cuda()
     y, same = square(double_it(x))
     assert (y.cpu() == 36).all() and (same.cpu() == 6).all()
+
+
+def test_random_numbers_are_new_at_each_replay():
+    """Those that the same draws without a graph would give."""
+    x = torch.empty(6, device="cuda")
+    own = torch.Generator(device="cuda").manual_seed(7)
+    draws = lambda: (torch.rand_like(x), x.normal_(generator=own), torch.rand(3, device="cuda"))
+    torch.manual_seed(1)
+    wanted = [tuple(t.clone().cpu() for t in draws()) for _ in range(3)]
+    graph = torch.cuda.CUDAGraph()
+    torch.manual_seed(5)
+    with torch.cuda.graph(graph):
+        results = draws()
+    torch.manual_seed(1)
+    own.manual_seed(7)
+    first = torch.rand(6, device="cuda")  # as many counters as the first of each draw has
+    torch.manual_seed(1)
+    seen = []
+    for _ in range(3):
+        graph.replay()
+        seen.append(tuple(t.clone().cpu() for t in results))
+    assert torch.equal(seen[0][0], first.cpu()) and torch.equal(seen[0][0], wanted[0][0])
+    for a, b in zip(seen, wanted, strict=True):
+        for s, t in zip(a, b, strict=True):
+            assert torch.equal(s, t)
+    own.manual_seed(7)
+    graph.replay()
+    assert torch.equal(results[1].cpu(), wanted[0][1])
+    graph.reset()

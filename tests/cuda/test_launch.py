@@ -54,6 +54,20 @@ def test_a_module_is_loaded_once(double):
     assert double.calls("cuModuleLoadDataEx") == before
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.uint8,
+                                   torch.bool, torch.complex64, torch.float8_e4m3fn])  # fmt: skip
+def test_a_number_everywhere_is_one_launch_and_no_wait(double, dtype):
+    x = torch.full([3, 5], 1, dtype=dtype, device="cuda")
+    names = "cuMemcpyAsync", "cuStreamSynchronize"
+    before = [double.calls(n) for n in names]
+    launches = double.calls("cuLaunchKernel")
+    x.fill_(1)
+    y = torch.zeros(4, dtype=dtype, device="cuda")
+    assert [double.calls(n) for n in names] == before
+    assert double.calls("cuLaunchKernel") == launches + 2
+    assert (x.cpu().to(torch.complex64) == 1).all() and (y.cpu().to(torch.complex64) == 0).all()
+
+
 CHECK = """
 #include <cuda.h>
 #include "cuda/driver.h"

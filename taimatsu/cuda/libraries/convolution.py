@@ -79,7 +79,7 @@ def _dense(*operands: torch.Tensor) -> list[torch.Tensor]:
     last = formats.get(operands[0].dim())
     by_channels = last is not None and operands[0].is_contiguous(memory_format=last) \
         and not operands[0].is_contiguous()  # fmt: skip
-    wanted = last if by_channels else torch.contiguous_format
+    wanted: Any = last if by_channels else torch.contiguous_format
     return [t.contiguous(memory_format=wanted) for t in operands]
 
 

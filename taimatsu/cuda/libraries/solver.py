@@ -23,6 +23,12 @@ _MATRIX = [Int, Pointer, Long]  # its data type, where it is, the distance of it
 _VECTOR = [Int, Pointer]
 _REFLECTIONS = [Pointer, Int, Int, Int, Pointer, Int, Pointer]
 _REFLECTED = [Pointer, Int, Int, Int, Int, Int, Pointer, Int, Pointer, Pointer, Int]
+_OF_REFLECTIONS: dict[str, list[Any]] = {
+    "gqr_bufferSize": [*_REFLECTIONS, ctypes.POINTER(Int)],
+    "gqr": [*_REFLECTIONS, Pointer, Int, Pointer],
+    "mqr_bufferSize": [*_REFLECTED, ctypes.POINTER(Int)],
+    "mqr": [*_REFLECTED, Pointer, Int, Pointer],
+}
 _LOWER, _UPPER = 0, 1
 _PLAIN, _TRANSPOSED, _ADJOINT = 0, 1, 2
 
@@ -51,12 +57,7 @@ cusolver = Library("cusolver", {
        for letter in "SDCZ"},
     **{f"cusolverDn{kind}{name}": parameters
        for kind in ("Sor", "Dor", "Cun", "Zun")
-       for name, parameters in {
-           "gqr_bufferSize": [*_REFLECTIONS, ctypes.POINTER(Int)],
-           "gqr": [*_REFLECTIONS, Pointer, Int, Pointer],
-           "mqr_bufferSize": [*_REFLECTED, ctypes.POINTER(Int)],
-           "mqr": [*_REFLECTED, Pointer, Int, Pointer],
-       }.items()},
+       for name, parameters in _OF_REFLECTIONS.items()},
 })  # fmt: skip
 
 

@@ -23,11 +23,12 @@ _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85
 
 
-@pointwise("_philox(Tensor counter, int low, int high) -> (Tensor, Tensor, Tensor, Tensor)",
+@pointwise("_philox(Tensor counter, Tensor|Number key) -> (Tensor, Tensor, Tensor, Tensor)",
            inplace=False, **_HIDDEN)  # fmt: skip
-def philox(counter, low, high):
-    """Four words of 32 bits, in int64, for each counter of 64 bits; `low`, `high`: of the key."""
+def philox(counter, key):
+    """Four words of 32 bits, in int64, for each counter of 64 bits."""
     mask = 0xFFFFFFFF
+    low, high = key & mask, (key >> 32) & mask
     words = [counter & mask, (counter >> 32) & mask, 0 * counter, 0 * counter]
     for i in range(_ROUNDS):
         keys = (low + i * _WEYL[0]) & mask, (high + i * _WEYL[1]) & mask
@@ -44,30 +45,35 @@ def _wide_product(x, m: int):
     return cast(product >> 32, "i64"), cast(product & 0xFFFFFFFF, "i64")
 
 
-def _seed(generator, device, count: int) -> tuple[int, int]:
-    """The key, and the first of `count` counters that nobody else has.
+def _seed(generator, device, count: int) -> tuple:
+    """The key, and the first of `count` counters that nobody else has: ints of 64 bits, or tensors
+    of one where the draw is recorded, to be another one at each replay.
 
     A generator that counts (`take_counters`) tells; else one draw of the CPU's makes a key.
     """
+    if device.type == "cuda":
+        from taimatsu.cuda.random import take_counters
+
+        return take_counters(generator, device, count)
     take = getattr(generator, "take_counters", None)
     if take is not None:
         return take(count)
-    if generator is None and device.type == "cuda":
-        from taimatsu import cuda
-
-        state = getattr(cuda, "take_counters", None)
-        if state is not None:
-            return state(device, count)
     fresh = torch.empty([1], dtype=torch.int64).random_(generator=generator)
     return int(fresh), 0
+
+
+def signed(n: int) -> int:
+    """64 bits as int64 has them."""
+    return n - (1 << 64) if n >= 1 << 63 else n
 
 
 def bits(n: int, generator, device):
     """n words of 32 bits, in int64."""
     count = -(-n // 4)
     key, offset = _seed(generator, device, count)
-    counters = iota(count, device) + offset
-    words = philox(counters, key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF)
+    if isinstance(key, int):
+        key, offset = signed(key), signed(offset)
+    words = philox(iota(count, device) + offset, key)
     return torch.stack(words, 1).reshape(-1)[:n]
 
 
