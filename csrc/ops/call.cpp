@@ -11,26 +11,6 @@ namespace {
 
 thread_local const Op* composite = nullptr;  // whose Python function runs, if users know it
 
-// Tells which op an error came from, once: the innermost op that failed.
-struct Named {
-  const Op& op;
-  template <class F>
-  void operator()(F&& body) const {
-    try {
-      body();
-    } catch (Error& e) {
-      // An op that users don't know speaks for the composite that calls it.
-      const Op* known = op.base_name[0] != '_' ? &op : composite;
-      if (e.named || e.kind == Error::Python || !known) throw;
-      e.named = true;
-      if (e.message.compare(0, known->base_name.size(), known->base_name)) {
-        e.message = known->base_name + ": " + e.message;
-      }
-      throw;
-    }
-  }
-};
-
 // All tensors of a call on one device; 0-dim CPU tensors go with any, as do indices on the CPU.
 Device common_device(const Op& op, const Value* args) {
   Device device;
@@ -412,6 +392,16 @@ void carry_out(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
 
 }  // namespace
 
+void name_error(Error& e, const Op& op) {
+  // An op that users don't know speaks for the composite that calls it.
+  const Op* known = op.base_name[0] != '_' ? &op : composite;
+  if (e.named || e.kind == Error::Python || !known) return;
+  e.named = true;
+  if (e.message.compare(0, known->base_name.size(), known->base_name)) {
+    e.message = known->base_name + ": " + e.message;
+  }
+}
+
 void set_interpreter(PyObject* function) {
   Py_XINCREF(function);
   Py_XDECREF(std::exchange(interpreter, function));
@@ -436,7 +426,7 @@ void run_composite(Call& c) {
 }
 
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
-  Named{op}([&] {
+  try {
     if (modes.interpose & (kInterpreters | kRecording)) {
       if ((modes.interpose & kInterpreters) && interpreter) {
         return delegate(interpreter, op, args, outs, into);
@@ -448,7 +438,10 @@ void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
       }
     }
     carry_out(op, args, outs, into);
-  });
+  } catch (Error& e) {
+    name_error(e, op);
+    throw;
+  }
 }
 
 TensorRef call1(Op& op, std::initializer_list<Value> args) {
@@ -482,6 +475,7 @@ void emit(Call& c) {
     if (d.type != DeviceType::CPU) return emit_on(d, c);
   }
   if (deferring) return put_off(c);
+  InFlight now;
   switch (c.op.kind) {
     case Kind::Pointwise: return run_pointwise(c);
     case Kind::Row: return run_row(c);

@@ -274,6 +274,9 @@ struct CoreOp {
 void call(Op& op, const Value* args, Tensors& outs, Tensor* const* into = nullptr);
 TensorRef call1(Op& op, std::initializer_list<Value> args);
 
+// Tells which op an error came from, once: the innermost op that failed.
+void name_error(Error& e, const Op& op);
+
 // A composite itself, without its own place on the tape or before the interpreters.
 void run_composite(Call& c);
 

@@ -64,8 +64,10 @@ struct TensorKind {
   }
 };
 
+constexpr int kDeepest = 8;  // of sequences in one another
+
 // Numbers, strings and sequences of them as text; false for other objects.
-bool spell(PyObject* o, std::string& out) {
+bool spell(PyObject* o, std::string& out, int depth = 0) {
   auto put = [&](char tag, const auto& v) {
     out += tag;
     out.append(reinterpret_cast<const char*>(&v), sizeof(v));
@@ -88,11 +90,12 @@ bool spell(PyObject* o, std::string& out) {
     return true;
   }
   const bool tuple = PyTuple_Check(o);
-  if (!tuple && !PyList_CheckExact(o)) return false;
+  if ((!tuple && !PyList_CheckExact(o)) || depth == kDeepest) return false;
   const Py_ssize_t n = PySequence_Size(o);
   put(tuple ? '(' : '[', n);
   for (Py_ssize_t i = 0; i < n; ++i) {
-    if (!spell(tuple ? PyTuple_GetItem(o, i) : PyList_GetItem(o, i), out)) return false;
+    PyObject* item = tuple ? PyTuple_GetItem(o, i) : PyList_GetItem(o, i);
+    if (!spell(item, out, depth + 1)) return false;
   }
   return true;
 }
@@ -229,13 +232,13 @@ uint8_t wanted_slot(Notes& n, Tensor* t) {
 }
 
 // Objects that don't change and hold no tensors.
-bool immutable(PyObject* o) {
+bool immutable(PyObject* o, int depth = 0) {
   if (o == Py_None || o == Py_Ellipsis || PyBool_Check(o)) return true;
   if (PyLong_CheckExact(o) || PyFloat_CheckExact(o) || PyUnicode_CheckExact(o)) return true;
   if (PySlice_Check(o)) return true;  // a tensor in it has been read
-  if (!PyTuple_Check(o)) return false;
+  if (!PyTuple_Check(o) || depth == kDeepest) return false;
   for (Py_ssize_t i = 0, n = PyTuple_Size(o); i < n; ++i) {
-    if (!immutable(PyTuple_GetItem(o, i))) return false;
+    if (!immutable(PyTuple_GetItem(o, i), depth + 1)) return false;
   }
   return true;
 }

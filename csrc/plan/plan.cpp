@@ -137,12 +137,13 @@ Actions finished(const Segment& s, std::vector<Action> actions) {
   return std::make_shared<const std::vector<Action>>(std::move(actions));
 }
 
-void make_plan(const Segment& s, Known& k) {
+// Python runs meanwhile, and with it other threads: what is known may change.
+Actions make_plan(const Segment& s, const std::vector<bool>& needed) {
   static PyObject* plan = nullptr;
   python_function(plan, "taimatsu.graph.fuse", "plan");
   Object records = list_of(s.records.size()), alive = list_of(s.slots.size());
   for (size_t i = 0; i < s.records.size(); ++i) put(records, i, describe(s, s.records[i]));
-  for (size_t i = 0; i < s.slots.size(); ++i) put(alive, i, PyBool_FromLong(k.alive[i]));
+  for (size_t i = 0; i < s.slots.size(); ++i) put(alive, i, PyBool_FromLong(needed[i]));
   Object made = Object::steal(
       checked(PyObject_CallFunctionObjArgs(plan, records.get(), alive.get(), nullptr)));
   std::vector<Action> actions;
@@ -150,8 +151,7 @@ void make_plan(const Segment& s, Known& k) {
     Object item = Object::steal(checked(PySequence_GetItem(made.get(), i)));
     actions.push_back(action_from(item.get()));
   }
-  k.actions = finished(s, std::move(actions));
-  k.planned = true;
+  return finished(s, std::move(actions));
 }
 
 void run_fused(Segment& s, const Action& action) {
@@ -186,13 +186,19 @@ Actions actions_for(const Segment& s) {
   for (const auto& seen : known[hash]) {
     if (seen->identity != s.identity) continue;
     const std::shared_ptr<Known> k = seen;  // other threads may forget it meanwhile
-    bool enough = k->planned;
     for (size_t i = 0; i < alive.size(); ++i) {
-      enough &= k->alive[i] || !alive[i];
-      if (alive[i]) k->alive[i] = true;
+      if (!alive[i] || k->alive[i]) continue;
+      k->alive[i] = true;
+      k->planned = false;
     }
-    if (!enough) make_plan(s, *k);
-    return k->actions;
+    if (k->planned) return k->actions;
+    const std::vector<bool> needed = k->alive;
+    Actions made = make_plan(s, needed);
+    if (k->alive == needed) {
+      k->actions = made;
+      k->planned = true;
+    }
+    return made;
   }
   if (known_count++ >= kMostKnown) {
     known.clear();
@@ -209,16 +215,14 @@ Actions actions_for(const Segment& s) {
   return k->actions;
 }
 
-void run_plan(Segment& s, const Actions& actions) {
-  for (const Action& action : *actions) {
-    if (action.record >= 0) {
-      s.run_record(s.records[action.record]);
-    } else {
-      run_fused(s, action);
-    }
-    for (uint32_t slot : action.dying) {
-      if (!s.slots[slot].alive()) give_up_memory(*s.slots[slot].storage);
-    }
+void run_action(Segment& s, const Action& action) {
+  if (action.record >= 0) {
+    s.run_record(s.records[action.record]);
+  } else {
+    run_fused(s, action);
+  }
+  for (uint32_t slot : action.dying) {
+    if (!s.slots[slot].alive()) give_up_memory(*s.slots[slot].storage);
   }
 }
 

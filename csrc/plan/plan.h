@@ -23,6 +23,6 @@ using Actions = std::shared_ptr<const std::vector<Action>>;
 
 // The actions for a segment: its calls one by one, or a plan once it has come again.
 Actions actions_for(const Segment& s);
-void run_plan(Segment& s, const Actions& actions);
+void run_action(Segment& s, const Action& action);
 
 }  // namespace taimatsu

@@ -1,10 +1,11 @@
 #include "plan/segment.h"
 
+#include <pthread.h>
+
 #include <thread>
 
 #include "autograd/tape.h"
 #include "plan/plan.h"
-#include "python/objects.h"
 #include "python/python.h"
 
 namespace taimatsu {
@@ -13,26 +14,93 @@ namespace {
 constexpr size_t kMostRecords = 4096;
 constexpr size_t kMostBytes = size_t{1} << 30;  // of memory that eager calls might have given back
 
+constexpr unsigned long kVanished = ~0ul;  // a runner that a fork left behind
+
 // Not destroyed: threads end when the interpreter may be gone.
+Segment* segments = nullptr;  // of all threads
 thread_local Segment& pending = *new Segment;
 thread_local int depth = 0;
+thread_local bool running = false;  // it makes calls that were put off, and puts off no others
 uint64_t serials = 0;
 
 Storage& root_of(Tensor& t) { return t.storage->base ? *t.storage->base : *t.storage; }
 
+// A child has none of the other threads, and what they were at stays half done.
+const bool initialised = [] {
+  pthread_atfork(nullptr, nullptr, [] {
+    const unsigned long self = PyThread_get_thread_ident();
+    for (Segment* s = segments; s; s = s->next) {
+      if (s->runner && s->runner != self) s->runner = kVanished;
+    }
+  });
+  return true;
+}();
+
+struct NoCollection {  // finalizers would meet what is half recorded
+  int before = PyGC_Disable();
+  ~NoCollection() {
+    if (before) PyGC_Enable();
+  }
+};
+
+// What readers are told of a storage that was to be written when `e` was thrown, or later.
+Ref<Failure> failure_of(const Error& e) {
+  Ref<Failure> f(new Failure);
+  f->error = {e.kind, e.message, true};
+  if (e.kind == Error::Python) {  // an interrupt isn't to be raised whenever a tensor is read
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_NormalizeException(&type, &value, &trace);
+    Object text = Object::steal(value ? PyObject_Str(value) : nullptr);
+    f->error.kind = Error::Runtime;
+    f->error.message =
+        concat(value ? type_name(value) : "an exception", ": ", text ? to_string(text.get()) : "");
+    PyErr_Restore(type, value, trace);
+  }
+  f->error.message +=
+      "\nThis failed in a compiled function, where the elements of this tensor were to be computed "
+      "then or later, and never were; compute it anew";
+  return f;
+}
+
 }  // namespace
+
+Segment::Segment() : next(std::exchange(segments, this)) {}
+
+// Python runs meanwhile, so nothing of `c` has been recorded yet, and all is looked at again.
+void Segment::settle(const Call& c) {
+  bool settled;
+  auto see = [&](Tensor* t) {
+    if (!t) return;
+    Storage& s = root_of(*t);
+    if (!s.known_to || s.known_to == this || s.known_to->serial != s.known_serial) return;
+    settled = false;
+    s.known_to->run();  // calls that write it, or read it still
+  };
+  do {
+    settled = true;
+    wait();
+    for (int i = 0; i < c.outs.size(); ++i) see(c.outs[i].get());
+    for (uint8_t i : c.op.tensor_params) {
+      const Value& v = c.args[i];
+      if (v.tag == Value::Tensor) see(v.tensor);
+      for (int64_t k = 0; v.tag == Value::Tensors && k < v.tensors.size; ++k) {
+        see(v.tensors.data[k]);
+      }
+    }
+  } while (!settled);
+}
 
 // The segment's own tensor for `t`, so that what happens to that object later doesn't matter.
 void Segment::mention(Tensor& t, bool written) {
   Storage& s = root_of(t);
-  if (s.known_to && s.known_to != this && s.known_to->serial == s.known_serial) {
-    s.known_to->run();  // calls of another thread that write it, or read it still
-  }
   if (s.known_to != this || s.known_serial != serial) {
+    Slot slot{&s};
+    slot.fresh = !s.data || (!s.known_to && s.known_serial == serial);
     s.known_to = this;
     s.known_serial = serial;
     s.slot = static_cast<uint32_t>(slots.size());
-    slots.push_back({&s});
+    slots.push_back(slot);
   }
   Slot& slot = slots[s.slot];
   const Tensor* latest = slot.held ? tensors[slot.latest].get() : nullptr;
@@ -54,6 +122,7 @@ void Segment::mention(Tensor& t, bool written) {
 }
 
 void Segment::record(Call& c) {
+  NoCollection now;
   const Op& op = c.op;
   const size_t n = op.schema.params.size();
   Record r{&c.op,
@@ -124,31 +193,99 @@ void Segment::run_record(const Record& r) {
   emit(c);
 }
 
-void Segment::wait() const {
+void Segment::wait() {
   while (runner && runner != PyThread_get_thread_ident()) {
+    if (runner == kVanished) {
+      Ref<Failure> f = failure_of(
+          {Error::Runtime, "the process was forked while another of its threads computed this"});
+      for (const Record& r : records) lose(r, *f);
+      return clear();
+    }
     PyThreadState* state = PyEval_SaveThread();
     std::this_thread::yield();
     restore_gil(state);
   }
 }
 
+void Segment::lose(uint32_t mention, Failure& f) const {
+  const Slot& slot = slots[slot_of[mentions[mention]]];
+  if (slot.fresh && slot.storage->nbytes) fail_storage(*slot.storage, &f);
+}
+
+// All that the call writes.
+void Segment::lose(const Record& r, Failure& f) const {
+  uint32_t at = r.outs;
+  for (uint32_t i = 0; i < r.n_outs; ++i) lose(at++, f);
+  const auto& params = r.op->schema.params;
+  for (size_t i = 0; i < params.size(); ++i) {
+    const Value& v = values[r.args + i];
+    const int64_t n = v.tag == Value::Tensors ? v.tensors.size : v.tag == Value::Tensor;
+    for (int64_t k = 0; k < n; ++k) {
+      if (v.tag == Value::Tensors && !v.tensors.data[k]) continue;
+      if (params[i].written) lose(at, f);
+      ++at;
+    }
+  }
+}
+
+// Where a call fails, what it and those after it were to write is lost.
+void Segment::make_calls() {
+  Actions actions;
+  size_t made = 0;
+  auto lose_rest = [&](const Error& e) {
+    Ref<Failure> f = failure_of(e);
+    if (!actions) {
+      for (const Record& r : records) lose(r, *f);
+    }
+    for (; actions && made < actions->size(); ++made) {
+      const Action& action = (*actions)[made];
+      if (action.record >= 0) {
+        lose(records[action.record], *f);
+      } else {
+        for (int k = 0; k < action.n_outs; ++k) lose(action.mentions[k], *f);
+      }
+    }
+  };
+  try {
+    actions = actions_for(*this);
+    for (; made < actions->size(); ++made) run_action(*this, (*actions)[made]);
+  } catch (Error& e) {
+    if (actions) {
+      const Action& action = (*actions)[made];
+      const Op& op = *records[action.record >= 0 ? action.record : action.blame].op;
+      if (op.base_name[0] != '_') name_error(e, op);
+    }
+    e.named = true;  // whoever looks at a value now is not to blame
+    lose_rest(e);
+    throw;
+  } catch (const std::bad_alloc&) {
+    lose_rest({Error::OutOfMemory, "out of memory"});
+    throw;
+  }
+}
+
 void Segment::run() {
   wait();
-  if (records.empty() || runner) return;
+  if (runner || slots.empty()) return;
   runner = PyThread_get_thread_ident();
   Immediately at_once;
+  InFlight now;
   struct Emptied {
     Segment& s;
-    ~Emptied() { s.clear(); }
+    bool outer = std::exchange(running, true);
+    ~Emptied() {
+      s.clear();
+      running = outer;
+    }
   } emptied{*this};
-  run_plan(*this, actions_for(*this));
+  make_calls();
 }
 
 void Segment::clear() {
   for (const Slot& slot : slots) {
     Storage& s = *slot.storage;
     s.pending = nullptr;
-    s.late = !s.data && s.nbytes;
+    s.late = s.failure || (!s.data && s.nbytes);
   }
   records.clear();
   values.clear();
@@ -173,7 +310,7 @@ void put_off(Call& c) {
     Immediately at_once;
     return emit(c);
   }
-  pending.wait();
+  pending.settle(c);
   pending.record(c);
   if (pending.full()) pending.run();
 }
@@ -182,8 +319,9 @@ void flush(Segment& s) { s.run(); }
 
 void flush_pending() { pending.run(); }
 
-Deferral::Deferral(bool on) : on_(on) {
-  if (!on) return;
+Deferral::Deferral(bool on) : on_(on && !running) {
+  if (!on_) return;
+  deferring_serial = &pending.serial;
   if (depth++ == 0) pending.serial = ++serials;
   deferring = true;
 }

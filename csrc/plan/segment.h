@@ -3,6 +3,9 @@
 //   emit -> put_off -> Segment::record ... run: the calls one by one, when they are seen the first
 //   time; when the same calls come again a plan is made of them (plan.h), and carried out.
 //
+// Where one of the calls fails, those after it are not made. Storages that had no contents before,
+// and were to get them there, keep the failure in their place (`lose`); others stay as they are.
+//
 // Python runs on every call of a compiled function, so nothing is assumed about it. Only memory is
 // late: a storage that recorded calls write to is flagged, and looking at its data runs them.
 #pragma once
@@ -27,6 +30,7 @@ struct Segment {
     Storage* storage;
     uint32_t held = 0, latest = 0;
     bool written = false;
+    bool fresh = false;  // before these calls nothing was ever written to it
     bool alive() const { return storage->refs > held; }  // somebody else has it
   };
   std::vector<Record> records;
@@ -41,16 +45,22 @@ struct Segment {
   size_t late_bytes = 0;
   uint64_t serial = 0;       // tells the storages' slots of this segment from those of earlier ones
   unsigned long runner = 0;  // the thread that makes the calls now
+  Segment* next;             // that of another thread
 
+  Segment();
+  void settle(const Call& c);  // calls of other threads that `c` depends on are made
   void record(Call& c);
   void run();  // the calls that were recorded, by whatever thread needs them
   bool full() const;
-  void wait() const;  // while another thread makes the calls
   void run_record(const Record& r);
   Tensor* tensor(uint32_t mention) const { return tensors[mentions[mention]].get(); }
 
  private:
+  void wait();  // while another thread makes the calls
   void mention(Tensor& t, bool written);
+  void make_calls();
+  void lose(uint32_t mention, Failure& f) const;
+  void lose(const Record& r, Failure& f) const;
   void clear();
 };
 

@@ -89,9 +89,9 @@ Ref<Storage> storage_of_buffer(PyObject* o, int64_t offset, int64_t count) {
   char* data = static_cast<char*>(buffer.buf);
   const int64_t available = buffer.len;
   PyBuffer_Release(&buffer);
-  if (offset < 0 || offset > available || (count >= 0 && offset + count > available)) {
-    fail(Error::Value, "from_buffer: bytes ", offset, " to ", offset + count,
-         " lie outside of the buffer, which has ", available);
+  if (offset < 0 || offset > available || count > available - offset) {
+    fail(Error::Value, "from_buffer: ", count, " bytes from ", offset,
+         " on lie outside of the buffer, which has ", available);
   }
   return foreign_storage(data + offset, count < 0 ? available - offset : count, Device{},
                          view.get());
@@ -110,7 +110,7 @@ PyObject* from_buffer(PyObject* cls, PyObject* const* args, Py_ssize_t nargs, Py
     Ref<Storage> shared = storage_of_buffer(v[0], given(v[1]) ? to_index(v[1]) : 0,
                                             given(v[2]) ? to_index(v[2]) : -1);
     Ref<Storage> own = new_storage(shared->nbytes);
-    if (shared->nbytes) std::memcpy(own->data, shared->data, shared->nbytes);
+    if (shared->nbytes) std::memcpy(own->as<char>(), shared->data, shared->nbytes);
     return wrap(reinterpret_cast<PyTypeObject*>(cls), std::move(own));
   });
 }
@@ -181,15 +181,17 @@ struct Range {
   Py_ssize_t start, count, step;
   bool single;
 };
-Range range_of(const Storage& s, PyObject* key) {
-  const auto n = static_cast<Py_ssize_t>(s.nbytes);
+Range range_of(const Storage& s, PyObject* key) {  // the key's own code may change the size
   if (Py_TYPE(key) == &PySlice_Type) {
     Py_ssize_t start, stop, step;
     checked(PySlice_Unpack(key, &start, &stop, &step));
     if (step != 1) fail(Error::Runtime, "UntypedStorage: a slice must have step 1; got ", step);
-    return {start, PySlice_AdjustIndices(n, &start, &stop, step), step, false};
+    const auto count =
+        PySlice_AdjustIndices(static_cast<Py_ssize_t>(s.nbytes), &start, &stop, step);
+    return {start, count, step, false};
   }
   int64_t i = to_index(key);
+  const auto n = static_cast<Py_ssize_t>(s.nbytes);
   if (i < -n || i >= n) {
     fail(Error::Index, "index ", i, " out of range for storage of size ", n);
   }
@@ -202,6 +204,7 @@ PyObject* subscript(PyObject* self, PyObject* key) {
     Range r = range_of(s, key);
     uint8_t* data = bytes_of(s, "UntypedStorage");
     if (r.single) return PyLong_FromLong(data[r.start]);
+    lend(s);
     Ref<Storage> part =
         foreign_storage(data + std::min<Py_ssize_t>(r.start, s.nbytes), r.count, s.device, self);
     return wrap(storage_type, std::move(part));
@@ -212,9 +215,9 @@ int assign(PyObject* self, PyObject* key, PyObject* value) {
   return guard(-1, [&] {
     if (!value) fail(Error::Type, "UntypedStorage does not support deleting items");
     Storage& s = storage_in(self);
+    const auto byte = static_cast<int>(to_index(value) & 255);
     Range r = range_of(s, key);
-    if (r.count)
-      std::memset(bytes_of(s, "UntypedStorage") + r.start, to_index(value) & 255, r.count);
+    if (r.count) std::memset(bytes_of(s, "UntypedStorage") + r.start, byte, r.count);
     return 0;
   });
 }
@@ -280,7 +283,8 @@ PyObject* clone(PyObject* self, PyObject*) {
 PyObject* fill_(PyObject* self, PyObject* value) {
   return guard([&] {
     Storage& s = storage_in(self);
-    if (s.nbytes) std::memset(bytes_of(s, "fill_"), to_index(value) & 255, s.nbytes);
+    const auto byte = static_cast<int>(to_index(value) & 255);
+    if (s.nbytes) std::memset(bytes_of(s, "fill_"), byte, s.nbytes);
     return new_ref(self);
   });
 }

@@ -300,9 +300,10 @@ void set_contents(Tensor& t, Storage* storage, const Layout* layout, DType dtype
   void_notes();
   retain(storage);
   retain(layout);
-  release(std::exchange(t.storage, storage));
+  Storage* before = std::exchange(t.storage, storage);
   release(std::exchange(t.layout, layout));
   t.dtype = dtype;
+  retire(before);
 }
 
 PyGetSetDef tensor_getters[] = {

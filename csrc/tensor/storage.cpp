@@ -108,10 +108,26 @@ inline Ref<Storage> make_storage(Device d, bool has_room = false) {
   return s;
 }
 
+// An array's memory may be that of a tensor, whose memory is an array's, and so on: not by
+// recursion.
+void drop_owner(PyObject* owner) {
+  thread_local bool dropping = false;
+  thread_local std::vector<PyObject*> doomed;
+  doomed.push_back(owner);
+  if (dropping) return;
+  dropping = true;
+  while (!doomed.empty()) {
+    PyObject* next = doomed.back();
+    doomed.pop_back();
+    Py_DECREF(next);
+  }
+  dropping = false;
+}
+
 void free_data(Storage& s) {
   if (s.owner || s.deleter) {
     if (s.deleter) s.deleter(s);
-    Py_XDECREF(s.owner);
+    if (s.owner) drop_owner(s.owner);
   } else if (s.data && s.data != room(s)) {
     backend(s.device.type).free(s.data, std::max(s.nbytes, s.reserved), s.device);
   }
@@ -127,6 +143,27 @@ void move(Storage& root, void* data, size_t nbytes) {
   }
 }
 
+// The memory of `root` as a storage of its own, which `root` is to leave.
+Storage* memory_of(Storage& root) {
+  Storage* former = make_storage(root.device).leak();
+  former->data = root.data;
+  former->nbytes = root.nbytes;
+  former->reserved = std::exchange(root.reserved, 0);
+  former->owner = std::exchange(root.owner, nullptr);
+  former->deleter = std::exchange(root.deleter, nullptr);
+  return former;
+}
+
+// What `root` has given up goes when nobody works on it any more.
+void leave_memory(Storage& root) {
+  if (!root.data || root.data == room(root)) return free_data(root);
+  Storage* former = memory_of(root);
+  retain(former);
+  retire(former);
+}
+
+std::vector<Storage*>& retired = *new std::vector<Storage*>;
+
 void unlink(Storage* alias) {
   Storage** link = &alias->base->aliases;
   while (*link != alias) link = &(*link)->next;
@@ -135,19 +172,41 @@ void unlink(Storage* alias) {
 
 }  // namespace
 
+int calls_in_flight = 0;
+
+void retire(Storage* s) {
+  if (calls_in_flight) {
+    retired.push_back(s);
+  } else {
+    release(s);
+  }
+}
+
+void free_retired() {
+  while (!retired.empty() && !calls_in_flight) {
+    Storage* s = retired.back();
+    retired.pop_back();
+    release(s);  // of foreign memory: Python may run
+  }
+}
+
 thread_local bool deferring = false;
+thread_local const uint64_t* deferring_serial = nullptr;
 
 Ref<Storage> new_storage(size_t nbytes, Device d) {
   if (nbytes == 0 || nbytes > kRoom || d.type != DeviceType::CPU) {
     Ref<Storage> s = make_storage(d);
     if (nbytes && deferring && d.type == DeviceType::CPU) {
       s->late = true;
-    } else if (nbytes)
+      s->known_serial = *deferring_serial;
+    } else if (nbytes) {
       s->data = backend(d.type).allocate(nbytes, d);
+    }
     s->nbytes = nbytes;
     return s;
   }
   Ref<Storage> s = make_storage(d, true);
+  if (deferring) s->known_serial = *deferring_serial;
   s->data = room(*s);
   s->nbytes = nbytes;
   return s;
@@ -156,10 +215,17 @@ Ref<Storage> new_storage(size_t nbytes, Device d) {
 void arrive(Storage& s) {
   Storage& root = s.base ? *s.base : s;
   if (root.pending) flush(*root.pending);
+  if (root.failure) throw root.failure->error;
   if (!root.data && root.nbytes) {
     move(root, backend(root.device.type).allocate(root.nbytes, root.device), root.nbytes);
   }
   if (!root.pending) root.late = s.late = false;  // else this is one of those calls
+}
+
+void fail_storage(Storage& s, Failure* f) {
+  s.late = true;
+  for (Storage* a = s.aliases; a; a = a->next) a->late = true;
+  if (!s.failure) s.failure = Ref<Failure>(f).leak();
 }
 
 void give_up_memory(Storage& s) {
@@ -201,6 +267,7 @@ void free_storage(Storage* s) {
   } else {
     free_data(*s);
     if (s->former) release(s->former);
+    if (s->failure) release(s->failure);
   }
   cpu_free(s, s->has_room ? kHeader + kRoom : kHeader);
 }
@@ -225,7 +292,7 @@ void resize_storage(Storage& s, size_t nbytes) {
   void* data = nbytes ? b.allocate(nbytes, root.device) : nullptr;
   size_t kept = std::min(nbytes, root.nbytes);
   if (kept) b.copy(data, root.device, root.data, root.device, kept, false);
-  free_data(root);
+  leave_memory(root);
   move(root, data, nbytes);
 }
 
@@ -234,15 +301,10 @@ void share_storage(Storage& s, void* data, PyObject* owner) {
   if (root.late) arrive(root);
   if (root.nbytes) std::memcpy(data, root.data, root.nbytes);
   if (root.lent && root.data != room(root)) {
-    Storage* former = make_storage(root.device).leak();
-    former->data = root.data;
-    former->nbytes = root.nbytes;
-    former->reserved = std::exchange(root.reserved, 0);
-    former->owner = root.owner;
-    former->deleter = root.deleter;
+    Storage* former = memory_of(root);
     former->former = std::exchange(root.former, former);
   } else {
-    free_data(root);
+    leave_memory(root);
   }
   Py_INCREF(owner);
   root.owner = owner;

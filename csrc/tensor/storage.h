@@ -40,8 +40,15 @@ void register_backend(DeviceType t, const Backend* (*find)());
 
 struct Segment;  // plan/segment.h
 struct Storage;
-void flush(Segment& s);   // makes the calls that it put off (plan/segment.cpp)
-void arrive(Storage& s);  // its pending calls are made, its memory is there
+void flush(Segment& s);     // makes the calls that it put off (plan/segment.cpp)
+void arrive(Storage& s);    // its pending calls are made, its memory is there
+struct Failure : Counted {  // of the calls that were to write to some storages
+  Error error;
+};
+inline void retain(Failure* f) { ++f->refs; }
+inline void release(Failure* f) {
+  if (--f->refs == 0) delete f;
+}
 
 struct Storage : Counted {
   uint32_t version = 0;               // counts in-place writes
@@ -63,11 +70,13 @@ struct Storage : Counted {
   bool has_room = false;  // small data fits behind the Storage, in its own block
 
   // Inside compiled functions: calls that write here have been put off, and the memory may not be
-  // there yet (`data` is null, with `nbytes`). Whoever looks at the data makes them happen.
+  // there yet (`data` is null, with `nbytes`). Whoever looks at the data makes them happen, or is
+  // told that they failed.
   bool late = false;
   Segment* pending = nullptr;   // whose calls write here
+  Failure* failure = nullptr;   // owned: nothing was ever written here, for this reason
   Segment* known_to = nullptr;  // where `slot` is this storage's
-  uint64_t known_serial = 0;
+  uint64_t known_serial = 0;    // ... as it was then; of one that nobody knows yet: when made
   uint32_t slot = 0;
 
   template <class T>
@@ -91,7 +100,22 @@ inline void release(Storage* s) {
 
 // Set inside compiled functions, while calls are put off: memory is allocated when it is needed.
 extern thread_local bool deferring;
+extern thread_local const uint64_t* deferring_serial;  // of the segment that they go to
+void fail_storage(Storage& s, Failure* f);             // whoever looks at its data is told `f`
 Ref<Storage> new_storage(size_t nbytes, Device d = {});
+// A call is being carried out, and has addresses of its tensors' memory: other threads, and
+// finalizers, may give those tensors other memory meanwhile.
+extern int calls_in_flight;
+void free_retired();
+struct InFlight {
+  InFlight() { ++calls_in_flight; }
+  ~InFlight() {
+    if (--calls_in_flight == 0) free_retired();
+  }
+  InFlight(const InFlight&) = delete;
+};
+void retire(Storage* s);  // gives up a reference, when no call is in flight
+
 void give_up_memory(Storage& s);         // of one whose contents nobody will ask for
 Ref<Storage> alias_storage(Storage* s);  // the same memory, a version counter of its own
 Ref<Storage> foreign_storage(void* data, size_t nbytes, Device d, PyObject* owner,
