@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from . import _core
+from . import _core, _forks  # noqa: F401  (the handlers of forks)
 from ._core import *  # noqa: F403  (Tensor, dtypes, devices, modes: the native core's public names)
 from ._core import (
     Generator,

@@ -157,8 +157,10 @@ PyObject* get_saved_tensors(PyObject* self, void*) {
     Node& n = *as_node(self);
     FunctionRecord& r = record_of(n);
     if (n.released && r.keeps) fail_released();
-    Object tuple = Object::steal(checked(PyTuple_New(r.saved.size())));
-    for (size_t i = 0; i < r.saved.size(); ++i) {
+    const size_t count = r.saved.size();
+    Object tuple = Object::steal(checked(PyTuple_New(count)));
+    for (size_t i = 0; i < count; ++i) {
+      if (i >= r.saved.size()) fail_released();  // by a hook that unpacked the one before
       TensorRef held;
       Tensor* t = r.saved[i].unpack(n, true, held);
       PyTuple_SetItem(tuple.get(), i, new_ref(t ? t->object() : Py_None));

@@ -192,11 +192,12 @@ void run_tensor_hooks(Node& n, TensorRef* grads) {
 }
 
 void run_retained(Node& n, TensorRef* grads) {
-  for (auto& r : n.hooks->retained) {
-    PyObject* o = PyWeakref_GetObject(r.tensor.get());
-    if (!grads[r.slot] || o == Py_None) continue;
-    Tensor& t = *as_tensor(o);
-    TensorRef sum = t.grad ? add(*t.grad, *grads[r.slot]) : grads[r.slot];
+  for (size_t k = 0; k < n.hooks->retained.size(); ++k) {  // other threads run during the sum
+    const uint32_t slot = n.hooks->retained[k].slot;
+    Object held(PyWeakref_GetObject(n.hooks->retained[k].tensor.get()));
+    if (!grads[slot] || held.get() == Py_None) continue;
+    Tensor& t = *as_tensor(held.get());
+    TensorRef sum = t.grad ? add(*t.grad, *grads[slot]) : grads[slot];
     Tensor* before = std::exchange(t.grad, sum.leak());
     if (before) release(before);
   }

@@ -243,7 +243,7 @@ class Execution {
  public:
   Execution(Node& n, TensorRef* grads)
       : n_(n), r_(record_of(n)), kept_(*r_.recipe), recipe_(wanted_recipe(n)), grads_(grads) {
-    if (n.released && !kept_.keeps.empty()) fail_released();
+    check_released();
     char* memory = bytes() <= sizeof few_ ? few_ : static_cast<char*>(pool_take(bytes()));
     results_ = reinterpret_cast<Tensors*>(memory);
     held_ = reinterpret_cast<TensorRef*>(results_ + recipe_.steps.size());
@@ -261,6 +261,7 @@ class Execution {
     const bool history = modes.grad;
     for (int i = 0; i < kept_.n_saved; ++i) r_.saved()[i].unpack(n_, history, held_[i]);
     for (int i = 0; i < kept_.n_lists; ++i) unpack_list(r_.lists()[i], history);
+    check_released();  // hooks that unpack may run a pass themselves
     for (size_t i = 0; i < recipe_.steps.size(); ++i) {
       const Step& s = recipe_.plan.steps[i];
       s.op ? call_op(*s.op, i) : call_function(s.function.get(), i);
@@ -283,6 +284,10 @@ class Execution {
   std::vector<UnpackedList> lists_;
   alignas(Tensors) char few_[2 * sizeof(Tensors) + 6 * sizeof(TensorRef)];
 
+  void check_released() const {
+    if (n_.released && !kept_.keeps.empty()) fail_released();
+  }
+
   size_t bytes() const {
     return recipe_.steps.size() * sizeof(Tensors) + kept_.n_saved * sizeof(TensorRef);
   }
@@ -290,7 +295,7 @@ class Execution {
   void unpack_list(const SavedList& saved, bool history) {
     UnpackedList list;
     list.held.resize(saved.size());
-    for (size_t i = 0; i < saved.size(); ++i) {
+    for (size_t i = 0; i < saved.size(); ++i) {  // fewer, if a hook gives them up
       list.pointers.push_back(saved[i].unpack(n_, history, list.held[i]));
     }
     lists_.push_back(std::move(list));

@@ -193,8 +193,10 @@ Tensor* SavedTensor::unpack(Node& n, bool history, TensorRef& held) const {
     }
     case Packed: break;
   }
+  const PackedTensor packed = *packed_;  // the hook may run a pass that gives all this up
+  const uint16_t slot = slot_;
   Object got = Object::steal(
-      checked(PyObject_CallFunctionObjArgs(packed_->unpack.get(), packed_->object.get(), nullptr)));
+      checked(PyObject_CallFunctionObjArgs(packed.unpack.get(), packed.object.get(), nullptr)));
   if (!is_tensor(got.get())) {
     fail(Error::Type,
          "Output of saved tensor unpack_hook expected to be a Tensor but got result of "
@@ -202,7 +204,7 @@ Tensor* SavedTensor::unpack(Node& n, bool history, TensorRef& held) const {
          type_name(got.get()));
   }
   held = TensorRef(as_tensor(got.get()));
-  Edge source = packed_->output ? Edge{history ? NodeRef(&n) : NodeRef(), slot_} : packed_->edge;
+  Edge source = packed.output ? Edge{history ? NodeRef(&n) : NodeRef(), slot} : packed.edge;
   if (!source.node) return held.get();
   const bool itself =
       source.node->cls == &accumulate_class && &variable(*source.node) == held.get();

@@ -363,14 +363,18 @@ void check_origin(const Tensor& t, bool indirect) {
 
 }  // namespace
 
+// All elements of the tensor's memory become zero.
+static void clear_memory(Tensor& t) {
+  const int64_t elements = static_cast<int64_t>(t.storage->nbytes) / itemsize(t.dtype);
+  fill(*alias(t, contiguous_layout(Ints(&elements, 1)).get()), Number::integer(0));
+}
+
 TensorRef embed(Tensor& g, const Window& w) {
   TensorRef part, whole = placed(w, g.device(), part);
   const bool overlaps = overlaps_itself(*part->layout);
   const size_t bytes = static_cast<size_t>(part->numel() * itemsize(w.part_dtype));
   if (overlaps || bytes != whole->storage->nbytes) {
-    const int64_t elements = static_cast<int64_t>(whole->storage->nbytes) / itemsize(w.whole_dtype);
-    TensorRef all = alias(*whole, contiguous_layout(Ints(&elements, 1)).get());
-    fill(*all, Number::integer(0));
+    clear_memory(*whole);
   }
   overlaps ? add_overlapping(*part, g) : copy_into(*part, g);
   if (Edge e = modes.grad ? gradient_edge(g) : Edge(); e.node) {
@@ -382,7 +386,10 @@ TensorRef embed(Tensor& g, const Window& w) {
 
 TensorRef extract(Tensor& t, const Window& w) {
   Placement at = place(w);
-  const bool in_place = t.strides() == at.whole->strides();
+  // A view that was given other sizes, or other memory, may reach beyond the whole.
+  const auto [first, last] = reach(*at.whole);
+  const bool inside = first == 0 && last == at.elements - 1;
+  const bool in_place = inside && t.strides() == at.whole->strides();
   TensorRef part, source(&t);
   if (in_place) {
     const int64_t shift =
@@ -392,6 +399,7 @@ TensorRef extract(Tensor& t, const Window& w) {
                        w.part_dtype);
   } else {
     source = placed(w, t.device(), part);
+    if (!inside) clear_memory(*source);
     copy_into(*source, t);
   }
   if (Edge e = modes.grad ? gradient_edge(t) : Edge(); e.node) {

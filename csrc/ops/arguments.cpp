@@ -146,7 +146,8 @@ bool number_of(PyObject* o, Number& out) {
       PyErr_Clear();
       return false;
     }
-    if (Py_TYPE(value.get()) == Py_TYPE(o)) return false;
+    PyObject* v = value.get();
+    if (!PyFloat_Check(v) && !PyLong_Check(v) && !PyComplex_Check(v)) return false;
     return number_of(value.get(), out);
   }
   return true;

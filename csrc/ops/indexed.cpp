@@ -1,5 +1,6 @@
 // Indexed ops: the value at an output coordinate, by loads at computed coordinates.
 #include "ops/launch.h"
+#include "ops/unchanged.h"
 
 namespace taimatsu {
 namespace {
@@ -57,7 +58,10 @@ void infer_indexed(Call& c, Tensor* const*) {
   auto it = v.sizes.find(key);
   if (it == v.sizes.end()) {
     if (v.sizes.size() > 4096) v.sizes.clear();
-    it = v.sizes.emplace(std::move(key), compute_sizes(c)).first;
+    const Unchanged before(c);
+    auto sizes = compute_sizes(c);
+    before.check();
+    it = v.sizes.emplace(std::move(key), std::move(sizes)).first;
   }
   Device device;
   for (uint8_t i : c.op.operands) {
@@ -108,9 +112,9 @@ void run_indexed(Call& c) {
   }
   int64_t scalars[kMaxScalars];
   if (!v.scalars.empty()) pack_scalars(c, scalars);
-  Kernel kernel = v.kernel(key, n, 1, ops[0]->device());
   void* ptr[kMaxOperands];
   for (int i = 0; i < n; ++i) ptr[i] = ops[i]->data();
+  Kernel kernel = v.kernel(key, n, 1, ops[0]->device());
   int32_t status =
       launch({kernel, ptr, geometry, at, static_cast<int>(extents.size), scalars, work, 0, &c.op});
   if (status) check_status(c.op, status);

@@ -2,6 +2,7 @@
 #include "ops/op.h"
 
 #include "ops/replay.h"
+#include "ops/unchanged.h"
 
 #include <algorithm>
 
@@ -553,7 +554,10 @@ Variant& find_variant(Call& c) {
       return *(c.variant = variants[i ? i - 1 : 0].second.get());
     }
   }
-  variants.emplace_back(key, make_variant(op, c.args));
+  const Unchanged before(c);
+  std::unique_ptr<Variant> made = make_variant(op, c.args);
+  before.check();
+  variants.emplace_back(key, std::move(made));
   return *(c.variant = variants.back().second.get());
 }
 

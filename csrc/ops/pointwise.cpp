@@ -100,6 +100,8 @@ void run_points(const Op& op, Variant& v, Tensor* const* tensors, int n, const i
     geometry[1] = it.ndim > 1 ? it.extent[1] : 1;
     geometry[3] = it.ndim > 0 ? it.extent[0] : 1;
   }
+  int64_t itemsizes[kMaxOperands];  // now: where the kernel isn't known yet, Python runs
+  for (int i = 0; i < n; ++i) itemsizes[i] = itemsize(tensors[i]->dtype);
   Kernel kernel = v.kernel(key, n, 2, tensors[0]->device());
 
   const int64_t inner = (geometry[1] - geometry[0]) * (geometry[3] - geometry[2]);
@@ -108,8 +110,6 @@ void run_points(const Op& op, Variant& v, Tensor* const* tensors, int n, const i
   if (flat || it.ndim <= 2) {
     status = launch(launched);
   } else {
-    int64_t itemsizes[kMaxOperands];
-    for (int i = 0; i < n; ++i) itemsizes[i] = itemsize(tensors[i]->dtype);
     status = launch_each(launched, n, it, 2, itemsizes);
   }
   if (status) check_status(op, status);

@@ -402,14 +402,16 @@ std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tens
   memo.direct = outer == 1 && rewritten.empty();
 
   int32_t status = 0;
+  void* base[kMaxOperands];  // now: where the kernel isn't known yet, Python runs
+  int64_t itemsizes[kMaxOperands];
+  for (int i = 0; i < n; ++i) {
+    base[i] = ops[i].tensor->data();
+    itemsizes[i] = itemsize(ops[i].tensor->dtype);
+  }
   RowKernel kernel(c.op, v, memo, n, device, scalars);
-  void* base[kMaxOperands];
-  for (int i = 0; i < n; ++i) base[i] = ops[i].tensor->data();
   if (outer == 1) {
     status = kernel.run(base);
   } else {
-    int64_t itemsizes[kMaxOperands];
-    for (int i = 0; i < n; ++i) itemsizes[i] = itemsize(ops[i].tensor->dtype);
     status = kernel.run_each(base, it, it.reduced + 2, itemsizes);
   }
   if (status) check_status(c.op, status);

@@ -295,7 +295,7 @@ TensorRef copy_of(Tensor& t, DType dtype, Device device) {
 // ---- The functions ------------------------------------------------------------------------------
 
 struct Options {
-  DType dtype;
+  DType dtype = DType::F32;
   bool has_dtype = false;
   Device device;
   bool has_device = false;
@@ -420,6 +420,9 @@ PyObject* frombuffer(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
     PyObject* v[5];
     signature.unpack(args, nargs, kwnames, v);
     Options o("frombuffer", v[1], nullptr);
+    if (!o.has_dtype) {
+      fail(Error::Type, "frombuffer(): argument 'dtype' must be torch.dtype, not NoneType");
+    }
     if (!PyObject_CheckBuffer(v[0])) {
       fail(Error::Value, "object does not implement Python buffer protocol.");
     }

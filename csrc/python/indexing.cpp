@@ -94,9 +94,7 @@ void check_dims(const Layout& l, int consumed, PyObject* key) {
   fail(Error::Index, "too many indices for tensor of dimension ", l.ndim);
 }
 
-LayoutRef basic_layout(const Tensor& t, const Value* args) {
-  const Layout& from = *t.layout;
-  PyObject* key = args[1].none() ? Py_None : args[1].object;
+LayoutRef view_by(const Layout& from, PyObject* key) {
   if (!PyTuple_Check(key)) {
     check_dims(from, consumes(key), key);
     View view(from, consumes(key));
@@ -110,6 +108,16 @@ LayoutRef basic_layout(const Tensor& t, const Value* args) {
   View view(from, consumed);
   for (Py_ssize_t i = 0; i < n; ++i) view.apply(PyTuple_GetItem(key, i));
   return view.finish();
+}
+
+LayoutRef basic_layout(const Tensor& t, const Value* args) {
+  LayoutRef from(t.layout);
+  LayoutRef view = view_by(*from, args[1].none() ? Py_None : args[1].object);
+  if (from.get() != t.layout) {  // by the __index__ of something in a slice
+    fail(Error::Runtime, "the tensor changed from sizes ", format(from->sizes()), " to ",
+         format(t.sizes()), " while its index was read");
+  }
+  return view;
 }
 
 TM_VIEW("_basic_index", {basic_layout, nullptr, ViewRoutine::Embed, nullptr});
@@ -225,7 +233,8 @@ TensorRef index_tensor(PyObject* index) {
 // A key as a view of the tensor and indices of that view's dims.
 class AdvancedKey {
  public:
-  AdvancedKey(PyObject* self, PyObject* key) : self_(self), from_(*as_tensor(self)->layout) {
+  AdvancedKey(PyObject* self, PyObject* key)
+      : self_(self), held_(as_tensor(self)->layout), from_(*held_) {
     const bool tuple = PyTuple_Check(key);
     const Py_ssize_t n = tuple ? PyTuple_Size(key) : 1;
     for (Py_ssize_t i = 0; i < n; ++i) {
@@ -339,6 +348,7 @@ class AdvancedKey {
   }
 
   PyObject* self_;
+  LayoutRef held_;  // the items' own code may give the tensor another one
   const Layout& from_;
   std::vector<Item> items_;
   int used_ = 0;       // dims that the key names

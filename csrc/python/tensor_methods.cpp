@@ -247,25 +247,26 @@ PyObject* set_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
       set_contents(t, nothing.get(), contiguous_layout({&zero, 1}).get(), t.dtype);
       return new_ref(self);
     }
-    Storage* storage;
-    const Layout* whole = nullptr;
+    Storage* found;
+    LayoutRef whole;
     if (is_tensor(v[0])) {
       const Tensor& source = *as_tensor(v[0]);
       if (source.dtype != t.dtype) {
         fail(Error::Runtime, "set_: source must have the tensor's dtype; expected ",
              info(t.dtype).name, " but got ", info(source.dtype).name);
       }
-      storage = source.storage;
-      whole = source.layout;
-    } else if (!storage_of(v[0], storage)) {
+      found = source.storage;
+      whole = LayoutRef(source.layout);
+    } else if (!storage_of(v[0], found)) {
       fail(Error::Type, "set_(): source must be a Tensor or an UntypedStorage, not ",
            type_name(v[0]));
     }
+    Ref<Storage> storage(found);
     if (storage->device != t.device()) {
       fail(Error::Runtime, "set_: source must be on the tensor's device; expected ",
            t.device().str(), " but got ", storage->device.str());
     }
-    LayoutRef layout(whole);
+    LayoutRef layout = whole;
     if (!whole || given(v[2])) {
       const int64_t offset = given(v[1]) ? to_index(v[1]) : 0;
       std::vector<int64_t> sizes{static_cast<int64_t>(storage->nbytes) / itemsize(t.dtype) -
@@ -281,7 +282,7 @@ PyObject* set_(PyObject* self, Args args, Py_ssize_t nargs, PyObject* kwnames) {
       layout = checked_layout(sizes, strides, offset, "set_");
       cover(*storage, *layout, t.dtype);
     }
-    set_contents(t, storage, layout.get(), t.dtype);
+    set_contents(t, storage.get(), layout.get(), t.dtype);
     return new_ref(self);
   });
 }

@@ -52,11 +52,21 @@ void drop(T*& field) {
   if (T* old = std::exchange(field, nullptr)) release(old);
 }
 
+// A gradient may have one itself, and so on: not by recursion.
+void drop_grads(Tensor& t) {
+  Tensor* g = std::exchange(t.grad, nullptr);
+  while (g) {
+    Tensor* next = Py_REFCNT(g->object()) == 1 ? std::exchange(g->grad, nullptr) : nullptr;
+    release(g);
+    g = next;
+  }
+}
+
 int tensor_clear(PyObject* self) {
   Tensor& t = *as_tensor(self);
   drop(t.dict);
   drop(t.node);
-  drop(t.grad);
+  drop_grads(t);
   drop(t.base);
   if (t.extra) clear_extra(t);
   return 0;

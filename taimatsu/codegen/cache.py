@@ -19,6 +19,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from taimatsu import _forks
+
 from . import image
 
 
@@ -42,12 +44,8 @@ class Statistics:
     compile_ms: float = 0.0
 
 
-lock = threading.RLock()
+lock = _forks.guard(threading.RLock())
 counts = Statistics()
-# A child must not inherit the lock from a thread that it doesn't have.
-os.register_at_fork(
-    before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-)
 
 
 def statistics() -> Statistics:

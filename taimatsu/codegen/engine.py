@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from taimatsu import _forks
+
 from . import image
 from .cache import Loaded, cache, counts, hardware, lock
 from .cache import kernel as load
@@ -130,7 +132,7 @@ def llvm() -> ModuleType:
     # Loop strength reduction takes half of the time of a compile and finds nothing: addresses are
     # hoisted already. LLVM has this switch for the whole process only, and wants it once.
     binding.set_option("taimatsu", "-disable-lsr")
-    _guard_fork(binding)
+    _forks.guard(_LibraryLock(binding))
     return binding
 
 
@@ -271,23 +273,14 @@ def _engine() -> Engine:
     return Engine()
 
 
-def _guard_fork(binding: ModuleType) -> None:
-    """A child forked while another thread is inside LLVM would wait for its lock forever.
+class _LibraryLock:
+    """llvmlite's own, which is a context; ours is taken before it, here as everywhere."""
 
-    So a fork waits for both locks, ours before llvmlite's as everywhere, and both sides let go.
-    """
-    inner = binding.ffi.lib._lock
-    held = []  # a fork that had begun when this was registered comes to `release` only
+    def __init__(self, binding: ModuleType) -> None:
+        self._lock = binding.ffi.lib._lock
 
-    def acquire() -> None:
-        lock.acquire()
-        inner.__enter__()
-        held.append(True)
+    def acquire(self) -> None:
+        self._lock.__enter__()
 
-    def release() -> None:
-        if held:
-            held.pop()
-            inner.__exit__(None, None, None)
-            lock.release()
-
-    os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)
+    def release(self) -> None:
+        self._lock.__exit__(None, None, None)
