@@ -90,7 +90,7 @@ def test_the_host_cant_touch_device_memory():
         "print(ctypes.c_float.from_address(x.data_ptr()).value)\n"
     )
     done = run(code)
-    assert done.returncode == -signal.SIGSEGV
+    assert done.returncode == -signal.SIGSEGV or "AddressSanitizer: SEGV" in done.stderr
     assert "the host touched device memory" in done.stderr
 
 
