@@ -405,6 +405,10 @@ PyObject* empty_cache(PyObject*, PyObject*) {
   empty_cpu_cache();
   Py_RETURN_NONE;
 }
+PyObject* return_unused(PyObject*, PyObject*) {
+  return_unused_cpu_memory();
+  Py_RETURN_NONE;
+}
 
 PyMethodDef functions[] = {
     {"tensor_from_storage", method(tensor_from_storage), kKeywords,
@@ -419,6 +423,9 @@ PyMethodDef functions[] = {
      "Add to the int64 at a byte offset of a buffer, in one step; the sum."},
     {"empty_cache", empty_cache, METH_NOARGS,
      "empty_cache()\n--\n\nGive the CPU allocator's free memory back to the system."},
+    {"return_unused", return_unused, METH_NOARGS,
+     "return_unused()\n--\n\nGive back the CPU allocator's free memory that was not needed since "
+     "the last call but one. It calls this itself, every few seconds of use."},
     {},
 };
 

@@ -3,13 +3,17 @@
 // Sizes are rounded up to a class: multiples of 64 bytes up to 1 KiB, then 8 classes per doubling.
 // Each class has a stack of free blocks, so that most calls pop or push a pointer. Blocks of a
 // megabyte and more are mapped on their own; what the cache keeps is bounded, and beyond the bound
-// the largest blocks go back to the system first: they are the few that hold the most.
+// the largest blocks go back to the system first: they are the few that hold the most. Every few
+// seconds of use the bound is what was needed at most since the last but one: a program that has
+// had its peak gives the memory back, one that comes to it again and again doesn't.
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <utility>
 
 #include "tensor/freelist.h"
 #include "tensor/storage.h"
@@ -27,8 +31,14 @@ constexpr size_t kMapped = size_t{1} << 20;  // from here on blocks are mapped o
 constexpr size_t kHugePage = size_t{1} << 21;
 constexpr size_t kGiB = size_t{1} << 30;
 
+constexpr int64_t kReviewed = 4096;  // allocations of small blocks between looks at the clock
+constexpr std::chrono::seconds kReviewPeriod{5};
+constexpr size_t kAlwaysKept = size_t{16} << 20;
+
 FreeList<> cache[kClasses];
 MemoryStats stats = {};
+int64_t needed = 0, needed_before = 0;  // the most that tensors had at once, by period
+std::chrono::steady_clock::time_point next_review;
 
 size_t cached() { return static_cast<size_t>(stats.reserved - stats.allocated); }
 
@@ -143,6 +153,10 @@ void* allocate_slowly(size_t asked, size_t bytes) {
   return p;
 }
 
+void review() {
+  if (std::chrono::steady_clock::now() >= next_review) return_unused_cpu_memory();
+}
+
 // The block has just been put into the cache, which is full.
 void over_limit() {
   if (cache_limit == 0) cache_limit = std::clamp(memory_limit() / 8, kGiB / 4, 4 * kGiB);
@@ -161,6 +175,8 @@ void* cpu_allocate(size_t bytes) {
   ++stats.allocations;
   stats.allocated += static_cast<int64_t>(size);
   if (stats.allocated > stats.peak_allocated) stats.peak_allocated = stats.allocated;
+  if (stats.allocated > needed) needed = stats.allocated;
+  if (size >= kMapped || stats.allocations % kReviewed == 0) review();
   return p;
 }
 
@@ -189,5 +205,12 @@ void reset_peak_cpu_memory_stats() {
 }
 
 void empty_cpu_cache() { shrink_cache(0); }
+
+void return_unused_cpu_memory() {
+  const int64_t idle = std::max(needed, needed_before) - stats.allocated;
+  shrink_cache(static_cast<size_t>(idle) + kAlwaysKept);
+  needed_before = std::exchange(needed, stats.allocated);
+  next_review = std::chrono::steady_clock::now() + kReviewPeriod;
+}
 
 }  // namespace taimatsu

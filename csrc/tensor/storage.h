@@ -135,5 +135,6 @@ struct MemoryStats {
 MemoryStats cpu_memory_stats();
 void reset_peak_cpu_memory_stats();
 void empty_cpu_cache();
+void return_unused_cpu_memory();  // what has not been needed lately
 
 }  // namespace taimatsu

@@ -37,6 +37,9 @@ def test_memory_is_used_again():
     for _ in range(2):
         for n in sizes:
             torch.empty(n)
+    _core.return_unused()  # and not by itself in the next seconds
+    for n in sizes:
+        torch.empty(n)
     before = _core.memory_stats()
     for _ in range(100):
         for n in sizes:
@@ -54,6 +57,26 @@ def test_memory_is_given_back():
     _core.empty_cache()
     stats = _core.memory_stats()
     assert stats["reserved"] == stats["allocated"]
+
+
+@caching
+def test_memory_goes_back_after_a_peak():
+    def reserved():
+        _core.return_unused()
+        return _core.memory_stats()["reserved"]
+
+    _core.empty_cache()
+    before = reserved()
+    torch.empty(64 * MIB)
+    assert reserved() >= before + 256 * MIB  # it was needed a moment ago
+    assert reserved() >= before + 256 * MIB
+    assert reserved() <= before + 16 * MIB
+    for _ in range(4):
+        torch.empty(64 * MIB)
+        at = _core.memory_stats()["system_allocations"]
+        assert reserved() >= before + 256 * MIB
+        torch.empty(64 * MIB)
+        assert _core.memory_stats()["system_allocations"] == at
 
 
 def test_the_cache_is_bounded():
