@@ -2,6 +2,10 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
+#include <optional>
+#include <string>
+
 #include "base.h"
 
 namespace taimatsu {
@@ -15,12 +19,38 @@ std::string directory() {
   return path.substr(0, path.rfind('/') + 1);
 }
 
+// A variable of the environment as "1" while this lives.
+class SetToOne {
+ public:
+  explicit SetToOne(const char* name) : name_(name) {
+    if (!name) return;
+    if (const char* was = std::getenv(name)) was_ = was;
+    setenv(name, "1", 1);
+  }
+  ~SetToOne() {
+    if (!name_) return;
+    if (was_) {
+      setenv(name_, was_->c_str(), 1);
+    } else {
+      unsetenv(name_);
+    }
+  }
+  SetToOne(const SetToOne&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> was_;
+};
+
 }  // namespace
 
 void* Library::symbol(const char* name) {
   std::lock_guard<std::recursive_mutex> lock(loading_);
   if (!handle_) {
-    handle_ = dlopen((directory() + file_).c_str(), RTLD_LAZY | RTLD_LOCAL);
+    {
+      SetToOne threads(threads_);
+      handle_ = dlopen((directory() + file_).c_str(), RTLD_LAZY | RTLD_LOCAL);
+    }
     if (!handle_) fail(Error::Runtime, "can't load ", file_, ": ", dlerror());
     if (ready_) ready_();
   }

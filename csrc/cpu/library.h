@@ -9,13 +9,16 @@ namespace taimatsu {
 
 class Library {
  public:
-  // `file` lies beside the module; `ready` runs once, when the library has been loaded.
-  explicit Library(const char* file, void (*ready)() = nullptr) : file_(file), ready_(ready) {}
+  // `file` lies beside the module; `ready` runs once, when the library has been loaded. `threads`
+  // is the variable of the environment that says how many threads it starts by being loaded: none.
+  explicit Library(const char* file, void (*ready)() = nullptr, const char* threads = nullptr)
+      : file_(file), ready_(ready), threads_(threads) {}
   void* symbol(const char* name);  // RuntimeError if the library or the symbol is not there
 
  private:
   const char* file_;
   void (*ready_)();
+  const char* threads_;
   std::recursive_mutex loading_;  // `ready` calls functions of the library
   void* handle_ = nullptr;
 };

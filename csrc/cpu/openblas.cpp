@@ -30,10 +30,13 @@ const LateFunction<void(decltype(&run_jobs))> set_threads_callback{
 
 }  // namespace
 
-Library openblas(TM_OPENBLAS, [] {
-  set_num_threads_(1);  // until a BlasThreads asks for more
-  set_threads_callback(run_jobs);
-});
+Library openblas(
+    TM_OPENBLAS,
+    [] {
+      set_num_threads_(1);  // until a BlasThreads asks for more
+      set_threads_callback(run_jobs);
+    },
+    "OPENBLAS_NUM_THREADS");
 
 BlasThreads::BlasThreads(double flops) {
   int n = flops < 1e7 ? 1 : num_threads();

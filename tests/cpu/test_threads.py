@@ -125,10 +125,13 @@ def test_long_concatenations(threads, dim):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_threads_are_not_started_anew():
-    """Not by regions of few chunks and of many in turn."""
+    """Not by regions of few chunks and of many in turn, and none where one is asked for."""
     program = """
         import os
         import taimatsu as torch
+        torch.set_num_threads(1)
+        torch.linalg.solve(torch.rand(300, 300), torch.rand(300, 300))
+        assert len(os.listdir("/proc/self/task")) == 1
         torch.set_num_threads(4)
         few, many, a = torch.rand(40_000), torch.rand(400_000), torch.rand(300, 300)
         def work():
