@@ -379,13 +379,14 @@ void run_forward(const Value* args, Tensor& out, Tensor& logsumexp) {
   const Batch<T> output(out, sizes);
   const int64_t blocks = a.query_blocks();
   WithoutGil without(a.work() > kLongWork);
-  parallel_for(a.batch * blocks, 1, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end;) {  // a head after the other
-      const int64_t b = at / blocks, last = std::min(end - b * blocks, blocks);
-      a.forward(b, at % blocks, last, output, logsumexp.as<T>());
-      at = b * blocks + last;
-    }
-  });
+  parallel_for(a.batch * blocks, grain_of(a.batch * blocks, a.work()), 1,
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t at = begin; at < end;) {  // a head after the other
+                   const int64_t b = at / blocks, last = std::min(end - b * blocks, blocks);
+                   a.forward(b, at % blocks, last, output, logsumexp.as<T>());
+                   at = b * blocks + last;
+                 }
+               });
 }
 
 template <class T>
@@ -407,7 +408,7 @@ void run_backward(const Value* args, Tensors& outs) {
   // The contributions to one sum come in the same order either way.
   WithoutGil without(a.work() > kLongWork);
   if (a.batch >= num_threads()) {
-    parallel_for(a.batch, 1, 1, [&](int64_t begin, int64_t end) {
+    parallel_for(a.batch, grain_of(a.batch, a.work()), 1, [&](int64_t begin, int64_t end) {
       for (int64_t at = begin * key_blocks; at < end * key_blocks; ++at) {
         a.backward(at / key_blocks, 0, query_blocks, at % key_blocks * kKeys, g);
       }
@@ -415,21 +416,24 @@ void run_backward(const Value* args, Tensors& outs) {
     return;
   }
   g.of_keys = false;
-  parallel_for(a.batch * query_blocks, 1, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end;) {
-      const int64_t b = at / query_blocks, last = std::min(end - b * query_blocks, query_blocks);
-      for (int64_t j = 0; j < key_blocks; ++j) {
-        a.backward(b, at % query_blocks, last, j * kKeys, g);
-      }
-      at = b * query_blocks + last;
-    }
-  });
+  parallel_for(a.batch * query_blocks, grain_of(a.batch * query_blocks, a.work()), 1,
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t at = begin; at < end;) {
+                   const int64_t b = at / query_blocks,
+                                 last = std::min(end - b * query_blocks, query_blocks);
+                   for (int64_t j = 0; j < key_blocks; ++j) {
+                     a.backward(b, at % query_blocks, last, j * kKeys, g);
+                   }
+                   at = b * query_blocks + last;
+                 }
+               });
   std::swap(g.of_query, g.of_keys);
-  parallel_for(a.batch * key_blocks, 1, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) {
-      a.backward(at / key_blocks, 0, query_blocks, at % key_blocks * kKeys, g);
-    }
-  });
+  parallel_for(a.batch * key_blocks, grain_of(a.batch * key_blocks, a.work()), 1,
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t at = begin; at < end; ++at) {
+                   a.backward(at / key_blocks, 0, query_blocks, at % key_blocks * kKeys, g);
+                 }
+               });
 }
 
 // ---- The ops ------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ void run_ctc(Call& c) {
     using R = typename decltype(tag)::type;
     R* const losses = loss.as<R>();
     R* const all = log_alpha.as<R>();
-    parallel_for(p.N, 1, 1, [&](int64_t begin, int64_t end) {
+    parallel_for(p.N, grain_of(p.N, 32.0 * p.N * p.T * states), 1, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) {
         const int64_t length = p.input_length(n), used = 2 * p.target_length(n) + 1;
         R* a = all + n * p.T * states;
@@ -168,7 +168,7 @@ void run_ctc_backward(Call& c) {
     const R* const losses = loss.as<R>();
     const R* const all = c.args[6].t().as<R>();
     std::fill(out, out + p.T * p.N * p.C, R(0));
-    parallel_for(p.N, 1, 1, [&](int64_t begin, int64_t end) {
+    parallel_for(p.N, grain_of(p.N, 32.0 * p.N * p.T * states), 1, [&](int64_t begin, int64_t end) {
       std::vector<R> beta(states), after(states), share(p.C);
       for (int64_t n = begin; n < end; ++n) {
         if (zero_infinity && losses[n] == -kNever<R>) continue;

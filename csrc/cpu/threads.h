@@ -1,6 +1,7 @@
 // The thread pool: one OpenMP runtime for generated kernels, OpenBLAS and oneDNN.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -24,6 +25,13 @@ class ForkSafeMutex : public std::mutex {
 // Chunk borders are multiples of `align`. Results must not depend on the borders.
 template <class F>
 void parallel_for(int64_t n, int64_t grain, int64_t align, const F& body);
+
+// The grain for `items` that take `work` elementary operations together.
+inline int64_t grain_of(int64_t items, double work) {
+  constexpr double kWorth = 1 << 18;  // operations for which a thread is woken
+  if (work < kWorth) return items;
+  return static_cast<int64_t>(std::ceil(static_cast<double>(items) * kWorth / work));
+}
 
 void parallel_chunks(int chunks, void (*body)(void* context, int chunk), void* context);
 
