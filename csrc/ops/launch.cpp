@@ -183,6 +183,26 @@ TensorRef to_dtype(Tensor& t, DType dtype) {
   return call1(cast, {Value(&t), Value(dtype)});
 }
 
+// All elements of a tensor without gaps, from the bytes of one.
+static void fill_bytes(Tensor& t, const char* value, int64_t size) {
+  constexpr int64_t kPage = 4096;
+  char* first = lowest(t);
+  const int64_t bytes = t.numel() * size;
+  const bool alike = std::all_of(value, value + size, [&](char c) { return c == value[0]; });
+  parallel_for(bytes, kGrainBytes, kPage, [&](int64_t begin, int64_t end) {
+    if (alike) {
+      std::memset(first + begin, value[0], end - begin);
+      return;
+    }
+    char* to = first + begin;  // once, then what is there again and again
+    std::memcpy(to, value, size);
+    for (int64_t done = size, step; done < end - begin; done += step) {
+      step = std::min({done, kPage, end - begin - done});
+      std::memcpy(to + done, to, step);
+    }
+  });
+}
+
 void fill(Tensor& t, const Number& n) {
   if (t.numel() == 0 || t.device().type == DeviceType::Meta) return;
   check_fits(t.dtype, n);
@@ -204,15 +224,7 @@ void fill(Tensor& t, const Number& n) {
   char value[16] = {0};
   store_element(t.dtype, value, n);
   const int64_t size = itemsize(t.dtype);
-  if (t.layout->dense &&
-      std::all_of(value, value + size, [&](char c) { return c == value[0]; })) {
-    char* first = lowest(t);
-    const int64_t bytes = t.numel() * size;
-    parallel_for(bytes, kGrainBytes, 4096, [&](int64_t begin, int64_t end) {
-      std::memset(first + begin, value[0], end - begin);
-    });
-    return;
-  }
+  if (t.layout->dense) return fill_bytes(t, value, size);
   Ref<Storage> one = foreign_storage(value, size, Device{}, nullptr, [](Storage&) {});
   LayoutRef scalar = scalar_layout();
   TensorRef source = make_tensor(one.get(), scalar.get(), t.dtype);
