@@ -8,7 +8,6 @@ labels and sizes alone, so it is found once, with stand-ins that have sizes only
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -195,14 +194,12 @@ def _extents(operands: Sequence[Sized], inputs: Sequence[Labels]) -> dict[int, i
 Step = tuple[Callable[..., Tensor], tuple[int, ...], tuple[Any, ...]]
 
 
-@dataclass
 class Sized:
     """Stands in for a tensor: has its sizes, and notes what is done with it as steps."""
 
-    shape: tuple[int, ...]
-    slot: int
-    steps: list[Step]
-    operands: int  # how many slots there were before the first step
+    def __init__(self, shape: tuple[int, ...], slot: int, steps: list[Step], operands: int):
+        self.shape, self.slot, self.steps = shape, slot, steps
+        self.operands = operands  # how many slots there were before the first step
 
     def then(
         self, shape: Sequence[int], function: Callable, *arguments: Any, other: Sized | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import taimatsu as torch
@@ -12,15 +11,13 @@ import taimatsu as torch
 __all__ = ["printoptions", "set_printoptions", "tensor_str"]
 
 
-@dataclass
 class Options:
     """Digits, when to leave out the middle, how much to show there, columns, notation."""
 
-    precision: int = 4
-    threshold: float = 1000
-    edgeitems: int = 3
-    linewidth: int = 80
-    sci_mode: bool | None = None  # None: as the values ask for
+    def __init__(self) -> None:
+        self.precision, self.threshold = 4, 1000.0
+        self.edgeitems, self.linewidth = 3, 80
+        self.sci_mode: bool | None = None  # None: as the values ask for
 
 
 OPTIONS = PRINT_OPTS = Options()

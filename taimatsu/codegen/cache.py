@@ -1,8 +1,9 @@
 """What compiling gives, on disk, and the state that all of code generation shares.
 
 A file is a digest of the rest, the length of the description, the description (JSON) and the
-machine code. Whatever is wrong with it, it is made again. This module imports little: where all
-kernels are there already, nothing else of code generation has to be.
+machine code. Whatever is wrong with it, it is made again. This module imports little (of the
+standard library too): where all kernels are there already, nothing else of code generation has to
+be.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ import os
 import struct
 import threading
 import typing
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 
 from taimatsu import _forks
 
@@ -34,14 +33,17 @@ class Loaded(typing.NamedTuple):
     state_bytes: int
 
 
-@dataclass
 class Statistics:
     """Counts since the process began. `compile_ms` is rendering and LLVM, without cache hits."""
 
-    kernels: int = 0
-    compiled: int = 0
-    cache_hits: int = 0
-    compile_ms: float = 0.0
+    def __init__(
+        self, kernels: int = 0, compiled: int = 0, cache_hits: int = 0, compile_ms: float = 0.0
+    ):
+        self.kernels, self.compiled, self.cache_hits = kernels, compiled, cache_hits
+        self.compile_ms = compile_ms
+
+    def __repr__(self) -> str:
+        return f"Statistics({', '.join(f'{k}={v}' for k, v in vars(self).items())})"
 
 
 lock = _forks.guard(threading.RLock())
@@ -68,10 +70,10 @@ class Cache:
         place = os.environ.get("TAIMATSU_CACHE")
         if place == "":
             return Cache(None)
-        try:
-            return Cache(place or str(Path.home() / ".cache" / "taimatsu"))
-        except RuntimeError:  # there is no home
+        home = os.path.expanduser("~")
+        if not place and home == "~":  # there is none
             return Cache(None)
+        return Cache(place or os.path.join(home, ".cache", "taimatsu"))
 
     def path(self, key: str) -> str:
         assert self.directory is not None

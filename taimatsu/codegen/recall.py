@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cache import Loaded, cache, counts, hardware, kernel, lock
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
     from .ptx import Launch
     from .trace import OperandType, Variant
 
-_PACKAGE = Path(__file__).parent.parent
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
 _FOLDERS = tuple(
-    str(_PACKAGE / name) + os.sep for name in ("codegen", "ops", os.path.join("ops", "anywhere"))
+    os.path.join(_PACKAGE, name, "") for name in ("codegen", "ops", os.path.join("ops", "anywhere"))
 )
 _FIELDS = ("outputs", "compute", "scalars", "zeroed", "over", "ranks", "fails")
 _PLAIN = (str, bool, int, float, complex, type(None))

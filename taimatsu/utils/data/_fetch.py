@@ -9,7 +9,6 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import taimatsu as torch
@@ -19,15 +18,15 @@ from .dataset import _fetch
 _local = threading.local()  # .info: the WorkerInfo of this worker
 
 
-@dataclass
 class WorkerInfo:
     """What a worker knows of itself; see `get_worker_info`."""
 
-    id: int
-    num_workers: int
-    seed: int
-    dataset: Any
-    kind: str = "process"
+    def __init__(self, id: int, num_workers: int, seed: int, dataset: Any, kind: str = "process"):
+        self.id, self.num_workers, self.seed = id, num_workers, seed
+        self.dataset, self.kind = dataset, kind
+
+    def __repr__(self) -> str:
+        return f"WorkerInfo({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
 def get_worker_info() -> WorkerInfo | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
@@ -38,6 +37,19 @@ def _rebuild(like: Any, values: Any) -> Any:
         return dict(values) if is_map else list(values)
 
 
+def _fields(like: Any) -> list[str]:
+    """Those of a dataclass that its constructor takes."""
+    from dataclasses import fields  # not before somebody has one: a worker starts sooner
+
+    return [f.name for f in fields(like) if f.init]
+
+
+def _with_fields(like: Any, values: dict[str, Any]) -> Any:
+    from dataclasses import replace
+
+    return replace(like, **values)
+
+
 def default_convert(data: Any) -> Any:
     """NumPy arrays as tensors, in containers of any depth (tuples become lists)."""
     if isinstance(data, Tensor):
@@ -50,9 +62,8 @@ def default_convert(data: Any) -> Any:
         return _rebuild(data, {key: default_convert(value) for key, value in data.items()})
     if isinstance(data, tuple) and hasattr(data, "_fields"):
         return type(data)(*(default_convert(value) for value in data))
-    if dataclasses.is_dataclass(data) and not isinstance(data, type):
-        names = [f.name for f in dataclasses.fields(data) if f.init]
-        return dataclasses.replace(data, **{n: default_convert(getattr(data, n)) for n in names})
+    if hasattr(type(data), "__dataclass_fields__"):
+        return _with_fields(data, {n: default_convert(getattr(data, n)) for n in _fields(data)})
     if isinstance(data, tuple):
         return [default_convert(value) for value in data]
     if isinstance(data, Sequence) and not isinstance(data, (str, bytes)):
@@ -85,10 +96,9 @@ def collate(
         return _rebuild(first, {key: deeper([sample[key] for sample in batch]) for key in first})
     if isinstance(first, tuple) and hasattr(first, "_fields"):
         return type(first)(*(deeper(samples) for samples in zip(*batch, strict=True)))
-    if dataclasses.is_dataclass(first) and not isinstance(first, type):
-        names = [f.name for f in dataclasses.fields(first) if f.init]
-        columns = {n: deeper([getattr(sample, n) for sample in batch]) for n in names}
-        return dataclasses.replace(first, **columns)
+    if hasattr(type(first), "__dataclass_fields__"):
+        columns = {n: deeper([getattr(sample, n) for sample in batch]) for n in _fields(first)}
+        return _with_fields(first, columns)
     if isinstance(first, Sequence):
         if len(set(map(len, batch))) > 1:
             raise RuntimeError("each element in list of batch should be of equal size")

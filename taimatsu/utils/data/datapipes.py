@@ -9,7 +9,6 @@ the usual steps. `dataset.py` has what new programs want.
 from __future__ import annotations
 
 import functools
-import inspect
 import itertools
 import random
 import types
@@ -163,8 +162,8 @@ class non_deterministic:
     """Marks a class of pipes, or by a function those of its arguments for which it says so."""
 
     def __init__(self, arg: Any):
-        self.cls: Any = arg if inspect.isclass(arg) else None
-        self.says: Any = None if inspect.isclass(arg) else arg
+        self.cls: Any = arg if isinstance(arg, type) else None
+        self.says: Any = None if isinstance(arg, type) else arg
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.cls is None:  # as a decorator with a function
@@ -186,7 +185,9 @@ class non_deterministic:
 
 def argument_validation(f: Callable) -> Callable:
     """Checks arguments that are annotated with a kind of pipe: TypeError for others."""
-    signature = inspect.signature(f)
+    from inspect import signature as signature_of
+
+    signature = signature_of(f)
     hints = typing.get_type_hints(f)
 
     @functools.wraps(f)
