@@ -195,7 +195,8 @@ def test_order_of_arrival(kind):
         path = f"{folder}/made"
         loader = data.DataLoader(First(6), num_workers=2, in_order=False, worker_kind=kind)
         got = [i for batch in values(loader) for i in batch]
-    assert sorted(got) == list(range(6)) and got[0] == 1 and got.index(0) > 2
+    # The last is ordered when two have come; of those that are there at once any may be first.
+    assert sorted(got) == list(range(6)) and got[:2] == [1, 3]
 
 
 def test_persistent_workers():
