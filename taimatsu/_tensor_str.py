@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -231,6 +232,12 @@ def _history(tensor: Any) -> list[str]:
     return ["requires_grad=True"] if tensor.requires_grad else []
 
 
+def _is_plain(kind: type) -> bool:
+    """A Tensor or Parameter; of these there are none before their module is imported."""
+    parameter = sys.modules.get("taimatsu.nn.parameter")
+    return kind is torch.Tensor or (parameter is not None and kind is parameter.Parameter)
+
+
 def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     """What ``repr`` of a tensor gives; ``tensor_contents`` replaces its values.
 
@@ -238,8 +245,7 @@ def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
     'tensor([[ 1.0000,  2.5000],\\n        [ 3.0000, -4.0000]])'
     """
     sparse = tensor.layout is not torch.strided
-    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
-    prefix = "tensor(" if plain else f"{type(tensor).__name__}("
+    prefix = "tensor(" if _is_plain(type(tensor)) else f"{type(tensor).__name__}("
     indent = len(prefix)
     with torch.no_grad():
         facts = [] if sparse else _facts(tensor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 import warnings
 from types import FrameType
 from typing import Any
@@ -59,6 +58,8 @@ def _describe_call() -> str:
     """The stack of the running op call, and the module whose forward it is in."""
     frame = sys._getframe(1)
     module = _module_of(frame)
+    import traceback
+
     stack = "".join(traceback.format_stack(frame))
     return f"{stack}In {module}.\n" if module else stack
 

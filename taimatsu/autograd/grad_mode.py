@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,19 +27,30 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_GENERATOR, _COROUTINE = 0x20, 0x80  # as `inspect` has them, which is large to import
+
+
+def _flags(function: Any) -> int:
+    """Those of its code."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(getattr(function, "__code__", None), "co_flags", 0)
+
+
 def decorate(mode: Any, function: F) -> F:
     """``function`` with every call of it inside a fresh ``mode``.
 
     A generator function enters the mode each time it runs on, and leaves it while it is suspended.
     """
-    if inspect.isclass(function):
+    if isinstance(function, type):
         raise TypeError(
             f"{type(mode).__name__}: can't decorate the class {function.__name__}; decorate its "
             "methods"
         )
-    if inspect.isgeneratorfunction(function):
+    flags = _flags(function)
+    if flags & _GENERATOR:
         wrapped = _generator(mode, function)
-    elif inspect.iscoroutinefunction(function):
+    elif flags & _COROUTINE:
 
         @functools.wraps(function)
         async def wrapped(*args, **kwargs):

@@ -6,12 +6,12 @@ from typing import Any
 
 from taimatsu._lazy import submodules
 
-from . import data, hooks
+from . import hooks
 from .progress import progress
 
 __all__ = ["data", "hooks", "progress", "set_module", "swap_tensors"]
 
-__getattr__ = submodules(__name__)
+__getattr__ = submodules(__name__)  # `data` too: every module imports `hooks` from here
 
 
 def set_module(obj: Any, mod: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from ..module import Module
@@ -17,7 +16,9 @@ def skip_init(module_cls: type[Module], *args: Any, **kwargs: Any) -> Module:
     """
     if not issubclass(module_cls, Module):
         raise RuntimeError(f"skip_init: expected a Module class; got {module_cls}")
-    if "device" not in inspect.signature(module_cls).parameters:
+    from inspect import signature
+
+    if "device" not in signature(module_cls).parameters:
         raise RuntimeError(f"skip_init: {module_cls.__name__} must accept a 'device' argument")
     device = kwargs.pop("device", "cpu")
     return module_cls(*args, **kwargs, device="meta").to_empty(device=device)

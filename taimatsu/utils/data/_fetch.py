@@ -6,7 +6,6 @@ import importlib.machinery
 import random
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -181,6 +180,8 @@ class Failure:
     """The exception being handled in a worker, as it travels to the main process."""
 
     def __init__(self, where: str):
+        import traceback
+
         error: Any = sys.exc_info()[1]
         self.kind, self.where = type(error), where
         self.text = "".join(traceback.format_exception(error))
