@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from taimatsu import _core
@@ -20,12 +21,14 @@ class OptimizedModule(Module):
 
     _orig_mod: Module
 
-    def __init__(self, module: Module):
+    def __init__(self, module: Module, captured: Callable | None = None):
         super().__init__()
-        self._orig_mod = module
+        self._orig_mod, self._captured = module, captured
         self.training = module.training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self._captured is not None:
+            return self._captured(*args, **kwargs)
         return _core._deferred(self._orig_mod, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:

@@ -6,11 +6,14 @@ sizes and dtypes, and are carried out together: at the function's end, or when a
 nothing is guarded or captured, there are no graph breaks, any Python goes, and results are those of
 eager execution bit for bit. The backward pass of what a compiled function computed is put off too.
 
+A backend of the user's is given graphs instead: see `compile`.
+
 What steers PyTorch's compiler beyond that is accepted, and has no effect.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -38,8 +41,14 @@ def compile(
     ``backend="eager"`` and "aot_eager" run it as it is. A module is wrapped, with its state under
     ``_orig_mod``, as in PyTorch.
 
-    NotImplementedError for a ``backend`` of one's own, a function, since there is no graph for it
-    yet; RuntimeError for unknown names, or for both ``mode`` and ``options``.
+    A ``backend`` of one's own is a function: it is given the graph of a call, a
+    `taimatsu.fx.GraphModule`, and the tensors that are its arguments, and returns a function of
+    them that returns the results as a tuple or list; ``mode`` and ``options`` are handed on to it,
+    where they are given. It is asked once for each kind of arguments
+    (sizes, dtypes, constants). Calls that look at elements can't be graphs and run as they are;
+    with ``fullgraph`` they raise `_dynamo.exc.Unsupported`.
+
+    RuntimeError for unknown names, or for both ``mode`` and ``options``.
 
     >>> @torch.compile
     ... def f(x):
@@ -50,42 +59,44 @@ def compile(
             "Either mode or options can be specified, but both can't be specified at the same time."
         )
     backend = _default if backend is None else backend
-    if callable(backend) and not disable:
-        raise NotImplementedError(
-            "compile: a backend of one's own needs the graph of the function, which is not made "
-            f"yet; got {backend!r}; leave backend out to run eagerly"
-        )
     if not callable(backend) and backend not in _BACKENDS:
         known = ", ".join(_BACKENDS)
         raise RuntimeError(f"compile: unknown backend {backend!r}; there are {known}")
     if mode is not None and mode not in _MODES:
         raise RuntimeError(f"compile: unrecognized mode={mode!r}; there are {', '.join(_MODES)}")
 
+    own = backend if callable(backend) else None
+    given = {k: v for k, v in (("mode", mode), ("options", options)) if v is not None}
+    if own and given:
+        own = functools.partial(own, **given)
+
     def checked(function: Callable) -> Callable:
         if not callable(function):
             raise RuntimeError(f"compile: expected a callable; got {type(function).__name__}")
         if disable or backend in ("eager", "aot_eager"):
             return function
-        return _deferred(function)
+        return _compiled(function, own, fullgraph)
 
     return checked if model is None else checked(model)
 
 
-def _deferred(function: Callable) -> Callable:
-    import functools
-
+def _compiled(function: Callable, backend: Callable | None, fullgraph: bool) -> Callable:
     from taimatsu import _core
     from taimatsu.nn import Module
 
+    if backend is None:
+
+        @functools.wraps(function)
+        def compiled(*args: Any, **kwargs: Any) -> Any:
+            return _core._deferred(function, args, kwargs)
+    else:
+        from ._captured import Captured
+
+        compiled = Captured(function, backend, fullgraph)
     if isinstance(function, Module):
         from taimatsu._dynamo import OptimizedModule
 
-        return OptimizedModule(function)
-
-    @functools.wraps(function)
-    def compiled(*args: Any, **kwargs: Any) -> Any:
-        return _core._deferred(function, args, kwargs)
-
+        return OptimizedModule(function, backend and compiled)
     return compiled
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import taimatsu as torch
+from taimatsu._op_namespaces import OpOverload, OpOverloadPacket
 
 from .node import Node, map_arg, nodes_from
 
@@ -324,6 +325,8 @@ class _Globals:
         name = getattr(function, "__name__", "")
         if getattr(builtins, name, None) is function:
             return name
+        if isinstance(function, (OpOverload, OpOverloadPacket)):
+            return f"torch.ops.{function}"
         for prefix, place in (
             ("torch", torch), ("torch.nn.functional", torch.nn.functional),
             ("torch.Tensor", torch.Tensor), ("torch.linalg", torch.linalg),

@@ -32,7 +32,7 @@ def map_arg(a: Any, fn: Callable[[Node], Any]) -> Any:
 
 
 def is_layer(module: Any) -> bool:
-    """Whether a module's class is one of ``nn``'s. Under `as_torch` it says that it is PyTorch's."""
+    """Whether a module's class is one of ``nn``'s; under `as_torch` they say PyTorch's."""
     package, _, rest = type(module).__module__.partition(".")
     return package in ("taimatsu", "torch") and rest.partition(".")[0] == "nn"
 
