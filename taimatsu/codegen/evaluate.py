@@ -29,6 +29,7 @@ from .rows import identity
 from .schedule import Schedule, affine, both, conjuncts, merge_formula, plus, times
 
 PREFETCH = 8  # rows ahead
+PAGE = 4096
 LEAVES = ("load", "at", "reduce", "scan", "item", "axis", "param", "size")
 
 
@@ -338,10 +339,30 @@ class Evaluator(Function):
         if down is None or down.op == "const":
             return
         build, code = self.build, scope.code
-        ahead = self.value(times(const(PREFETCH, I64), down), scope)
+        ahead = self._ahead(scope.outermost(), down, e.dtype.bits // 8)
         pointer = build.gep(code, self.value(address, scope), e.dtype, ahead)
         for line in range(0, lanes * e.dtype.bits // 8, 64):
             build.prefetch(code, build.gep(code, pointer, BYTE, literal(line, I64)))
+
+    def _ahead(self, entry: Scope, down: Expr, size: int) -> Value:
+        """How far to prefetch, for rows that are `down` elements of this size apart.
+
+        Not at all if they are few. Rows a multiple of the page apart share the ways of a cache set,
+        of which those on the way must not take all.
+        """
+        key = ("ahead", down, size)
+        if key not in entry.memo:
+            build, code = self.build, entry.code
+            near, far = (self.value(times(const(n, I64), down), entry)
+                         for n in (PREFETCH // 4, PREFETCH))  # fmt: skip
+            bytes_apart = self.value(times(const(size, I64), down), entry)
+            within = build.binary(code, "and", bytes_apart, literal(PAGE - 1, I64))
+            alike = build.compare(code, "eq", within, literal(0, I64))
+            rows = self.bounds(entry, self.nest.reduced[1])[1]
+            few = build.compare(code, "lt", rows, literal(2 * PREFETCH, I64))
+            distance = build.select(code, alike, near, far)
+            entry.memo[key] = build.select(code, few, literal(0, I64), distance)
+        return entry.memo[key]
 
     def _read(
         self, scope: Scope, address: Expr, step: Expr | None, dtype: DType, lanes: int

@@ -44,12 +44,11 @@ def _binary(name: str, op: str, neutral: object) -> Monoid:
     )
 
 
-def _extremum(name: str, worst, better) -> Monoid:
-    """max or min; a NaN wins."""
+def _extremum(name: str, worst) -> Monoid:
+    """max or min; a NaN wins: as the second operand it is the result (see `lower`)."""
 
     def merge(a, b):
-        keep = logical("or", better(a[0], b[0]), isnan(a[0]))
-        return (where(keep, a[0], b[0]),)
+        return (where(isnan(a[0]), a[0], node(name, a[0], b[0])),)
 
     return Monoid(name, lambda types: (worst(types[0]),), merge)
 
@@ -121,8 +120,8 @@ SUM_REVERSED = _binary("sum_reversed", "add", 0)
 PROD = _binary("prod", "mul", 1)
 ANY = _binary("any", "or", False)
 ALL = _binary("all", "and", True)
-MAX = _extremum("max", lowest, lambda a, b: less(b, a))
-MIN = _extremum("min", highest, less)
+MAX = _extremum("max", lowest)
+MIN = _extremum("min", highest)
 ARGMAX = _arg_extremum("argmax", lowest, lambda a, b: less(b, a))
 ARGMIN = _arg_extremum("argmin", highest, less)
 LAST_ARGMAX = _arg_extremum("last_argmax", lowest, lambda a, b: less(b, a), latest=True)
