@@ -84,20 +84,21 @@ def _compiled(function: Callable, backend: Callable | None, fullgraph: bool) -> 
     from taimatsu import _core
     from taimatsu.nn import Module
 
-    if backend is None:
-
-        @functools.wraps(function)
-        def compiled(*args: Any, **kwargs: Any) -> Any:
-            return _core._deferred(function, args, kwargs)
-    else:
+    captured = None
+    if backend is not None:
         from ._captured import Captured
 
-        compiled = Captured(function, backend, fullgraph)
+        captured = Captured(function, backend, fullgraph)
     if isinstance(function, Module):
         from taimatsu._dynamo import OptimizedModule
 
-        return OptimizedModule(function, backend and compiled)
-    return compiled
+        return OptimizedModule(function, captured)
+
+    @functools.wraps(function)
+    def deferred(*args: Any, **kwargs: Any) -> Any:
+        return _core._deferred(function, args, kwargs)
+
+    return captured or deferred
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:

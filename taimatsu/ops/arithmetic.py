@@ -509,7 +509,7 @@ def _(g, self, min, max):
     over = max < min if min is not None and max is not None else None
     gmin = None if low is None else where(low if over is None else low & ~over, g, 0)
     gmax = None if high is None else where(high if over is None else high | over, g, 0)
-    return where(inside, g, 0), gmin, gmax
+    return g if inside is None else where(inside, g, 0), gmin, gmax
 
 
 @pointwise("clamp_min(Tensor self, Tensor|Number min) -> Tensor", dtypes=REAL)

@@ -300,8 +300,8 @@ def _copy_of(op) -> None:
         @composite(f"{base}_copy{dot}{overload}({params}, *, Tensor[]? out=None) -> Tensor[]",
                    doc=doc, method=False, names=names)
         def copies(*args):
-            *args, out = args
-            shown = op(*args)
+            *given, out = args
+            shown = op(*given)
             if out is None:
                 return tuple(x.clone() for x in shown)
             if len(out) != len(shown):

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 _FOUND: dict[str, Callable] = {}
 _OF_DEVICES: dict[tuple[str, str], Callable] = {}
@@ -33,7 +34,8 @@ def computes(*names: str, device: str = "") -> Callable[[Callable], Callable]:
 
     def register(function: Callable) -> Callable:
         for name in names:
-            table, key = (_OF_DEVICES, (name, device)) if device else (_FOUND, name)
+            table: dict[Any, Callable] = _OF_DEVICES if device else _FOUND
+            key = (name, device) if device else name
             assert key not in table, f"anywhere: {key} has two functions"
             table[key] = function
         return function
