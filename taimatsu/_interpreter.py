@@ -47,14 +47,24 @@ class Interpreter:
     """Sees the calls of ops inside its ``with`` block. A subclass defines `call`."""
 
     def __enter__(self) -> typing.Self:
-        _stack.frames.append(self)
-        _core.interpose(_INTERPRETERS, True)
+        stack = _stack.frames
+        outer = len(stack)
+        try:
+            stack.append(self)
+            _core.interpose(_INTERPRETERS, True)
+        except BaseException:  # an interrupt: nobody will call __exit__
+            del stack[outer:]
+            _core.interpose(_INTERPRETERS, bool(stack))
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        top = _stack.frames.pop()
+        stack = _stack.frames
+        try:
+            top = stack.pop()
+        finally:
+            _core.interpose(_INTERPRETERS, bool(stack))
         assert top is self, f"left {self} before {top}, which is inside of it"
-        _core.interpose(_INTERPRETERS, bool(_stack.frames))
 
     def call(self, op: Op, args: tuple, targets: tuple | None) -> Any:
         """Carries out one call. `targets`: of the in-place form (the first argument) or of out=."""
@@ -92,13 +102,15 @@ class Interpreter:
 
 def _dispatch(op: Op, args: tuple, targets: tuple | None) -> Any:
     stack = _stack.frames
-    top = stack.pop()
-    if not stack:
-        _core.interpose(_INTERPRETERS, False)
+    top, depth = stack[-1], len(stack)
     try:
+        stack.pop()
+        if not stack:
+            _core.interpose(_INTERPRETERS, False)
         return top.call(op, args, targets)
     finally:
-        stack.append(top)
+        if len(stack) < depth:
+            stack.append(top)
         _core.interpose(_INTERPRETERS, True)
 
 

@@ -24,10 +24,9 @@ class Gradients {
  public:
   ~Gradients() { clear(); }
   TensorRef* resize(uint32_t n) {
+    if (n > kFew && many_.size() < n) many_.resize(n);  // may throw: there are none then
     n_ = n;
-    if (n <= kFew) return few_;
-    if (many_.size() < n) many_.resize(n);
-    return many_.data();
+    return data();
   }
   TensorRef* data() { return n_ <= kFew ? few_ : many_.data(); }
   void clear() {
@@ -72,10 +71,7 @@ struct Run {
     current = outer;
     if (heap.empty()) return;
     PendingError pending;
-    while (!heap.empty()) {  // after an error
-      NodeRef n = pop();
-      take(*n);
-    }
+    while (!heap.empty()) drop(*pop());  // after an error
     grads.clear();
   }
 
@@ -110,8 +106,23 @@ struct Run {
     return n;
   }
 
+  void drop(Node& n) {  // the gradients that arrived at `n`
+    if (n.run == this) {
+      n.run = nullptr;
+      for (uint32_t i = 0; i < n.n_outputs; ++i) n.outputs[i].grad = nullptr;
+    } else if (elsewhere) {
+      elsewhere->erase(&n);
+    }
+  }
+
   void take(Node& n) {  // moves the gradients that arrived at `n` to `grads`
-    TensorRef* to = grads.resize(n.n_outputs);
+    TensorRef* to;
+    try {
+      to = grads.resize(n.n_outputs);
+    } catch (...) {
+      drop(n);
+      throw;
+    }
     if (n.run == this) {
       for (uint32_t i = 0; i < n.n_outputs; ++i) to[i] = std::move(n.outputs[i].grad);
       n.run = nullptr;

@@ -224,8 +224,14 @@ struct RowMemo {
 void infer_row(Call& c, Tensor* const*) {
   Variant& v = find_variant(c);
   if (v.row && v.row->fits(c)) {
-    for (size_t i = 0; i < v.outputs.size(); ++i) {
-      c.outs.push(empty(v.row->outputs[i].get(), v.outputs[i].dtype, v.row->device()));
+    const RowMemo& memo = *v.row;
+    if (v.outputs.size() == 1) {
+      return c.outs.push(empty(memo.outputs[0].get(), v.outputs[0].dtype, memo.device()));
+    }
+    const Device device = memo.device();
+    const std::vector<LayoutRef> layouts = memo.outputs;  // a finalizer may call this op, too
+    for (size_t i = 0; i < layouts.size(); ++i) {
+      c.outs.push(empty(layouts[i].get(), v.outputs[i].dtype, device));
     }
     return;
   }
@@ -244,8 +250,9 @@ void infer_row(Call& c, Tensor* const*) {
       c.outs.push(empty(shape.output_sizes(o.role, keepdim, sizes), o.dtype, like->device()));
     }
   }
-  v.row = std::make_shared<RowMemo>(c);
-  for (int i = 0; i < c.outs.size(); ++i) v.row->outputs.emplace_back(c.outs[i]->layout);
+  auto memo = std::make_shared<RowMemo>(c);
+  for (int i = 0; i < c.outs.size(); ++i) memo->outputs.emplace_back(c.outs[i]->layout);
+  v.row = std::move(memo);
 }
 
 namespace {

@@ -29,16 +29,20 @@ size_t bytes_reached(const Layout& l, DType dtype) {
 }
 
 TensorRef make_tensor(Storage* storage, const Layout* layout, DType dtype) {
+  retain(storage);  // now: the allocation below may collect garbage
+  retain(layout);
   Tensor* t = static_cast<Tensor*>(dead.pop());
   if (t) {
     PyObject_Init(t->object(), TensorType);
   } else {
     t = PyObject_GC_New(Tensor, TensorType);
-    if (!t) python_error();
+    if (!t) {
+      release(storage);
+      release(layout);
+      python_error();
+    }
   }
   std::memset(reinterpret_cast<char*>(t) + sizeof(PyObject), 0, sizeof(Tensor) - sizeof(PyObject));
-  retain(storage);
-  retain(layout);
   t->storage = storage;
   t->layout = layout;
   t->dtype = dtype;

@@ -241,3 +241,22 @@ def test_gradients_pass_through():
     x = numbers(B, 4).requires_grad_()
     vmap(lambda a: (a * a).sum())(x).sum().backward()
     torch.testing.assert_close(x.grad, 2 * x.detach())
+
+
+def test_an_interrupt_while_an_interpreter_is_entered(monkeypatch):
+    """Nobody would call ``__exit__``, and every op would go to it from then on."""
+    from taimatsu import _interpreter
+
+    interpose, asked = _interpreter._core.interpose, []
+
+    def interrupted(bit, on):
+        asked.append(on)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        interpose(bit, on)
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(_interpreter._core, "interpose", interrupted)
+        torch.vmap(torch.sin)(torch.ones(3))
+    assert _interpreter.frames() == [] and asked == [True, False]
+    assert torch.vmap(torch.sin)(torch.ones(3)).equal(torch.ones(3).sin())
