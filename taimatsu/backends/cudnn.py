@@ -1,6 +1,7 @@
 """``backends.cudnn``: NVIDIA's library of convolutions, which needs a GPU.
 
-Its switches are kept: programs set ``torch.backends.cudnn.benchmark = True`` on any machine.
+``enabled`` and ``allow_tf32`` say whether and how it convolves; the other switches are kept:
+programs set ``torch.backends.cudnn.benchmark = True`` on any machine.
 """
 
 from __future__ import annotations
@@ -22,18 +23,27 @@ fp32_precision = "none"
 
 
 def is_available() -> bool:
-    """False."""
-    return False
+    """Whether there are a GPU and the library."""
+    from taimatsu import cuda
+    from taimatsu.cuda._libraries import found
+
+    return cuda.is_available() and bool(found("cudnn"))
 
 
 def version() -> int | None:
-    """None: there is none."""
-    return None
+    """10000 * major + 100 * minor + patch; None where it isn't available."""
+    if not is_available():
+        return None
+    import ctypes
+
+    from taimatsu.cuda._libraries import found
+
+    return int(ctypes.CDLL(found("cudnn")).cudnnGetVersion())
 
 
 def is_acceptable(tensor: Any) -> bool:
-    """Whether cuDNN computes with a tensor: False."""
-    return False
+    """Whether cuDNN computes with a tensor: of a GPU, floating, where it is there and enabled."""
+    return bool(enabled and tensor.is_cuda and tensor.is_floating_point() and is_available())
 
 
 def set_flags(

@@ -16,17 +16,10 @@ from typing import Any
 
 import taimatsu as torch
 
-from .process_group import (
-    DEFAULT_TIMEOUT,
-    ProcessGroup,
-    ReduceOp,
-    Work,
-    _Receipt,
-    bytes_of,
-    combined,
-)
+from .process_group import DEFAULT_TIMEOUT, ProcessGroup
 from .rendezvous import rendezvous
 from .store import Store
+from .work import ReduceOp, Work
 
 
 class _Outside:
@@ -70,8 +63,8 @@ def is_initialized() -> bool:
 
 
 def is_backend_available(backend: str) -> bool:
-    """Whether there is a backend of this name: "gloo"."""
-    return backend.lower() == "gloo"
+    """Whether there is a backend of this name: "gloo", "nccl" where there are GPUs."""
+    return backend.lower() == "gloo" or (backend.lower() == "nccl" and is_nccl_available())
 
 
 def is_gloo_available() -> bool:
@@ -79,12 +72,21 @@ def is_gloo_available() -> bool:
     return True
 
 
+def is_nccl_available() -> bool:
+    """Whether there is the backend of NVIDIA's GPUs: a GPU and the library."""
+    if not torch.cuda.is_available():
+        return False
+    from . import nccl
+
+    return nccl.is_available()
+
+
 def _absent_backend() -> bool:
     """Whether there is this backend: False."""
     return False
 
 
-is_mpi_available = is_nccl_available = is_ucc_available = is_xccl_available = _absent_backend
+is_mpi_available = is_ucc_available = is_xccl_available = _absent_backend
 
 
 def is_torchelastic_launched() -> bool:
@@ -101,7 +103,8 @@ def init_process_group(
 ) -> None:  # fmt: skip
     """Connects this process with the others; each has to call it.
 
-    ``backend``: "gloo", the CPU's. ``init_method``: "env://" (the default: the environment has
+    ``backend``: "gloo", the CPU's; "nccl", that of NVIDIA's GPUs; both by "cpu:gloo,cuda:nccl", as
+    by default where there are GPUs. ``init_method``: "env://" (the default: the environment has
     MASTER_ADDR, MASTER_PORT, RANK and WORLD_SIZE), "tcp://host:port" or "file:///path"; or else
     ``store``. ValueError if it was called before or if something is missing, RuntimeError for
     other backends.
@@ -111,7 +114,7 @@ def init_process_group(
     global _store
     if GroupMember.WORLD is not None:
         raise ValueError("trying to initialize the default process group twice!")
-    _check_backend(backend)
+    backends = _backends(backend)
     if store is not None and init_method is not None:
         raise ValueError("Cannot specify both init_method and store.")
     if store is not None:
@@ -125,7 +128,7 @@ def init_process_group(
     if not 0 <= rank < world_size:
         raise ValueError(f"init_process_group: rank {rank} is not below world_size {world_size}")
     _store = store
-    world = ProcessGroup(store, rank, world_size, timeout or DEFAULT_TIMEOUT)
+    world = ProcessGroup(store, rank, world_size, timeout or DEFAULT_TIMEOUT, backends=backends)
     GroupMember.WORLD = world
     _ranks[world] = list(range(world_size))
 
@@ -133,13 +136,27 @@ def init_process_group(
 _START = timedelta(minutes=30)
 
 
-def _check_backend(backend: str | None) -> None:
-    for entry in (backend or "gloo").lower().split(","):
-        name = entry.rpartition(":")[2]
-        if name not in ("gloo", "undefined") and not entry.startswith("cuda:"):
+def _backends(backend: str | None) -> dict[str, str]:
+    """By types of devices. RuntimeError where one isn't there."""
+    found = {}
+    for entry in (backend or "cpu:gloo,cuda:nccl").lower().split(","):
+        kind, _, name = entry.rpartition(":")
+        if name == "nccl":
+            if is_nccl_available():
+                found["cuda"] = name
+            elif not kind:
+                from . import nccl
+
+                raise RuntimeError(
+                    f"Distributed package doesn't have NCCL built in: {nccl.why_absent()}"
+                )
+        elif name in ("gloo", "undefined"):
+            found["cpu"] = "gloo"
+        elif kind != "cuda":
             raise RuntimeError(
                 f"Distributed package doesn't have {name.upper()} built in; use backend='gloo'"
             )
+    return found
 
 
 def destroy_process_group(group: Any = None) -> None:
@@ -166,7 +183,7 @@ def new_group(
     """A group of some processes. All processes have to call it, in the same order."""
     global _made
     world = _world()
-    _check_backend(backend)
+    backends = world.backends if backend is None else _backends(backend)
     members = sorted(range(world.size()) if ranks is None else ranks)
     if any(not 0 <= r < world.size() for r in members) or len(set(members)) != len(members):
         raise ValueError(
@@ -178,7 +195,8 @@ def new_group(
         return GroupMember.NON_GROUP_MEMBER
     assert _store is not None
     made = ProcessGroup(
-        _store, members.index(world.rank()), len(members), timeout or world.timeout, str(_made)
+        _store, members.index(world.rank()), len(members), timeout or world.timeout, str(_made),
+        backends,
     )
     _ranks[made] = members
     return made
@@ -245,15 +263,15 @@ def get_backend(group: Any = None) -> str:
 
 def get_backend_config(group: Any = None) -> str:
     """The backends by devices."""
-    return f"cpu:{get_backend(group)}"
+    return ",".join(f"{k}:{v}" for k, v in (group or _world()).backends.items())
 
 
 def get_default_backend_for_device(device: Any) -> str:
     """The name of the backend of a device."""
     kind = torch.device(device).type
-    if kind != "cpu":
+    if kind not in ("cpu", "cuda"):
         raise ValueError(f"Default backend not registered for device : {kind}")
-    return "gloo"
+    return "gloo" if kind == "cpu" else "nccl"
 
 
 def get_process_group_ranks(group: Any) -> list[int]:
@@ -308,13 +326,9 @@ def _check(name: str, *values: Any) -> None:
                     f"Invalid function argument. Expected parameter of {name} to be of type "
                     f"torch.Tensor or a list of them; got {type(tensor).__name__}"
                 )
-            if tensor.device.type != "cpu":
-                raise RuntimeError(
-                    f"No backend type associated with device type {tensor.device.type}"
-                )
 
 
-def _run(group: ProcessGroup, action: Callable[[], Any], async_op: bool) -> Work | None:
+def _run(group: Any, action: Callable[[], Any], async_op: bool) -> Work | None:
     work = group.submit(action)
     if async_op:
         return work
@@ -331,7 +345,8 @@ def all_reduce(
         return None
     if tensor.is_complex() and not supports_complex(op):
         raise ValueError(f"all_reduce does not support {ReduceOp.names[op]} on complex tensors")
-    return _run(pg, lambda: [pg.reduce_all(tensor, op)], async_op)
+    on = pg.on(tensor)
+    return _run(on, lambda: [on.reduce_all(tensor, op)], async_op)
 
 
 def all_reduce_coalesced(
@@ -341,7 +356,8 @@ def all_reduce_coalesced(
     _check("all_reduce_coalesced", tensors)
     if (pg := _of(group)) is None:
         return None
-    return _run(pg, lambda: [pg.reduce_all(t, op) for t in tensors], async_op)
+    on = pg.on(tensors[0])
+    return _run(on, lambda: [on.reduce_all(t, op) for t in tensors], async_op)
 
 
 def reduce(
@@ -352,13 +368,8 @@ def reduce(
     _check("reduce", tensor)
     if (pg := _of(group)) is None:
         return None
-    root = _root(pg, dst, group_dst)
-
-    def action() -> list[Any]:
-        parts = pg.gather_at(tensor, root)
-        return [tensor if parts is None else tensor.copy_(combined(parts, op))]
-
-    return _run(pg, action, async_op)
+    root, on = _root(pg, dst, group_dst), pg.on(tensor)
+    return _run(on, lambda: [on.reduce_at(tensor, op, root)], async_op)
 
 
 def broadcast(
@@ -369,8 +380,8 @@ def broadcast(
     _check("broadcast", tensor)
     if (pg := _of(group)) is None:
         return None
-    root = _root(pg, src, group_src)
-    return _run(pg, lambda: [pg.spread(tensor, root)], async_op)
+    root, on = _root(pg, src, group_src), pg.on(tensor)
+    return _run(on, lambda: [on.spread(tensor, root)], async_op)
 
 
 def all_gather(
@@ -385,11 +396,13 @@ def all_gather(
             f"all_gather: needs {pg.size()} tensors for the result; got {len(tensor_list)}"
         )
 
+    on = pg.on(tensor)
+
     def action() -> list[Any]:
-        parts = pg.gather_all(tensor)
+        parts = on.gather_all(tensor)
         return [o.copy_(p) for o, p in zip(tensor_list, parts, strict=True)]
 
-    return _run(pg, action, async_op)
+    return _run(on, action, async_op)
 
 
 def all_gather_into_tensor(
@@ -405,11 +418,13 @@ def all_gather_into_tensor(
             f"{pg.size()} inputs; got {tuple(output_tensor.shape)} for {tuple(input_tensor.shape)}"
         )
 
+    on = pg.on(input_tensor)
+
     def action() -> Any:
-        parts = torch.stack(pg.gather_all(input_tensor))
+        parts = torch.stack(on.gather_all(input_tensor))
         return [output_tensor.copy_(parts.view(output_tensor.shape))]
 
-    return _run(pg, action, async_op)
+    return _run(on, action, async_op)
 
 
 _all_gather_base = all_gather_single = all_gather_into_tensor
@@ -442,12 +457,13 @@ def gather(
         return None
     root = _root(pg, dst, group_dst)
     _at_root("gather_list", gather_list, pg.rank() == root, "destination")
+    on = pg.on(tensor)
 
     def action() -> Any:
-        parts = pg.gather_at(tensor, root)
+        parts = on.gather_at(tensor, root)
         return parts and [o.copy_(p) for o, p in zip(gather_list or (), parts, strict=True)]
 
-    return _run(pg, action, async_op)
+    return _run(on, action, async_op)
 
 
 def scatter(
@@ -460,15 +476,8 @@ def scatter(
         return None
     root = _root(pg, src, group_src)
     _at_root("scatter_list", scatter_list, pg.rank() == root, "source")
-
-    def action() -> Any:
-        for peer, part in enumerate(scatter_list or ()):
-            pg.post(peer, bytes_of(part.detach().contiguous()))
-        from .process_group import tensor_of
-
-        return [tensor.copy_(tensor_of(pg.take(root)[1], tensor))]
-
-    return _run(pg, action, async_op)
+    on = pg.on(tensor)
+    return _run(on, lambda: [on.scatter_from(tensor, scatter_list or (), root)], async_op)
 
 
 def reduce_scatter(
@@ -480,13 +489,8 @@ def reduce_scatter(
     if (pg := _of(group)) is None:
         return None
 
-    def action() -> Any:
-        parts = [
-            torch.empty_like(output, memory_format=torch.contiguous_format) for _ in input_list
-        ]
-        return [output.copy_(combined(pg.swap(parts, input_list), op))]
-
-    return _run(pg, action, async_op)
+    on = pg.on(output)
+    return _run(on, lambda: [on.reduce_each(output, input_list, op)], async_op)
 
 
 def reduce_scatter_tensor(
@@ -508,7 +512,8 @@ def all_to_all(
     _check("all_to_all", output_tensor_list, input_tensor_list)
     if (pg := _of(group)) is None:
         return None
-    return _run(pg, lambda: pg.swap(output_tensor_list, input_tensor_list), async_op)
+    on = pg.on(input_tensor_list[0])
+    return _run(on, lambda: on.swap(output_tensor_list, input_tensor_list), async_op)
 
 
 def all_to_all_single(
@@ -557,10 +562,7 @@ def isend(
             "Invalid destination rank: destination rank should not be the same as the rank of "
             "the current process."
         )
-    work = Work()
-    pg.post(peer, bytes_of(tensor.detach().contiguous()), tag)
-    work._finish([tensor], None)
-    return work
+    return pg.on(tensor).send_to(tensor, peer, tag)
 
 
 def irecv(
@@ -568,21 +570,11 @@ def irecv(
     group_src: int | None = None,
 ) -> Any:  # fmt: skip
     """Receives a tensor from a process, or from any, as a `Work`."""
-    from .process_group import tensor_of
-
     _check("irecv", tensor)
     if (pg := _of(group)) is None:
         return None
     peer = None if src is None and group_src is None else _root(pg, src, group_src)
-
-    def take() -> list[Any]:
-        who, data = pg.take(peer, tag)
-        receipt.source = who
-        with torch.no_grad():
-            return [tensor.copy_(tensor_of(data, tensor))]
-
-    receipt: Any = _Receipt(lambda: pg.mailbox.find(peer, tag) is not None, take)
-    return receipt
+    return pg.on(tensor).receive_from(tensor, peer, tag)
 
 
 def send(
@@ -623,7 +615,11 @@ class P2POp:
 
 def batch_isend_irecv(p2p_op_list: list[P2POp]) -> list[Any]:
     """Starts several; their `Work`s."""
-    return [p.op(p.tensor, p.peer, p.group, p.tag, p.group_peer) for p in p2p_op_list]
+    if not p2p_op_list or (pg := _of(p2p_op_list[0].group)) is None:
+        return []
+    calls = [(p.op is isend, p.tensor, _root(pg, p.peer, p.group_peer), p.tag)
+             for p in p2p_op_list]  # fmt: skip
+    return pg.on(p2p_op_list[0].tensor).batch(calls)
 
 
 # ---- Objects ------------------------------------------------------------------------------------
@@ -731,4 +727,4 @@ __all__ = [
     name for name, value in list(globals().items())
     if getattr(value, "__module__", None) == __name__ and not name.startswith("_")
 ]  # fmt: skip
-__all__ += ["is_mpi_available", "is_nccl_available", "is_ucc_available", "is_xccl_available"]
+__all__ += ["is_mpi_available", "is_ucc_available", "is_xccl_available"]

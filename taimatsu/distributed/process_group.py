@@ -16,35 +16,22 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import taimatsu as torch
-from taimatsu.futures import Future
 
 from .store import DistBackendError, PrefixStore, Store, receive
+from .work import ReduceOp, Work
 
 __all__ = ["ProcessGroup", "ReduceOp", "Work"]
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
+GLOO = MappingProxyType({"cpu": "gloo"})
 _COLLECTIVE = -1  # the tag of what isn't sent by `send`
 _SMALL = 1 << 16  # bytes up to which everybody sends everything to everybody
-
-
-class _RedOpType(type):
-    names: tuple[str, ...]
-
-    def __iter__(cls):
-        return iter(cls.names)
-
-
-class ReduceOp(metaclass=_RedOpType):
-    """How `all_reduce` combines tensors."""
-
-    SUM, AVG, PRODUCT, MIN, MAX, BAND, BOR, BXOR, PREMUL_SUM = range(9)
-    RedOpType = int
-    names = ("SUM", "AVG", "PRODUCT", "MIN", "MAX", "BAND", "BOR", "BXOR", "PREMUL_SUM")
 
 
 _COMBINE: dict[int, Callable] = {
@@ -91,62 +78,6 @@ def tensor_of(data: bytearray, like: Any) -> Any:
     if not data:
         return torch.empty_like(like, memory_format=torch.contiguous_format)
     return torch.frombuffer(data, dtype=like.dtype).view(like.shape)
-
-
-class Work:
-    """A collective that is being carried out."""
-
-    def __init__(self) -> None:
-        self._done = threading.Event()
-        self._error: BaseException | None = None
-        self._result: Any = None
-        self._future: Future | None = None
-
-    def _finish(self, result: Any, error: BaseException | None) -> None:
-        self._result, self._error = result, error
-        self._done.set()
-        if self._future is not None:
-            self._settle(self._future)
-
-    def _settle(self, future: Future) -> None:
-        if self._error is not None:
-            future.set_exception(self._error)
-        else:
-            future.set_result(self._result)
-
-    def wait(self, timeout: timedelta | None = None) -> bool:
-        """Waits until it is done; its error is raised here."""
-        seconds = timeout.total_seconds() if timeout else None
-        if not self._done.wait(seconds):
-            raise DistBackendError(f"Work.wait: not done after {seconds} s")
-        if self._error is not None:
-            raise self._error
-        return True
-
-    def is_completed(self) -> bool:
-        """Whether it is done."""
-        return self._done.is_set()
-
-    def is_success(self) -> bool:
-        """Whether it is done without an error."""
-        return self._done.is_set() and self._error is None
-
-    def exception(self) -> BaseException | None:
-        """Its error."""
-        return self._error
-
-    def result(self) -> Any:
-        """The tensors, once it is done."""
-        self.wait()
-        return self._result
-
-    def get_future(self) -> Future:
-        """The result as a Future."""
-        if self._future is None:
-            self._future = Future()
-            if self._done.is_set():
-                self._settle(self._future)
-        return self._future
 
 
 class _Receipt(Work):
@@ -210,9 +141,11 @@ class ProcessGroup:
 
     def __init__(
         self, store: Store, rank: int, size: int, timeout: timedelta = DEFAULT_TIMEOUT,
-        name: str = "0",
+        name: str = "0", backends: Mapping[str, str] = GLOO,
     ):  # fmt: skip
         self._rank, self._size, self._name = rank, size, name
+        self.backends = backends  # by types of devices
+        self._elsewhere: dict[Any, Any] = {}  # what carries out on other devices than the CPU
         self.timeout = timeout
         self.mailbox = _Mailbox()
         self._peers: dict[int, socket.socket] = {}
@@ -281,6 +214,8 @@ class ProcessGroup:
     def close(self) -> None:
         """Ends the connections."""
         self._closed = True
+        for part in self._elsewhere.values():
+            part.close()
         if self._worker is not None:
             self._waiting.put(None)
             self._worker.join(5)
@@ -322,7 +257,20 @@ class ProcessGroup:
 
     def name(self) -> str:
         """The name of the backend."""
-        return "gloo"
+        return self.backends.get("cpu") or next(iter(self.backends.values()))
+
+    def on(self, tensor: Any) -> Any:
+        """What carries out collectives where a tensor is: this, or its counterpart on GPUs."""
+        device = tensor.device
+        if device.type not in self.backends:
+            raise RuntimeError(f"No backend type associated with device type {device.type}")
+        if device.type == "cpu":
+            return self
+        if device not in self._elsewhere:
+            from .nccl import NcclGroup
+
+            self._elsewhere[device] = NcclGroup(self, device)
+        return self._elsewhere[device]
 
     @property
     def group_name(self) -> str:
@@ -374,6 +322,45 @@ class ProcessGroup:
         if self._rank != root:
             return None
         return [tensor_of(self.take(peer)[1], tensor) for peer in range(self._size)]
+
+    def reduce_at(self, tensor: Any, op: int, root: int) -> Any:
+        """``tensor``, combined over all, at the root."""
+        parts = self.gather_at(tensor, root)
+        return tensor if parts is None else tensor.copy_(combined(parts, op))
+
+    def reduce_each(self, output: Any, inputs: Sequence[Any], op: int) -> Any:
+        """Everybody's i-th input, combined in process i's output."""
+        parts = [torch.empty_like(output, memory_format=torch.contiguous_format) for _ in inputs]
+        return output.copy_(combined(self.swap(parts, inputs), op))
+
+    def scatter_from(self, tensor: Any, parts: Sequence[Any], root: int) -> Any:
+        """The root's i-th part, in process i."""
+        for peer, part in enumerate(parts):
+            self.post(peer, bytes_of(part.detach().contiguous()))
+        return tensor.copy_(tensor_of(self.take(root)[1], tensor))
+
+    def send_to(self, tensor: Any, peer: int, tag: int) -> Work:
+        """Sends a tensor."""
+        work = Work()
+        self.post(peer, bytes_of(tensor.detach().contiguous()), tag)
+        work._finish([tensor], None)
+        return work
+
+    def batch(self, calls: Sequence[tuple[bool, Any, int, int]]) -> list[Work]:
+        """Sends (True) and receives tensors: (which of them, tensor, peer, tag) each."""
+        return [(self.send_to if sends else self.receive_from)(t, peer, tag)
+                for sends, t, peer, tag in calls]  # fmt: skip
+
+    def receive_from(self, tensor: Any, peer: int | None, tag: int) -> Work:
+        """Receives a tensor from a process, or from any; the work's `source` tells from which."""
+
+        def take() -> list[Any]:
+            receipt.source, data = self.take(peer, tag)
+            with torch.no_grad():
+                return [tensor.copy_(tensor_of(data, tensor))]
+
+        receipt: Any = _Receipt(lambda: self.mailbox.find(peer, tag) is not None, take)
+        return receipt
 
     def gather_all(self, tensor: Any) -> list[Any]:
         """Everybody's tensor."""

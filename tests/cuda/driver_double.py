@@ -39,7 +39,7 @@ def build() -> Path:
     return library
 
 
-LIBRARIES = ("cublasLt", "cudnn", "cufft", "cusolver")  # which the double is too
+LIBRARIES = ("cublasLt", "cudnn", "cufft", "cusolver", "nccl")  # which the double is too
 
 
 def libraries() -> Path:

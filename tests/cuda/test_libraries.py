@@ -138,6 +138,21 @@ def test_an_error_of_a_library_names_the_function(double):
     assert torch.fft.fft(x)[0].item() == 5
 
 
+def test_convolutions(double):
+    cudnn = torch.backends.cudnn
+    assert cudnn.is_available() and cudnn.version() == 91000
+    x, w = torch.randn(2, 4, 7, 6), torch.randn(6, 2, 3, 3)
+    conv = torch.nn.functional.conv2d
+    check(double, "cudnnBackendExecute", lambda x, w: conv(x, w, stride=2, padding=1, groups=2), x,
+          w)  # fmt: skip
+    y = conv(x.cuda().contiguous(memory_format=torch.channels_last), w.cuda(), groups=2)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    before = double.calls("cudnnBackendExecute")
+    with cudnn.flags(enabled=False):
+        conv(x.cuda(), w.cuda(), groups=2)
+    assert double.calls("cudnnBackendExecute") == before
+
+
 def test_what_is_missing_is_told_with_the_command():
     text = _libraries.missing("nccl", "init_process_group")
     assert "NCCL is not found" in text and "pip install nvidia-nccl-cu13" in text

@@ -116,9 +116,8 @@ class DistributedDataParallel(Module):
     def _from_first(self, tensors: list[Any]) -> None:
         with torch.no_grad():
             for tensor in tensors:
-                self.process_group.submit(
-                    lambda t=tensor: self.process_group.spread(t, 0)
-                ).wait()  # fmt: skip
+                on = self.process_group.on(tensor)
+                on.submit(lambda t=tensor, on=on: on.spread(t, 0)).wait()
 
     # ---- Forward
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
@@ -180,12 +179,12 @@ class DistributedDataParallel(Module):
             state, hook = self._hook
             self._started.append((bucket, hook(state, bucket)))
             return
-        group = self.process_group
+        on = self.process_group.on(flat)
 
         def action() -> Any:
-            return group.reduce_all(flat.div_(group.size()), 0)
+            return on.reduce_all(flat.div_(on.size()), 0)
 
-        self._started.append((bucket, group.submit(action).get_future()))
+        self._started.append((bucket, on.submit(action).get_future()))
 
     def _finish(self) -> None:
         unused = [p for bucket, left in zip(self._buckets, self._left, strict=True)
@@ -215,8 +214,10 @@ class DistributedDataParallel(Module):
         """Of the parameters that had no gradient here, those that had one in some process."""
         parameters = [p for bucket in self._buckets for p in bucket]
         here = {id(p) for p in unused}
-        flags = torch.tensor([id(p) not in here for p in parameters], dtype=torch.int32)
-        self.process_group.submit(lambda: self.process_group.reduce_all(flags, 0)).wait()
+        flags = torch.tensor([id(p) not in here for p in parameters], dtype=torch.int32,
+                             device=parameters[0].device)  # fmt: skip
+        on = self.process_group.on(flags)
+        on.submit(lambda: on.reduce_all(flags, 0)).wait()
         return {id(p) for p, n in zip(parameters, flags.tolist(), strict=True) if n}
 
 

@@ -19,10 +19,8 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
-_FOUND: dict[str, Callable] = {}
-_OF_DEVICES: dict[tuple[str, str], Callable] = {}
+_FOUND: dict[tuple[str, str], Callable] = {}  # by the op's name and the device's type, "" for any
 
 
 def computes(*names: str, device: str = "") -> Callable[[Callable], Callable]:
@@ -34,10 +32,8 @@ def computes(*names: str, device: str = "") -> Callable[[Callable], Callable]:
 
     def register(function: Callable) -> Callable:
         for name in names:
-            table: dict[Any, Callable] = _OF_DEVICES if device else _FOUND
-            key = (name, device) if device else name
-            assert key not in table, f"anywhere: {key} has two functions"
-            table[key] = function
+            assert (name, device) not in _FOUND, f"anywhere: {name} has two functions"
+            _FOUND[name, device] = function
         return function
 
     return register
@@ -48,7 +44,7 @@ def routines() -> dict[str, Callable]:
     """The function of each native op that has one."""
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
-    return _FOUND
+    return {name: function for (name, device), function in _FOUND.items() if not device}
 
 
 @cache
@@ -56,7 +52,7 @@ def routine(name: str, device: str) -> Callable | None:
     """The function of a native op for devices of a type: see `Op.routine`."""
     if find_spec(module := f"taimatsu.{device}.libraries"):
         import_module(module)
-    own, general = _OF_DEVICES.get((name, device)), routines().get(name)
+    own, general = _FOUND.get((name, device)), routines().get(name)
     if own is None or general is None:
         return own or general
 

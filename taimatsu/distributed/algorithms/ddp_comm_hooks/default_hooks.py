@@ -21,13 +21,15 @@ def allreduce_hook(process_group: Any, bucket: Any) -> Any:
     """The average, as without a hook."""
     group = process_group or _world()
     flat = bucket.buffer().div_(group.size())
-    return group.submit(lambda: [group.reduce_all(flat, 0)]).get_future()
+    on = group.on(flat)
+    return on.submit(lambda: [on.reduce_all(flat, 0)]).get_future()
 
 
 def _compressed(process_group: Any, bucket: Any, dtype: Any) -> Any:
     group, whole = process_group or _world(), bucket.buffer()
     small = whole.to(dtype).div_(group.size())
-    return group.submit(lambda: [whole.copy_(group.reduce_all(small, 0))]).get_future()
+    on = group.on(small)
+    return on.submit(lambda: [whole.copy_(on.reduce_all(small, 0))]).get_future()
 
 
 def fp16_compress_hook(process_group: Any, bucket: Any) -> Any:
