@@ -28,6 +28,7 @@ _EPS = {"float8_e5m2fnuz": 0.125}  # what PyTorch says, though after 1 comes 1.2
 class _Limits:
     """Equal where the dtypes are; printed as `name(field=value, ...)`."""
 
+    __slots__ = ()
     dtype: str  # the name, as in PyTorch
     bits: int
     _shown: tuple[str, ...] = ()
@@ -66,6 +67,7 @@ class finfo(_Limits):
     1.1920928955078125e-07
     """
 
+    __slots__ = ("bits", "dtype", "eps", "max", "min", "resolution", "smallest_normal", "tiny")
     _shown = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
 
     def __init__(self, type: Any = None):
@@ -94,6 +96,7 @@ class iinfo(_Limits):
     127
     """
 
+    __slots__ = ("bits", "dtype", "max", "min")
     _shown = ("min", "max")
 
     def __init__(self, type: Any):

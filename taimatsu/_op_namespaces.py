@@ -52,6 +52,7 @@ _ATEN: dict[str, Callable] = {
     "lift_fresh": lambda self: self,
     "scalar_tensor": lambda s, **options: taimatsu.tensor(s, **options),
     "slice": _slice,
+    "sym_size": lambda self, dim: self.shape[dim],
 }
 
 

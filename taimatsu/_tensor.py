@@ -140,6 +140,51 @@ def qscheme(self: Tensor) -> Any:
     raise NotImplementedError(f"qscheme: needs a quantized tensor; got {self.dtype}")
 
 
+@_method
+def to_padded_tensor(self: Tensor, padding: float, output_size: Any = None) -> Tensor:
+    """See `taimatsu.nested.to_padded_tensor`."""
+    from .nested import to_padded_tensor
+
+    return to_padded_tensor(self, padding, output_size)
+
+
+# ---- Devices and memory ------------------------------------------------------------------------
+@_method
+def const_data_ptr(self: Tensor) -> int:
+    """The address of the first element, for reading."""
+    return self.data_ptr()
+
+
+@_method
+def xpu(self: Tensor, device: Any = None, non_blocking: bool = False, **options: Any) -> Tensor:
+    """The tensor on an XPU device."""
+    return self.to(_core.device("xpu" if device is None else device), non_blocking=non_blocking)
+
+
+@_method
+def mtia(self: Tensor, device: Any = None, non_blocking: bool = False, **options: Any) -> Tensor:
+    """The tensor on an MTIA device."""
+    return self.to(_core.device("mtia" if device is None else device), non_blocking=non_blocking)
+
+
+def _removed_method(name: str, instead: str) -> None:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(
+            f"This function was deprecated since version 1.9 and is now removed; use {instead}"
+        )
+
+    method.__name__ = name
+    method.__doc__ = f"RuntimeError: removed; use {instead}."
+    _method(method)
+
+
+for _name, _instead in (
+    ("eig", "torch.linalg.eig"), ("lstsq", "torch.linalg.lstsq"), ("solve", "torch.linalg.solve"),
+    ("symeig", "torch.linalg.eigh"),
+):  # fmt: skip
+    _removed_method(_name, _instead)
+
+
 # ---- Factorisation -----------------------------------------------------------------------------
 @_method
 def lu(self: Tensor, pivot: bool = True, get_infos: bool = False) -> tuple[Tensor, ...]:

@@ -22,7 +22,7 @@ class FunctionCtx(_core.FunctionNode):
     """
 
 
-class Function:
+class Function(FunctionCtx):
     """An operation given by a pair of functions: what it computes, and its vector-Jacobian product.
 
     A subclass defines ``forward(ctx, *args)``, or ``forward(*args)`` and
@@ -51,10 +51,9 @@ class Function:
     _separate_context = False  # whether setup_context is defined, and forward takes no ctx
     _backward_cls: type[FunctionCtx]  # the type of its nodes
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Function:
         raise RuntimeError(
-            f"{type(self).__name__}: a Function is not instantiated; call "
-            f"{type(self).__name__}.apply(...)"
+            f"{cls.__name__}: a Function is not instantiated; call {cls.__name__}.apply(...)"
         )
 
     def __init_subclass__(cls, **kwargs: Any):

@@ -23,7 +23,7 @@ __all__ = [
     "allow_in_graph", "assume_constant_result", "compile", "config", "cudagraph_mark_step_begin",
     "disable", "get_default_backend", "is_compiling", "is_dynamo_compiling", "is_exporting",
     "list_backends", "nested_compile_region", "reset", "set_default_backend",
-    "set_enable_guard_collectives", "set_stance", "substitute_in_graph",
+    "set_enable_guard_collectives", "set_stance", "substitute_in_graph", "wrap_numpy",
 ]  # fmt: skip
 
 _BACKENDS = ("inductor", "eager", "aot_eager", "cudagraphs")
@@ -153,6 +153,33 @@ def is_compiling() -> bool:
 
 
 is_dynamo_compiling = is_exporting = is_compiling
+
+
+def wrap_numpy(fn: Callable) -> Callable:
+    """A function of tensors, of one of NumPy's arrays. Its results have no history.
+
+    >>> @torch.compiler.wrap_numpy
+    ... def f(a):
+    ...     return np.flip(a)
+    """
+    import functools
+
+    import taimatsu as torch
+    from taimatsu.utils._pytree import tree_map
+
+    def array(x: Any) -> Any:
+        return x.detach().numpy() if isinstance(x, torch.Tensor) else x
+
+    def tensor(x: Any) -> Any:
+        import numpy as np
+
+        return torch.as_tensor(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x
+
+    @functools.wraps(fn)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return tree_map(tensor, fn(*tree_map(array, args), **tree_map(array, kwargs)))
+
+    return wrapped
 
 
 def reset() -> None:

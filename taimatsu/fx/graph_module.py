@@ -44,6 +44,7 @@ class GraphModule(Module):
     def _take(self, root: Any, target: str) -> None:
         """The attribute of the root, at the same place."""
         *path, name = target.split(".")
+        owner: Any = None
         if isinstance(root, dict):
             if target not in root:
                 raise RuntimeError(
@@ -68,7 +69,8 @@ class GraphModule(Module):
             return
         is_plain = isinstance(found, torch.Tensor) and not isinstance(found, torch.nn.Parameter)
         if is_plain:
-            here.register_buffer(name, found)
+            kept = name not in getattr(owner, "_non_persistent_buffers_set", ())
+            here.register_buffer(name, found, persistent=kept)
         else:
             setattr(here, name, found)
 

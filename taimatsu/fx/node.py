@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from taimatsu._op_namespaces import OpOverload
+
 __all__ = ["Node", "map_aggregate", "map_arg"]
 
 OPS = (
@@ -39,6 +41,8 @@ def is_layer(module: Any) -> bool:
 
 def callable_name(function: Callable) -> str:
     """A function's name for people: ``torch.nn.functional.relu``, ``operator.add``."""
+    if isinstance(function, OpOverload):
+        return f"torch.ops.{function}"
     name = getattr(function, "__name__", None) or type(function).__name__
     module = getattr(function, "__module__", None) or ""
     if not module:
@@ -60,6 +64,11 @@ class Node:
     Arguments hold other nodes, in containers too; ``users`` are the nodes that have this one among
     theirs. ``meta`` is for whoever works on the graph.
     """
+
+    __slots__ = (
+        "__dict__", "__weakref__", "_args", "_erased", "_inputs", "_kwargs", "_next", "_prev",
+        "graph", "meta", "name", "op", "target", "type", "users",
+    )  # fmt: skip
 
     def __init__(
         self, graph: Any, name: str, op: str, target: Any, args: tuple, kwargs: dict,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import taimatsu as torch
 from taimatsu import Tensor
@@ -113,6 +113,8 @@ class Module(StateDict):
     training: bool
     _version: int = 1
     call_super_init: bool = False
+    dump_patches: bool = False
+    T_destination = TypeVar("T_destination", bound=dict[str, Any])
     _hooked = False  # whether call hooks may exist: the one flag that __call__ reads
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -684,6 +686,22 @@ class Module(StateDict):
     def cuda(self, device: Any = None) -> Module:
         """Move all parameters and buffers to a CUDA device."""
         return self._apply(lambda t: t.cuda(device))
+
+    def xpu(self, device: Any = None) -> Module:
+        """Move all parameters and buffers to an XPU device."""
+        return self._to_device("xpu", device)
+
+    def mtia(self, device: Any = None) -> Module:
+        """Move all parameters and buffers to an MTIA device."""
+        return self._to_device("mtia", device)
+
+    def ipu(self, device: Any = None) -> Module:
+        """Move all parameters and buffers to an IPU device."""
+        return self._to_device("ipu", device)
+
+    def _to_device(self, kind: str, device: Any) -> Module:
+        place = f"{kind}:{device}" if isinstance(device, int) else device or kind
+        return self._apply(lambda t: t.to(torch.device(place)))
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Module:
         """Move to ``device`` without copying: the memory is not initialised."""

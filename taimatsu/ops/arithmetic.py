@@ -501,9 +501,9 @@ def clamp(x, min, max):
 
 @clamp.gradient
 def _(g, self, min, max):
-    inside = None if min is None else self >= min
-    if max is not None:
-        inside = self <= max if inside is None else inside & (self <= max)
+    bounds = [self >= min] if min is not None else []
+    bounds += [self <= max] if max is not None else []
+    inside = bounds[0] if len(bounds) == 1 else bounds[0] & bounds[1]
     low = self < min if min is not None else None
     high = self > max if max is not None else None
     over = max < min if min is not None and max is not None else None

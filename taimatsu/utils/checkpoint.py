@@ -17,14 +17,22 @@ from taimatsu.utils._pytree import tree_leaves
 
 __all__ = [
     "CheckpointError",
+    "CheckpointFunction",
+    "DefaultDeviceType",
+    "check_backward_validity",
     "checkpoint",
     "checkpoint_sequential",
+    "detach_variable",
+    "get_device_states",
     "noop_context_fn",
+    "set_checkpoint_debug_enabled",
     "set_checkpoint_early_stop",
+    "set_device_states",
 ]
 
 DEFAULT_DETERMINISM_MODE = "default"
 _early_stop = True
+_debug: bool | None = None
 
 
 class CheckpointError(RuntimeError):
@@ -45,6 +53,39 @@ def set_checkpoint_early_stop(enable: bool):
         yield
     finally:
         _early_stop = before
+
+
+@contextlib.contextmanager
+def set_checkpoint_debug_enabled(enabled: bool | None):
+    """Whether checkpoints made inside compare what is computed again; None: as they say."""
+    global _debug
+    before, _debug = _debug, enabled
+    try:
+        yield
+    finally:
+        _debug = before
+
+
+def detach_variable(inputs: tuple) -> tuple:
+    """The tensors without their history; they require grad as before.
+
+    RuntimeError unless it is a tuple.
+    """
+    if not isinstance(inputs, tuple):
+        raise RuntimeError(
+            f"Only tuple of tensors is supported. Got Unsupported input type: {type(inputs)}"
+        )
+    return tuple(
+        x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs
+    )
+
+
+def check_backward_validity(inputs: Iterable[Any]) -> None:
+    """Warns if none of the inputs requires grad: a checkpoint would give no gradients."""
+    if not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+        warnings.warn(
+            "None of the inputs have requires_grad=True. Gradients will be None", stacklevel=3
+        )
 
 
 def checkpoint(
@@ -90,7 +131,7 @@ def checkpoint(
         raise ValueError(
             "Passing `context_fn` or `debug` is only supported when use_reentrant=False."
         )
-    return _Reentrant.apply(function, preserve_rng_state, *args)
+    return CheckpointFunction.apply(function, preserve_rng_state, *args)
 
 
 def checkpoint_sequential(
@@ -144,6 +185,22 @@ def set_device_states(
         torch.cuda.set_rng_state(state, index)
 
 
+class DefaultDeviceType:
+    """The type of device whose random numbers a checkpoint keeps where no tensor tells it."""
+
+    _default_device_type = "cuda"
+
+    @staticmethod
+    def set_device_type(device: str = "cuda") -> None:
+        """Sets it."""
+        DefaultDeviceType._default_device_type = device
+
+    @staticmethod
+    def get_device_type() -> str:
+        """What was set."""
+        return DefaultDeviceType._default_device_type
+
+
 class _Rng:
     """The state of the random number generator at one moment."""
 
@@ -167,13 +224,12 @@ class _Rng:
 # ---- One node, whose backward runs a backward -------------------------------------------------
 
 
-class _Reentrant(Function):
+class CheckpointFunction(Function):
+    """``apply(function, preserve_rng_state, *args)``: the call as one node."""
+
     @staticmethod
     def forward(ctx, function, preserve_rng_state, *args):
-        if not any(isinstance(a, Tensor) and a.requires_grad for a in args):
-            warnings.warn(
-                "None of the inputs have requires_grad=True. Gradients will be None", stacklevel=4
-            )
+        check_backward_validity(args)
         ctx.function, ctx.rng = function, _Rng(preserve_rng_state)
         ctx.tensors = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.others = [None if isinstance(a, Tensor) else a for a in args]
@@ -315,6 +371,7 @@ def _checkpoint(
         with rng.again(), second:
             return function(*positional, **values)
 
-    frame = _Frame(again, determinism_check == "default", early_stop and _early_stop)
+    check = determinism_check == "default" if _debug is None else _debug
+    frame = _Frame(again, check, early_stop and _early_stop)
     with saved_tensors_hooks(frame.pack, _Frame.unpack), first:
         return function(*args, **kwargs)

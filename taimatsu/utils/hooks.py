@@ -7,7 +7,7 @@ import weakref
 from collections.abc import MutableMapping
 from typing import Any
 
-__all__ = ["RemovableHandle"]
+__all__ = ["RemovableHandle", "unserializable_hook", "warn_if_has_hooks"]
 
 
 class RemovableHandle:
@@ -50,3 +50,23 @@ class RemovableHandle:
     def __setstate__(self, state: tuple) -> None:
         self.id, hooks = state
         self._refs = tuple(weakref.ref(d) for d in hooks if d is not None)
+
+
+def unserializable_hook(f: Any) -> Any:
+    """A decorator of hooks that are lost when their tensor is saved: `warn_if_has_hooks` tells."""
+    f.__torch_unserializable__ = True
+    return f
+
+
+def warn_if_has_hooks(tensor: Any) -> None:
+    """Warns if a tensor has hooks that are lost when it is saved, unless they are marked so."""
+    import warnings
+
+    for hook in (getattr(tensor, "_backward_hooks", None) or {}).values():
+        if not hasattr(hook, "__torch_unserializable__"):
+            warnings.warn(
+                f"backward hook {hook!r} on tensor will not be serialized. If this is expected, "
+                "you can decorate the function with @torch.utils.hooks.unserializable_hook to "
+                "suppress this warning",
+                stacklevel=2,
+            )
