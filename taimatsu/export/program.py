@@ -290,15 +290,9 @@ def _export(
 
     def run(leaves: list[Any]) -> tuple[Any, Any]:
         args, kwargs = tree_unflatten(leaves, spec)
-        before = [(b, b.detach().clone()) for _, b in state if not isinstance(b, Parameter)]
         tensors = [(s.name, t) for s, t in state]
         tensors += [(n, x) for n, x in zip(names, leaves, strict=True) if isinstance(x, Tensor)]
-        try:
-            return record(lambda: mod(*args, **kwargs), tensors, whole)
-        finally:
-            with torch.no_grad():
-                for buffer, value in before:
-                    buffer.copy_(value)
+        return record(lambda: mod(*args, **kwargs), tensors, whole)
 
     recording, result = run(leaves)
     graph = recording.graph

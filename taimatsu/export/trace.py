@@ -9,11 +9,11 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor, _core, _op_namespaces
-from taimatsu._interpreter import Interpreter
 from taimatsu.fx import Graph, Node
+from taimatsu.fx.capture import Recorder, trial
 from taimatsu.ops import namespaces
 from taimatsu.ops.table import ENTRIES, Op
-from taimatsu.utils._pytree import tree_leaves, tree_map
+from taimatsu.utils._pytree import tree_leaves
 
 __all__ = ["Call", "Recording", "find_call", "generalize", "record", "sym_size"]
 
@@ -63,56 +63,26 @@ def find_call(name: str, module: str | None, into: int) -> Any:
     raise RuntimeError(f"export: the program uses the op {name!r}, which isn't here")
 
 
-class Recording(Interpreter):
-    """Writes down the ops that are called inside, as nodes of a graph.
-
-    whole: composites are nodes, rather than what they call.
-    """
+class Recording(Recorder):
+    """Writes down the ops that are called inside; what comes from outside is an input."""
 
     def __init__(self, inputs: list[tuple[str, Tensor]], whole: bool = True):
-        self.whole = whole
-        self.graph = Graph()
-        self.kept: list[Any] = []  # so that no two tensors have one id
-        self.nodes: dict[int, Node] = {}
+        super().__init__(whole)
         self.constants: dict[str, Tensor] = {}
         for name, tensor in inputs:
-            self._name(self.graph.placeholder(name), tensor)
+            self.bind(tensor, self.graph.placeholder(name))
 
-    def _name(self, node: Node, value: Any) -> None:
-        node.meta["val"] = value.detach().to("meta") if isinstance(value, Tensor) else value
-        if isinstance(value, Tensor):
-            self.kept.append(value)
-            self.nodes[id(value)] = node
+    def outside(self, tensor: Tensor) -> Node:
+        name = f"c_lifted_tensor_{len(self.constants)}"
+        self.constants[name] = tensor.detach()
+        with self.graph.inserting_before(None):
+            return self.graph.placeholder(name)
 
-    def node_of(self, value: Any) -> Any:
-        """The node of a tensor; one that nothing made is a constant."""
-        if not isinstance(value, Tensor):
-            return value
-        if id(value) not in self.nodes:
-            name = f"c_lifted_tensor_{len(self.constants)}"
-            self.constants[name] = value.detach()
-            with self.graph.inserting_before(None):
-                self._name(self.graph.placeholder(name), value)
-        return self.nodes[id(value)]
-
-    def call(self, op: Op, args: tuple, targets: tuple | None) -> Any:
-        if op.kind == "composite" and not self.whole:
-            return self.descend(op, args, targets)
-        made = self.below(op, args, targets)
-        given = [tree_map(self.node_of, a) if isinstance(a, (list, tuple)) else self.node_of(a)
-                 for a in (*(targets or ()), *args)]  # fmt: skip
-        node = self.graph.call_function(Call(op, len(targets or ())), tuple(given))
+    def node(self, op: Op, args: tuple, targets: tuple | None) -> Node:
+        given = self.argument((*(targets or ()), *args))
+        node = self.graph.call_function(Call(op, len(targets or ())), given)
         node.meta["schema"] = op.schema
-        if targets is not None:  # what is written to is what it was
-            return made
-        if isinstance(made, Tensor) or not isinstance(made, (list, tuple)):
-            self._name(node, made)
-            return made
-        node.meta["val"] = tree_map(lambda x: x, made)
-        for i, part in enumerate(made):
-            if isinstance(part, Tensor):
-                self._name(self.graph.call_function(operator.getitem, (node, i)), part)
-        return made
+        return node
 
 
 def record(
@@ -120,9 +90,10 @@ def record(
 ) -> tuple[Recording, Any]:
     """What ``function()`` calls and gives; inputs: the tensors that are the graph's, by name."""
     recording = Recording(inputs, whole)
-    with recording:
+    with trial(recording):
         result = function()
-    recording.graph.output(tree_map(recording.node_of, tuple(tree_leaves(result))))
+        output = recording.argument(tuple(tree_leaves(result)))
+    recording.graph.output(output)
     return recording, result
 
 

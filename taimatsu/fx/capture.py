@@ -23,7 +23,7 @@ from .graph import Graph
 from .graph_module import GraphModule
 from .node import Node
 
-__all__ = ["ValueRead", "capture"]
+__all__ = ["Recorder", "ValueRead", "capture", "trial"]
 
 # What makes Python depend on elements, or goes past the ops.
 _READS = frozenset((
@@ -36,39 +36,41 @@ class ValueRead(RuntimeError):
     """The function looked at elements, so that what it does next depends on them."""
 
 
-class _Recorder(Interpreter):
-    """Writes the ops of its ``with`` block to a graph."""
+class Recorder(Interpreter):
+    """Writes the ops of its ``with`` block to a graph.
 
-    def __init__(self, graph: Graph, root: Module | None, aten: bool, instead: dict):
-        self.graph, self.aten, self.instead = graph, aten, instead
+    ``whole``: composites are nodes, rather than what they come down to. A subclass says how an op
+    is written, `node`, and what a tensor is that none of them made, `outside`.
+    """
+
+    def __init__(self, whole: bool = True):
+        self.graph, self.whole = Graph(), whole
         self.nodes: dict[int, Node] = {}
         self.tensors: list[Any] = []  # kept alive: their ids are keys of `nodes`
-        self.attributes: dict[str, Any] = {}
         self.written: dict[int, tuple[Any, Any]] = {}  # from outside, with the contents before
         self.within = False  # a call that is recorded as a whole
-        self.names: dict[int, str] = {}
-        if root is not None:
-            every = (*root.named_parameters(), *root.named_buffers())
-            self.names = {id(t): name for name, t in every}
+
+    def node(self, op: Any, args: tuple, targets: tuple | None) -> Node:
+        raise NotImplementedError
+
+    def outside(self, tensor: Any) -> Node:
+        raise NotImplementedError
 
     def bind(self, value: Any, node: Node) -> None:
         """The tensors of a value are what this node gives, from now on."""
+        node.meta["val"] = pytree.tree_map(_without_elements, value)
         if isinstance(value, torch.Tensor):
             self.nodes[id(value)] = node
             self.tensors.append(value)
-            node.meta["val"] = torch.empty_strided(
-                value.shape, value.stride(), dtype=value.dtype, device="meta"
-            )
         elif isinstance(value, (tuple, list)):
             for i, item in enumerate(value):
-                self.bind(item, self.graph.call_function(operator.getitem, (node, i)))
+                if isinstance(item, torch.Tensor):
+                    self.bind(item, self.graph.call_function(operator.getitem, (node, i)))
 
     def node_of(self, tensor: Any) -> Node:
-        """The node that gives a tensor: an attribute, if it comes from outside."""
+        """The node that gives a tensor."""
         if id(tensor) not in self.nodes:
-            name = self.names.get(id(tensor), f"_tensor_constant{len(self.attributes)}")
-            self.attributes[name] = tensor
-            self.bind(tensor, self.graph.get_attr(name))
+            self.bind(tensor, self.outside(tensor))
         return self.nodes[id(tensor)]
 
     def argument(self, value: Any) -> Any:
@@ -83,14 +85,9 @@ class _Recorder(Interpreter):
         composite = op.kind == "composite"
         for t in targets or (args[:1] if op.name.endswith("_") else ()):
             self._keep(t)
-        if self.within or (composite and (self.aten or op.name[0] == "_")):
+        if self.within or (composite and (not self.whole or op.name[0] == "_")):
             return (self.descend if composite else self.below)(op, args, targets)
-        node = self._node(op, args, targets)
-        replaced = self.instead.get(node.target) if targets is None else None
-        if replaced is not None:
-            self.graph.erase_node(node)
-            with self:
-                return replaced(*args)
+        node = self.node(op, args, targets)
         self.within = True  # what a composite writes to is seen
         try:
             result = (self.descend if composite else self.below)(op, args, targets)
@@ -113,9 +110,43 @@ class _Recorder(Interpreter):
         if known is None or known.op in ("placeholder", "get_attr"):
             self.written.setdefault(id(target), (target, target.detach().clone()))
 
-    def _node(self, op: Any, args: tuple, targets: tuple | None) -> Node:
-        params = op.parsed.params
+
+class _Functions(Recorder):
+    """Ops as the functions that programs call; ``aten``: as those of `torch.ops.aten`."""
+
+    def __init__(self, function: Callable, aten: bool, instead: dict[Any, Callable]):
+        super().__init__(whole=not aten)
+        self.aten, self.instead = aten, instead
+        self.attributes: dict[str, Any] = {}
+        self.names: dict[int, str] = {}
+        if isinstance(function, Module):
+            every = (*function.named_parameters(), *function.named_buffers())
+            self.names = {id(t): name for name, t in every}
+
+    def outside(self, tensor: Any) -> Node:
+        name = self.names.get(id(tensor), f"_tensor_constant{len(self.attributes)}")
+        self.attributes[name] = tensor
+        return self.graph.get_attr(name)
+
+    def call(self, op: Any, args: tuple, targets: tuple | None) -> Any:
+        replaced = None
+        if self.instead and targets is None and not self.within and op.name[0] != "_":
+            replaced = self.instead.get(self._aten(op, targets))
+        if replaced is None:
+            return super().call(op, args, targets)
+        with self:
+            return replaced(*args)
+
+    def _aten(self, op: Any, targets: tuple | None) -> Any:
+        """The form of ATen's op, if there is one; of the in-place form, if that is called."""
         base, _, overload = op.name.partition(".")
+        name = base + "_" if targets is not None and not base.endswith("_") else base
+        packet = getattr(torch.ops.aten, name, None)
+        return packet and getattr(packet, overload or _overload(op.parsed.params))
+
+    def node(self, op: Any, args: tuple, targets: tuple | None) -> Node:
+        params = op.parsed.params
+        base = op.name.partition(".")[0]
         inplace = targets is not None and len(targets) == 1 and targets[0] is args[0]
         given = [self.argument(a) for a in args]
         if base in _PRIVATE and targets is None:
@@ -129,11 +160,9 @@ class _Recorder(Interpreter):
         if targets is not None and not inplace:
             named["out"] = self.argument(targets if len(targets) > 1 else targets[0])
         name = base + "_" if inplace and not base.endswith("_") else base
-        if self.aten and op.name[0] != "_":
-            packet = getattr(torch.ops.aten, name, None)
-            if packet is not None:
-                form = getattr(packet, overload or _overload(params))
-                return self.graph.call_function(form, positional, named, name=name)
+        form = self._aten(op, (args[0],) if inplace else None) if op.name[0] != "_" else None
+        if self.aten and form is not None:
+            return self.graph.call_function(form, positional, named, name=name)
         function = None if inplace else public_function(op)
         if function is not None:
             return self.graph.call_function(function, positional, named)
@@ -145,7 +174,7 @@ class _Recorder(Interpreter):
 class _Watch(BaseTorchFunctionMode):
     """Refuses what a graph can't express."""
 
-    def __init__(self, recorder: _Recorder):
+    def __init__(self, recorder: Recorder):
         self.recorder = recorder
 
     def __torch_function__(
@@ -157,6 +186,12 @@ class _Watch(BaseTorchFunctionMode):
                 f"{func.__name__}, which looks at elements; leave that part out of the graph"
             )
         return super().__torch_function__(func, types, args, kwargs)
+
+
+def _without_elements(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 
 def _overload(params: Any) -> str:
@@ -189,7 +224,7 @@ _PRIVATE: dict[str, Callable[..., Node]] = {
 
 
 @contextmanager
-def _trial(recorder: _Recorder) -> Iterator[None]:
+def trial(recorder: Recorder) -> Iterator[None]:
     """Takes back what a call writes to tensors from outside, and its random draws."""
     try:
         with torch.random.fork_rng(), ExitStack() as stack:
@@ -212,15 +247,13 @@ def capture(
     ``aten``: in ops of ATen, those that composites come down to; ``instead``: functions that are
     recorded in place of some. The call leaves nothing behind. `ValueRead` if it looks at elements.
     """
-    graph = Graph()
-    root = function if isinstance(function, Module) else None
-    recorder = _Recorder(graph, root, aten, instead or {})
+    recorder = _Functions(function, aten, instead or {})
+    graph = recorder.graph
     for i, leaf in enumerate(pytree.tree_leaves((args, kwargs or {}))):
         if isinstance(leaf, torch.Tensor):
             recorder.bind(leaf, graph.placeholder(f"arg{i}_1"))
-    with _trial(recorder):
-        result = function(*args, **(kwargs or {}))
-        leaves, spec = pytree.tree_flatten(result)
-        output = tuple(recorder.argument(leaf) for leaf in leaves)
+    with trial(recorder):
+        leaves, spec = pytree.tree_flatten(function(*args, **(kwargs or {})))
+        output = recorder.argument(tuple(leaves))
     graph.output(output)
     return GraphModule(recorder.attributes, graph), spec

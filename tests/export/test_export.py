@@ -167,3 +167,17 @@ def test_dataclasses_are_containers():
     assert isinstance(made, Pair) and torch.equal(made.a, X * 3)
     with pytest.raises(ValueError, match="dataclass"):
         torch.export.register_dataclass(int)
+
+
+def test_the_call_leaves_nothing_behind_and_looks_at_no_element():
+    m, x = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout()), torch.randn(5, 4)
+    before, state = m[0].running_mean.clone(), torch.get_rng_state()
+    torch.export.export(m, (x,))
+    assert torch.equal(m[0].running_mean, before) and torch.equal(torch.get_rng_state(), state)
+
+    class Branches(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(RuntimeError, match="looks at elements"):
+        torch.export.export(Branches(), (x,))
