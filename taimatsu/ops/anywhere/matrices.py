@@ -13,7 +13,6 @@ import taimatsu as torch
 
 from . import computes
 from .lines import iota, take
-from .products import product
 
 SMALL = 16  # rows of a matrix that are taken one by one
 
@@ -24,13 +23,13 @@ def _solve_lower(L, B, unit: bool):
     if n > SMALL:
         half = n // 2
         top = _solve_lower(L[..., :half, :half], B[..., :half, :], unit)
-        rest = B[..., half:, :] - product(L[..., half:, :half], top)
+        rest = B[..., half:, :] - torch.matmul(L[..., half:, :half], top)
         return torch.cat([top, _solve_lower(L[..., half:, half:], rest, unit)], -2)
     X = B.clone()
     for i in range(n):
         row = X[..., i : i + 1, :]
         if i:
-            row = row - product(L[..., i : i + 1, :i], X[..., :i, :])
+            row = row - torch.matmul(L[..., i : i + 1, :i], X[..., :i, :])
         X[..., i : i + 1, :] = row if unit else row / L[..., i : i + 1, i : i + 1]
     return X
 
@@ -65,7 +64,7 @@ def _factor(A, first: int, info):
         half = n // 2
         L11, info = _factor(A[..., :half, :half], first, info)
         L21 = _solve_lower(L11, A[..., half:, :half].mH, False).mH
-        L22, info = _factor(A[..., half:, half:] - product(L21, L21.mH), first + half, info)
+        L22, info = _factor(A[..., half:, half:] - torch.matmul(L21, L21.mH), first + half, info)
         top = torch.cat([L11, torch.zeros_like(L21.mT)], -1)
         return torch.cat([top, torch.cat([L21, L22], -1)], -2), info
     A, L = A.clone(), torch.zeros_like(A)
@@ -213,7 +212,7 @@ def _reflected(A):
         v = torch.cat([torch.ones_like(alpha), below], 1)
         if j + 1 < n:
             there = A[:, j:, j + 1 :]
-            A[:, j:, j + 1 :] = there - t.conj_physical() * v * product(v.mH, there)
+            A[:, j:, j + 1 :] = there - t.conj_physical() * v * torch.matmul(v.mH, there)
         A[:, j : j + 1, j : j + 1] = torch.where(nothing, alpha, beta.to(A.dtype))
         A[:, j + 1 :, j : j + 1] = below
     return A, tau
@@ -232,7 +231,7 @@ def _apply(a, tau, x, backwards: bool, adjoint: bool):
     for j in reversed(order) if backwards else order:
         v = _vector(a, j)
         t = tau[:, j].reshape(-1, 1, 1)
-        x = x - (t.conj_physical() if adjoint else t) * v * product(v.mH, x)
+        x = x - (t.conj_physical() if adjoint else t) * v * torch.matmul(v.mH, x)
     return x
 
 

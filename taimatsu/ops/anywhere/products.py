@@ -1,6 +1,7 @@
 """Products of matrices where there is no library for them, and what is made of products.
 
-A product is a row formula over operands that broadcast: sums of a[i, k] * b[k, j] along k.
+A product is a row formula over operands that broadcast: sums of a[i, k] * b[k, j] along k. What is
+made of products calls `matmul`, for which the device may have a library.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def _convolved(x, weight, stride, dilation, groups):
     order = [0, 1, 2, *range(3 + n, 3 + 2 * n), *range(3, 3 + n)]  # kernel before places
     columns = p.permute(*order).reshape(batch, groups, inside * math.prod(kernel), -1)
     w = weight.reshape(groups, channels // groups, -1)
-    return product(w, columns).reshape(batch, channels, *out)
+    return torch.matmul(w, columns).reshape(batch, channels, *out)
 
 
 @computes("convolution")
@@ -188,14 +189,14 @@ def _(grad, input, sizes, stride, padding, dilation, transposed, output_padding,
     order = [1, *range(2 + n, 2 + 2 * n), 0, *range(2, 2 + n)]
     p = p.permute(*order).reshape(groups, inside * math.prod(kernel), -1)
     g = grad.movedim(1, 0).reshape(groups, outside, batch * math.prod(out))
-    return product(g, p.mT).reshape(list(sizes))
+    return torch.matmul(g, p.mT).reshape(list(sizes))
 
 
 # ---- attention -----------------------------------------------------------------------------------
 
 
 def _scores(query, key, mask, is_causal, scale):
-    scores = product(query * scale, key.mT)
+    scores = torch.matmul(query * scale, key.mT)
     if is_causal:
         later = scores.new_ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         scores = scores.masked_fill(later, -math.inf)
@@ -227,7 +228,7 @@ def _(query, key, value, mask, keep, dropout_p, is_causal, scale):
     logsumexp = scores.logsumexp(-1)
     shift = torch.where(logsumexp == -math.inf, 0, logsumexp)  # all masked: nothing has weight
     weights = (scores - shift.unsqueeze(-1)).exp()
-    return product(_left(weights, keep, dropout_p), value).to(dtype), logsumexp
+    return torch.matmul(_left(weights, keep, dropout_p), value).to(dtype), logsumexp
 
 
 @computes("_attention_backward")
@@ -237,8 +238,8 @@ def _(grad, query, key, value, mask, keep, logsumexp, delta, dropout_p, is_causa
     scores = _scores(query, key, mask, is_causal, scale)
     shift = torch.where(logsumexp == -math.inf, 0, logsumexp)
     weights = (scores - shift.unsqueeze(-1)).exp()
-    by_value = product(_left(weights, keep, dropout_p).mT, grad)
-    by_weights = _left(product(grad, value.mT), keep, dropout_p)
+    by_value = torch.matmul(_left(weights, keep, dropout_p).mT, grad)
+    by_weights = _left(torch.matmul(grad, value.mT), keep, dropout_p)
     by_scores = weights * (by_weights - delta.unsqueeze(-1)) * scale
-    by_query, by_key = product(by_scores, key), product(by_scores.mT, query)
+    by_query, by_key = torch.matmul(by_scores, key), torch.matmul(by_scores.mT, query)
     return by_query.to(dtype), by_key.to(dtype), by_value.to(dtype)
