@@ -310,17 +310,16 @@ PyObject* py_call_into(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
     Arguments a;
     take_all(a, op, args + 2, nargs - 2);
     Tensors outs;
-    const bool inplace = PyTuple_Size(args[1]) == 1 && PyTuple_GetItem(args[1], 0) == args[2];
+    PyObject* out = PyTuple_Size(args[1]) == 1 ? PyTuple_GetItem(args[1], 0) : args[1];
+    const bool inplace = nargs > 2 && out == args[2];
     std::vector<Tensor*> targets;
     if (inplace) {
       targets.push_back(a.values[0].tensor);
     } else {
-      targets = out_targets(op, args[1]);
+      targets = out_targets(op, out);
     }
     call(op, a.values, outs, targets.data());
-    PyObject* result = PyTuple_Size(args[1]) == 1 ? PyTuple_GetItem(args[1], 0) : args[1];
-    Py_INCREF(result);
-    return result;
+    return new_ref(out);
   });
 }
 
