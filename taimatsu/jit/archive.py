@@ -231,7 +231,7 @@ def save(m: Any, f: Any, _extra_files: dict[str, Any] | None = None) -> None:
             pickler = _Pickler(data, 2)
             pickler.dump(value)
             write(f"{name}.pkl", data.getvalue())
-            for key, storage in pickler.storages.items():
+            for key, (storage, _) in pickler.storages.items():
                 write(f"{name}/{key}", serialization._bytes_of(storage))
         for path, text in code.files.items():
             write(f"code/{path}", text.encode())

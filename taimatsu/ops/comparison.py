@@ -118,7 +118,7 @@ def _(g, mask):
 
 
 @pointwise("_filled(Tensor self, Tensor|Number value) -> Tensor", follows=("value",),
-           single=("value",), method=False, inplace=False, storage=True)  # fmt: skip
+           single=("value",), module=None, inplace=False, storage=True)  # fmt: skip
 def filled(x, value):
     """`value` everywhere, in the dtype of `self`: how devices out of the host's reach are given
     one."""
