@@ -94,7 +94,13 @@ void Segment::settle(const Call& c) {
 // The segment's own tensor for `t`, so that what happens to that object later doesn't matter.
 void Segment::mention(Tensor& t, bool written) {
   Storage& s = root_of(t);
-  if (s.known_to != this || s.known_serial != serial) {
+  const bool known = s.known_to == this && s.known_serial == serial;
+  const Tensor* latest = known ? tensors[slots[s.slot].latest].get() : nullptr;
+  TensorRef own;  // before anything is noted: there may be no memory for it
+  if (!latest || latest->layout != t.layout || latest->dtype != t.dtype) {
+    own = make_tensor(&s, t.layout, t.dtype);
+  }
+  if (!known) {
     Slot slot{&s};
     slot.fresh = !s.data || (!s.known_to && s.known_serial == serial);
     s.known_to = this;
@@ -103,11 +109,10 @@ void Segment::mention(Tensor& t, bool written) {
     slots.push_back(slot);
   }
   Slot& slot = slots[s.slot];
-  const Tensor* latest = slot.held ? tensors[slot.latest].get() : nullptr;
-  if (!latest || latest->layout != t.layout || latest->dtype != t.dtype) {
+  if (own) {
     slot.latest = static_cast<uint32_t>(tensors.size());
     slot.held++;
-    tensors.push_back(make_tensor(&s, t.layout, t.dtype));
+    tensors.push_back(std::move(own));
     slot_of.push_back(s.slot);
   }
   mentions.push_back(slot.latest);
