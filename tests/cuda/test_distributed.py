@@ -30,7 +30,7 @@ def test_processes(double, function, size=3):
         for rank in range(size)
     ]  # fmt: skip
     try:
-        errors = [p.communicate(timeout=100)[1] for p in running]
+        errors = [p.communicate(timeout=240)[1] for p in running]
     finally:
         for p in running:
             p.kill()
