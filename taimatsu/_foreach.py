@@ -25,6 +25,9 @@ _OTHERWISE: dict[str, Callable] = {
     "powsum": lambda x, ord=2, dtype=None: x.abs().pow(ord).sum(dtype=dtype),
 }
 
+# What the parameter scalar, or scalars, is called by the op, where it isn't the second operand.
+_SCALED = {"addcmul": "value", "addcdiv": "value", "lerp": "weight"}
+
 
 def foreach(name: str) -> Callable | None:
     """The function called ``_foreach_<name>``, or None if there is no op of that name."""
@@ -33,7 +36,15 @@ def foreach(name: str) -> Callable | None:
         return None
 
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if name == "pow" and not isinstance(self, (list, tuple)):  # a number to powers
+            return tuple(taimatsu.pow(self, t) for t in args[0])
         tensors = list(self)
+        if (factor := next((k for k in ("scalar", "scalars") if k in kwargs), None)) is not None:
+            value = kwargs.pop(factor)
+            if name.removesuffix("_") in _SCALED:
+                kwargs[_SCALED[name.removesuffix("_")]] = value
+            else:
+                args = (*args, value)
         if not all(isinstance(t, Tensor) for t in tensors):
             raise TypeError(f"_foreach_{name}: expected a list of tensors")
         given = {k: _each(k, v, len(tensors)) for k, v in kwargs.items()}
@@ -42,7 +53,7 @@ def foreach(name: str) -> Callable | None:
             op(t, *(a[i] for a in lists), **{k: v[i] for k, v in given.items()})
             for i, t in enumerate(tensors)
         ]
-        return None if name.endswith("_") else results
+        return None if name.endswith("_") else tuple(results)
 
     def _each(what: str, value: Any, n: int) -> list:
         if not isinstance(value, (list, tuple)):

@@ -210,6 +210,8 @@ def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
             if dtype == f"torch.{known._legacy_name}Tensor":
                 return self.to(known, non_blocking=non_blocking)
         raise ValueError(f"invalid type: {dtype!r}")
+    if dtype is Tensor:  # the type of tensors that were made without saying a dtype
+        dtype = _core.get_default_dtype()
     dtype = getattr(dtype, "dtype", dtype)  # of torch.FloatTensor and its kin
     return self.to(dtype, non_blocking=non_blocking)
 

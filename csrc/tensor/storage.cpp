@@ -10,8 +10,11 @@ namespace taimatsu {
 
 namespace {
 
-constexpr const char* kDeviceNames[] = {"cpu", "cuda", "meta"};
-constexpr int kDeviceTypes = 3;
+// The types in the order of DeviceType, and those that programs name though nothing drives them.
+constexpr const char* kDeviceNames[] = {
+    "cpu", "cuda", "meta", "ipu", "xpu",  "mkldnn", "opengl", "opencl", "ideep", "hip",
+    "ve",  "fpga", "maia", "xla", "lazy", "vulkan", "mps",    "hpu",    "mtia",  "privateuseone"};
+constexpr int kDeviceTypes = std::size(kDeviceNames);
 
 const Backend kCpu = {
     "cpu",
@@ -57,7 +60,10 @@ Device Device::parse(const char* text) {
   auto found = std::find(std::begin(kDeviceNames), std::end(kDeviceNames), name);
   if (found == std::end(kDeviceNames)) {
     fail(Error::Runtime,
-         "Expected one of cpu, cuda, meta device type at start of device string: ", text);
+         "Expected one of cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip, ve, fpga, maia, "
+         "xla, lazy, vulkan, mps, meta, hpu, mtia, privateuseone device type at start of device "
+         "string: ",
+         text);
   }
   Device d;
   d.type = static_cast<DeviceType>(found - std::begin(kDeviceNames));
@@ -80,8 +86,9 @@ const Backend& backend(DeviceType t) {
   if (!b) {
     std::string name = kDeviceNames[static_cast<int>(t)], upper = name;
     for (char& c : upper) c = static_cast<char>(std::toupper(c));
-    fail(Error::Assertion, "Torch not compiled with ", upper, " enabled: there is no driver for ",
-         name, " in this build; use device='cpu'");
+    const bool compiled_in = name == "cuda" || name == "xpu" || name == "mtia";
+    fail(compiled_in ? Error::Assertion : Error::NotImplemented, "Torch not compiled with ", upper,
+         " enabled: there is no driver for ", name, " in this build; use device='cpu'");
   }
   return *b;
 }

@@ -40,10 +40,18 @@ WIDEST = frozenset(("cat", "index_copy", "stack"))
 _DTYPES = (torch.bfloat16, torch.float16)
 
 
+# By the type of device, what matrix products are in. Programs ask for those that aren't there too.
+_BFLOAT16, _FLOAT16 = "cpu hpu xla maia", "cuda mps xpu mtia ipu privateuseone"
+_DEFAULTS = {
+    **dict.fromkeys(_BFLOAT16.split(), torch.bfloat16),
+    **dict.fromkeys(_FLOAT16.split(), torch.float16),
+}
+
+
 class _State(threading.local):
     def __init__(self) -> None:
-        self.enabled = {"cpu": False, "cuda": False}
-        self.dtype = {"cpu": torch.bfloat16, "cuda": torch.float16}
+        self.enabled = dict.fromkeys(_DEFAULTS, False)
+        self.dtype = dict(_DEFAULTS)
         self.cache_enabled = True
         self.nesting = 0
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}  # weights, and their casts

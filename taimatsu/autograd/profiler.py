@@ -3,7 +3,7 @@
 >>> with torch.autograd.profiler.profile() as p:
 ...     _ = torch.ones(2).add(1)
 >>> [e.name for e in p.events()]
-['ones', 'add']
+['aten::ones', 'aten::add']
 
 An interpreter takes the time around each op; those that a composite is made of lie inside of it.
 """
@@ -149,7 +149,8 @@ class _Recorder(Interpreter):
         shapes = None
         if self.record_shapes:
             shapes = [list(a.shape) if isinstance(a, Tensor) else [] for a in args]
-        event = self.begin(op.name.partition(".")[0], shapes)
+        inplace = targets is not None and args[0] is targets[0]
+        event = self.begin(f"aten::{op.name.partition('.')[0]}{'_' * inplace}", shapes)
         try:
             carry_out = self.descend if op.kind == "composite" else self.below
             return carry_out(op, args, targets)

@@ -707,6 +707,13 @@ class Module(StateDict):
         """Move to ``device`` without copying: the memory is not initialised."""
         return self._apply(lambda t: torch.empty_like(t, device=device), recurse=recurse)
 
+    def _replicate_for_data_parallel(self) -> Module:
+        """A copy of the module itself, without parameters, for a device's to be put in."""
+        replica = type(self).__new__(type(self))
+        replica.__dict__ = {**self.__dict__, "_parameters": {}, "_is_replica": True}
+        replica._buffers, replica._modules = self._buffers.copy(), self._modules.copy()
+        return replica
+
     def share_memory(self) -> Module:
         """Move all parameters and buffers into memory that processes share."""
         return self._apply(lambda t: t.share_memory_())

@@ -94,3 +94,19 @@ def test_scaler_unscales_skips_and_adapts():
     with pytest.raises(AssertionError, match="inf checks"):
         scaler.update()
     assert GradScaler("cpu", enabled=False).scale(p) is p
+
+
+def test_devices_that_are_not_there_are_asked_for_too():
+    for place, dtype in (("mps", torch.float16), ("hpu", torch.bfloat16)):
+        assert not torch.is_autocast_enabled(place)
+        assert torch.get_autocast_dtype(place) is dtype
+        with torch.autocast(place):
+            assert torch.is_autocast_enabled(place)
+            assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype is torch.float32
+    with pytest.raises(RuntimeError):
+        torch.is_autocast_enabled("meta")
+
+
+def test_the_old_name_of_the_one_for_the_cpu():
+    with torch.cpu.amp.autocast():
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype is torch.bfloat16

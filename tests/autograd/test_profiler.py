@@ -15,9 +15,9 @@ def test_events_nest_and_backward_is_seen():
             y = torch.stack([x, x])
         y.sum().backward()
     events = {e.name: e for e in p.events()}
-    assert events["stack"].cpu_parent.name == "block" and events["block"].cpu_parent is None
-    assert events["cat"].cpu_parent.name == "stack" and "sum_backward" in events
-    assert events["sum"].input_shapes[0] == [2, 2, 3]
+    assert events["aten::stack"].cpu_parent.name == "block" and events["block"].cpu_parent is None
+    assert events["aten::cat"].cpu_parent.name == "aten::stack" and "aten::sum_backward" in events
+    assert events["aten::sum"].input_shapes[0] == [2, 2, 3]
     assert all(e.cpu_time_total >= e.self_cpu_time_total for e in p.events())
 
 
@@ -28,11 +28,11 @@ def test_averages_table_and_trace(tmp_path):
         for _ in range(3):
             torch.ones(2)
     (average,) = p.key_averages()
-    assert average.key == "ones" and average.count == 3
+    assert average.key == "aten::ones" and average.count == 3
     assert "ones" in p.table(sort_by="cpu_time_total")
     p.export_chrome_trace(str(tmp_path / "trace.json"))
     trace = json.loads((tmp_path / "trace.json").read_text())
-    assert [e["name"] for e in trace["traceEvents"]] == ["ones"] * 3
+    assert [e["name"] for e in trace["traceEvents"]] == ["aten::ones"] * 3
     with profile(enabled=False) as off:
         torch.ones(1)
     assert off.events() == []
@@ -53,7 +53,7 @@ def test_record_function_decorates():
 
     with profile() as p:
         f()
-    assert [e.name for e in p.events()] == ["named", "ones"]
+    assert [e.name for e in p.events()] == ["named", "aten::ones"]
 
 
 def test_a_new_dim_is_an_op_like_others():

@@ -175,3 +175,12 @@ def test_devices(text, expected):
 def test_device_strings_that_are_none(text, message):
     with pytest.raises(RuntimeError, match=message):
         torch.device(text)
+
+
+def test_devices_that_nothing_drives_have_names():
+    assert torch.device("mps").type == "mps" and str(torch.device("hpu:1")) == "hpu:1"
+    assert torch.ones(1).device != torch.device("xpu")
+    with pytest.raises(NotImplementedError, match="no driver for mps"):
+        torch.ones(1, device="mps")
+    with pytest.raises(AssertionError, match="Torch not compiled with XPU enabled"):
+        torch.ones(1).to("xpu")

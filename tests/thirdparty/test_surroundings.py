@@ -224,3 +224,28 @@ def test_conversions_put_new_parameters_where_they_are_told_to(how):
     assert (layer.weight is before) == (how == "swap")
     assert layer.weight.dtype is layer.weight.grad.dtype is torch.float64
     assert before.dtype is (torch.float64 if how == "swap" else torch.float32)
+
+
+def test_lists_of_tensors_take_factors_by_the_names_of_all_ops():
+    x = torch.ones(2)
+    assert torch._foreach_mul([x], scalar=3.0)[0].tolist() == [3, 3]
+    assert torch._foreach_add([x, x], scalars=[1.0, 2.0])[1].tolist() == [3, 3]
+    assert torch._foreach_addcmul([x], [x], [x], scalars=[2.0])[0].tolist() == [3, 3]
+    assert torch._foreach_pow(2.0, [x])[0].tolist() == [2, 2]
+    assert isinstance(torch._foreach_neg([x]), tuple)
+
+
+def test_a_test_case_compares_tensors():
+    from taimatsu.testing._internal.common_utils import TestCase
+
+    case = TestCase()
+    case.assertEqual(torch.ones(2), torch.ones(2) + 1e-9)
+    case.assertEqual([1, "a"], [1, "a"])
+    case.assertNotEqual(torch.ones(2), torch.zeros(2))
+    with pytest.raises(AssertionError):
+        case.assertEqual(torch.ones(2), torch.ones(2).double())
+    case.assertEqual({"a": torch.ones(2)}, {"a": torch.ones(2).double()}, exact_dtype=False)
+
+
+def test_the_type_tensor_is_the_default_one():
+    assert (torch.arange(3) > 1).type(torch.Tensor).dtype is torch.float32

@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from taimatsu._lazy import submodules
+
 __all__ = [
     "Event", "Stream", "StreamContext", "current_device", "current_stream", "device_count",
     "get_capabilities", "is_available", "is_initialized", "set_device", "stream", "synchronize",
 ]  # fmt: skip
+
+__getattr__ = submodules(__name__)
 
 
 def is_available() -> bool:

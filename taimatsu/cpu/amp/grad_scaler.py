@@ -1,0 +1,3 @@
+"""See `taimatsu.cpu.amp`."""
+
+from . import *  # noqa: F403

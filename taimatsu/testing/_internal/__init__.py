@@ -1,0 +1,1 @@
+"""What suites of PyTorch's kind are built from; see `common_utils`."""
