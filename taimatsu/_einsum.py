@@ -15,6 +15,8 @@ from typing import Any
 import taimatsu as torch
 from taimatsu.backends import opt_einsum
 
+from ._overridable import overridable
+
 Tensor = torch.Tensor
 # Of letters the place in _LETTERS; the dims of "..." are negative, the last is -1.
 Labels = tuple[int, ...]
@@ -22,6 +24,7 @@ Labels = tuple[int, ...]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
+@overridable
 def einsum(*args: Any) -> Tensor:
     """Sums of products of the operands' elements, along dims that are named by letters.
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import taimatsu as torch
 
+from ._overridable import overridable
+
 Tensor = torch.Tensor
 
 
@@ -27,6 +29,7 @@ def _range_basis(A: Tensor, q: int, niter: int, M: Tensor | None) -> Tensor:
     return Q
 
 
+@overridable
 def svd_lowrank(
     A: Tensor,
     q: int | None = 6,
@@ -56,6 +59,7 @@ def svd_lowrank(
     return (V, S, U) if wide else (U, S, V)
 
 
+@overridable
 def pca_lowrank(
     A: Tensor,
     q: int | None = None,

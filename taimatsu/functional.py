@@ -6,6 +6,8 @@ from typing import Any
 
 import taimatsu as torch
 
+from ._overridable import overridable
+
 Tensor = torch.Tensor
 
 
@@ -34,6 +36,7 @@ def broadcast_shapes(*shapes: Any) -> torch.Size:
     return torch.Size(out)
 
 
+@overridable
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """Views of the tensors expanded to their common shape."""
     if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
@@ -53,6 +56,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     return tuple(t if list(t.shape) == sizes else t.expand(sizes) for t in tensors)
 
 
+@overridable
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Coordinate grids of vectors; `indexing` is "ij" (default) or "xy"."""
     if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
@@ -79,6 +83,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     return tuple(grids)
 
 
+@overridable
 def allclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
@@ -86,6 +91,7 @@ def allclose(
     return bool(torch.isclose(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan).all())
 
 
+@overridable
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both have the same shape and elements."""
     if input.shape != other.shape:
@@ -110,16 +116,19 @@ def _atleast(dims: int, tensors: tuple) -> Any:
     return tuple(map(raised, tensors)) if many else raised(tensors[0])
 
 
+@overridable
 def atleast_1d(*tensors: Any) -> Any:
     """The tensor (or each of several, as a tuple) as a vector if it is 0-dim."""
     return _atleast(1, tensors)
 
 
+@overridable
 def atleast_2d(*tensors: Any) -> Any:
     """The tensor (or each of several) with two dims at least; a vector becomes a row."""
     return _atleast(2, tensors)
 
 
+@overridable
 def atleast_3d(*tensors: Any) -> Any:
     """The tensor (or each of several) with three dims at least: (n, m) becomes (n, m, 1)."""
     return _atleast(3, tensors)
@@ -172,6 +181,7 @@ def is_nonzero(input: Tensor) -> bool:
     return bool(input)
 
 
+@overridable
 def chain_matmul(*matrices: Tensor, out: Tensor | None = None) -> Tensor:
     """The product of one or more matrices in the cheapest order: `linalg.multi_dot`.
 
@@ -185,6 +195,7 @@ def chain_matmul(*matrices: Tensor, out: Tensor | None = None) -> Tensor:
     return matrices[0] if len(matrices) == 1 else torch.linalg.multi_dot(list(matrices), out=out)
 
 
+@overridable
 def lu(
     A: Tensor,
     pivot: bool = True,
@@ -204,6 +215,7 @@ def lu(
     return factors if get_infos else tuple(factors[:2])
 
 
+@overridable
 def block_diag(*tensors: Tensor) -> Tensor:
     """A matrix with the given ones along its diagonal; vectors are rows.
 
@@ -237,6 +249,7 @@ def block_diag(*tensors: Tensor) -> Tensor:
     return torch.cat(rows, 0)
 
 
+@overridable
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations of one element of each vector, as rows."""
     if len(tensors) == 1:

@@ -9,6 +9,7 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor
+from taimatsu._overridable import overridable
 from taimatsu.ops import namespaces
 
 __all__ = [
@@ -55,6 +56,7 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: 
     return "sum" if size_average is False else "mean"
 
 
+@overridable
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:
@@ -62,6 +64,7 @@ def pairwise_distance(
     return torch.linalg.vector_norm(x1 - x2 + eps, p, -1, keepdim=keepdim)
 
 
+@overridable
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average=None, reduce=None, reduction: str = "mean"
 ) -> Tensor:
@@ -85,6 +88,7 @@ def _rows(name: str, input: Tensor) -> Tensor:
     return rows
 
 
+@overridable
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -123,6 +127,7 @@ def multi_margin_loss(
     return reduced(loss.reshape(target.shape), reduction)
 
 
+@overridable
 def multilabel_margin_loss(
     input: Tensor, target: Tensor, size_average=None, reduce=None, reduction: str = "mean"
 ) -> Tensor:
@@ -149,6 +154,7 @@ def multilabel_margin_loss(
     return reduced(loss.reshape(input.shape[:-1] if input.dim() else ()), reduction)
 
 
+@overridable
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -168,6 +174,7 @@ def margin_ranking_loss(
     return reduced(loss, reduction, size_average, reduce)
 
 
+@overridable
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -183,6 +190,7 @@ def hinge_embedding_loss(
     return reduced(far + near, reduction, size_average, reduce)
 
 
+@overridable
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -213,6 +221,7 @@ def cosine_embedding_loss(
     return reduced(near + far, reduction, size_average, reduce)
 
 
+@overridable
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -234,6 +243,7 @@ def poisson_nll_loss(
     return reduced(loss, reduction, size_average, reduce)
 
 
+@overridable
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -271,6 +281,7 @@ def gaussian_nll_loss(
     return reduced(loss, reduction)
 
 
+@overridable
 def multilabel_soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -286,6 +297,7 @@ def multilabel_soft_margin_loss(
     return reduced(loss.mean(-1), reduction, size_average, reduce)
 
 
+@overridable
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -312,6 +324,7 @@ def triplet_margin_loss(
     )
 
 
+@overridable
 def triplet_margin_with_distance_loss(
     anchor: Tensor,
     positive: Tensor,

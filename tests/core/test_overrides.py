@@ -246,3 +246,26 @@ def test_len_of_a_subclass_is_its_own():
 
     assert len(torch.ones(2).as_subclass(Long)) == 7
     assert torch.equal(1 / torch.full((2,), 2.0).as_subclass(Long), torch.full((2,), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (torch.einsum, ("i,i", ..., ...)), (torch.einsum, ("i,i", [..., ...])),
+        (torch.broadcast_tensors, (..., ...)), (torch.meshgrid, ([..., ...],)),
+        (torch.block_diag, (...,)), (torch.equal, (..., ...)), (torch.allclose, (..., ...)),
+        (torch.atleast_1d, (...,)), (torch.svd_lowrank, (...,)),
+        (torch.nn.functional.triplet_margin_loss, (..., ..., ...)),
+    ],
+)  # fmt: skip
+def test_functions_in_python_are_overridden_too(function, args):
+    class Named:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return func, types
+
+    def put(a):
+        return Named() if a is ... else [put(x) for x in a] if isinstance(a, list) else a
+
+    found, types = function(*map(put, args))
+    assert found is function and types == (Named,)

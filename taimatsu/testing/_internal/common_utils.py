@@ -50,7 +50,9 @@ class TestCase(unittest.TestCase):
             msg=msg,
         )  # fmt: skip
 
-    def assertNotEqual(self, x: Any, y: Any, msg: Any = None, **options: Any) -> None:
+    def assertNotEqual(  # type: ignore[override]
+        self, x: Any, y: Any, msg: Any = None, **options: Any
+    ) -> None:
         """AssertionError if ``x`` and ``y`` are equal, as `assertEqual` sees it."""
         with self.assertRaises(AssertionError, msg=msg):
             self.assertEqual(x, y, **options)
