@@ -15,7 +15,7 @@ from typing import Any
 import taimatsu as torch
 from taimatsu.backends import opt_einsum
 
-from ._overridable import overridable
+from . import _core
 
 Tensor = torch.Tensor
 # Of letters the place in _LETTERS; the dims of "..." are negative, the last is -1.
@@ -24,7 +24,6 @@ Labels = tuple[int, ...]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-@overridable
 def einsum(*args: Any) -> Tensor:
     """Sums of products of the operands' elements, along dims that are named by letters.
 
@@ -49,12 +48,16 @@ def einsum(*args: Any) -> Tensor:
             "operand and its subscripts list"
         )
     operands: list[Any]
+    if len(args) == 2 and isinstance(args[0], str) and isinstance(args[1], (list, tuple)):
+        return einsum(args[0], *args[1])  # so that overrides see operands one by one
+    if _core._has_torch_function(args):
+        from .overrides import handle_torch_function
+
+        return handle_torch_function(einsum, args, *args)
     if isinstance(args[0], Tensor):
         equation, operands = _from_sublists(args)
     else:
         equation, operands = args[0], list(args[1:])
-    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-        return einsum(equation, *operands[0])
     for i, x in enumerate(operands):
         if not isinstance(x, Tensor):
             raise TypeError(
