@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "autograd/tape.h"
+#include "cpu/threads.h"
 #include "plan/plan.h"
 #include "python/python.h"
 
@@ -320,7 +321,9 @@ void put_off(Call& c) {
   if (pending.full()) pending.run();
 }
 
-void flush(Segment& s) { s.run(); }
+void flush(Segment& s) {
+  if (!in_parallel_region()) s.run();  // else it is a thread of one of those calls, without the GIL
+}
 
 void flush_pending() { pending.run(); }
 
