@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .creation import TENSOR_OPTIONS, arange, empty, zeros
 from .indexing import index_select
+from .reduction import any_outside
 from .shape import cat, wrap_dim
+from .sorting import searchsorted_native
 from .table import composite, native
 
 # ---- turning ------------------------------------------------------------------------------------
@@ -122,13 +124,11 @@ def _positions(repeats, total, n: int):
     if repeats.numel() != n:
         raise RuntimeError("repeat_interleave: repeats must have the same size as input along dim; "
                            f"got {repeats.numel()} and {n}")
-    if bool((repeats < 0).any()):
+    if n and any_outside(repeats, 0, (1 << 63) - 1):
         raise RuntimeError("repeat_interleave: repeats can not be negative")
     ends = repeats.cumsum(0)
     total = int(ends[-1]) if n else 0
-    from .sorting import searchsorted
-
-    return searchsorted(ends, arange(total, device=ends.device), right=True)
+    return searchsorted_native(ends, arange(total, device=ends.device), False, True)
 
 
 @composite("repeat_interleave(Tensor self, Tensor repeats, int? dim=None, *, int? output_size=None)"

@@ -158,7 +158,7 @@ def unique_consecutive(self, return_inverse, return_counts, dim):
 
 # ---- searching and counting ---------------------------------------------------------------------
 
-_searchsorted = native(
+searchsorted_native = native(
     "_searchsorted(Tensor sorted_sequence, Tensor self, bool out_int32, bool right) -> Tensor",
     **_HIDDEN,
 ).gradient(sorted_sequence=lambda g: None, self=lambda g: None)
@@ -179,7 +179,7 @@ def _positions(sequence, values, out_int32, right, side, sorter=None):
     if sequence.dtype != values.dtype:
         dtype = result_type(sequence, values)
         sequence, values = sequence.to(dtype), values.to(dtype)
-    return _searchsorted(sequence, values, out_int32, right or side == "right")
+    return searchsorted_native(sequence, values, out_int32, right or side == "right")
 
 
 @composite("searchsorted(Tensor sorted_sequence, Tensor|Number self, *, bool out_int32=False,"
