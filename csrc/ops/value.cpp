@@ -78,7 +78,8 @@ bool equal(const Value& a, const Value& b) {
     case Value::Ints:
     case Value::Floats:
     case Value::Bools:
-      return a.list.size == b.list.size &&
+      if (a.list.size != b.list.size) return false;
+      return !a.list.size ||  // then there may be no address
              !std::memcmp(a.list.data, b.list.data, a.list.size * item_size(a.tag));
     case Value::String: return !std::strcmp(a.string, b.string);
     case Value::DType: return a.dtype == b.dtype;
