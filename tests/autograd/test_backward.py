@@ -279,7 +279,7 @@ def test_only_what_leads_to_an_input_is_computed():
     x, w, b = (torch.randn(s, requires_grad=True) for s in [(8, 4), (3, 4), (3,)])
     y = torch.nn.functional.linear(x, w, b)
     g = torch.ones_like(y)
-    products = ("mm", "matmul")
+    products = ("aten::mm", "aten::matmul")
     for wanted, count in [([x], 1), ([w], 1), ([x, w], 2), ([b], 0)]:
         names = calls(lambda wanted=wanted: grad(y, wanted, g, retain_graph=True))
         assert sum(n in products for n in names) == count, (wanted, names)
