@@ -150,7 +150,7 @@ void move(Storage& root, void* data, size_t nbytes) {
   }
 }
 
-// The memory of `root` as a storage of its own, which `root` is to leave.
+// The memory of `root` as a storage of its own, which `root` is to leave; with a reference to it.
 Storage* memory_of(Storage& root) {
   Storage* former = make_storage(root.device).leak();
   former->data = root.data;
@@ -164,9 +164,7 @@ Storage* memory_of(Storage& root) {
 // What `root` has given up goes when nobody works on it any more.
 void leave_memory(Storage& root) {
   if (!root.data || root.data == room(root)) return free_data(root);
-  Storage* former = memory_of(root);
-  retain(former);
-  retire(former);
+  retire(memory_of(root));
 }
 
 std::vector<Storage*>& retired = *new std::vector<Storage*>;

@@ -79,6 +79,21 @@ def test_memory_goes_back_after_a_peak():
         assert _core.memory_stats()["system_allocations"] == at
 
 
+@pytest.mark.parametrize("move", [
+    lambda x: x.share_memory_(),
+    lambda x: x.untyped_storage().resize_(2 * x.nbytes),
+    lambda x: x.set_(torch.zeros(3)),
+    lambda x: setattr(x, "data", torch.zeros(3)),
+])  # fmt: skip
+def test_what_a_storage_leaves_is_free_again(move):
+    before = torch._core.memory_stats()["allocated"]
+    for _ in range(5):
+        x = torch.zeros(1 << 18)
+        move(x)
+        del x
+    assert torch._core.memory_stats()["allocated"] - before < 1 << 20
+
+
 def test_the_cache_is_bounded():
     """Freed memory beyond the bound (at most 4 GiB) goes back without being asked for."""
     tensors = [torch.empty(2**30, dtype=torch.uint8) for _ in range(6)]  # untouched: costs nothing
