@@ -162,8 +162,6 @@ def wrap_numpy(fn: Callable) -> Callable:
     ... def f(a):
     ...     return np.flip(a)
     """
-    import functools
-
     import taimatsu as torch
     from taimatsu.utils._pytree import tree_map
 

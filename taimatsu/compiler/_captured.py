@@ -31,12 +31,15 @@ class Captured:
         functools.update_wrapper(self, function)
         self.function, self.backend, self.fullgraph = function, backend, fullgraph
         self.made: dict[Any, tuple[Callable, pytree.TreeSpec] | None] = {}
+        self.kept: list[Any] = []  # what keys name by id
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         key = (repr(spec), *map(_kind, leaves), *_surroundings(self.function))
         if key not in self.made:
-            self.made[key] = self._make(args, kwargs, leaves)
+            strange = [x for x in leaves if not isinstance(x, (torch.Tensor, *_CONSTANTS))]
+            self.kept += (*_closed_over(self.function), *strange)
+            self.made[key] = self._make(args, kwargs, leaves, strange)
         made = self.made[key]
         if made is None:
             return self.function(*args, **kwargs)
@@ -47,11 +50,10 @@ class Captured:
         return self if owner is None else functools.partial(self, owner)
 
     def _make(
-        self, args: tuple, kwargs: dict[str, Any], leaves: list
+        self, args: tuple, kwargs: dict[str, Any], leaves: list, strange: list
     ) -> tuple[Callable, pytree.TreeSpec] | None:
         from taimatsu._dynamo import exc
 
-        strange = [x for x in leaves if not isinstance(x, (torch.Tensor, *_CONSTANTS))]
         try:
             if strange:
                 raise ValueRead(
@@ -92,5 +94,15 @@ def _surroundings(function: Any) -> tuple:
         state = (*function.parameters(), *function.buffers())
         return (*modes, *((id(t), t.requires_grad) for t in state),
                 *(m.training for m in function.modules()))  # fmt: skip
-    cells = getattr(function, "__closure__", None) or ()
-    return (*modes, *(id(cell.cell_contents) for cell in cells))
+    return (*modes, *map(id, _closed_over(function)))
+
+
+def _closed_over(function: Any) -> list[Any]:
+    """The contents of a function's cells; an empty one stands for itself."""
+    found = []
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:
+            found.append(cell)
+    return found

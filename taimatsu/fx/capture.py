@@ -160,9 +160,10 @@ class _Functions(Recorder):
         if targets is not None and not inplace:
             named["out"] = self.argument(targets if len(targets) > 1 else targets[0])
         name = base + "_" if inplace and not base.endswith("_") else base
-        form = self._aten(op, (args[0],) if inplace else None) if op.name[0] != "_" else None
-        if self.aten and form is not None:
-            return self.graph.call_function(form, positional, named, name=name)
+        if self.aten and op.name[0] != "_":
+            form = self._aten(op, (args[0],) if inplace else None)
+            if form is not None:
+                return self.graph.call_function(form, positional, named, name=name)
         function = None if inplace else public_function(op)
         if function is not None:
             return self.graph.call_function(function, positional, named)

@@ -182,3 +182,15 @@ def test_errors_of_backends():
 
     with pytest.raises(exc.BackendCompilerFailed, match="'broken' raised:\nValueError: no"):
         torch.compile(torch.sin, backend=broken)(torch.ones(1))
+
+
+def test_what_a_function_closes_over_is_part_of_the_kind(backend):
+    factor = 1000
+
+    def function(x):
+        return x * factor
+
+    compiled = torch.compile(function, backend=backend)
+    for factor in range(1000, 1005):
+        assert compiled(torch.ones(1)) == factor
+    assert len(backend.calls) == 5
