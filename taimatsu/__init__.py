@@ -75,7 +75,7 @@ _LAZY_NAMES = {
     "autocast": "amp.autocast_mode",
 }
 for _module, _names in {
-    "cpu": "Event Stream",
+    "_streams": "Event Stream",
     "_scaled": "_scaled_mm",
     "_quantized": (
         "dequantize int_repr per_channel_affine per_channel_affine_float_qparams "
@@ -121,7 +121,7 @@ for _module, _names in {
         "get_float32_matmul_precision get_num_interop_threads has_lapack has_mkl has_openmp "
         "has_spectral is_deterministic_algorithms_warn_only_enabled is_vulkan_available "
         "is_warn_always_enabled set_deterministic_debug_mode set_float32_matmul_precision "
-        "set_flush_denormal set_num_interop_threads set_warn_always"
+        "set_num_interop_threads set_warn_always"
     ),
 }.items():
     _LAZY_NAMES.update(dict.fromkeys(_names.split(), _module))

@@ -12,7 +12,7 @@ __all__ = [
     "get_float32_matmul_precision", "get_num_interop_threads", "has_lapack", "has_mkl",
     "has_openmp", "has_spectral", "is_deterministic_algorithms_warn_only_enabled",
     "is_vulkan_available", "is_warn_always_enabled", "set_deterministic_debug_mode",
-    "set_float32_matmul_precision", "set_flush_denormal", "set_num_interop_threads",
+    "set_float32_matmul_precision", "set_num_interop_threads",
     "set_warn_always",
 ]  # fmt: skip
 
@@ -62,11 +62,6 @@ def set_num_interop_threads(n: int) -> None:
             "set_num_interop_threads called"
         )
     _interop_threads = n
-
-
-def set_flush_denormal(mode: bool) -> bool:
-    """Whether numbers too small for full precision become 0. They are kept here: False if asked."""
-    return not mode
 
 
 def get_deterministic_debug_mode() -> int:

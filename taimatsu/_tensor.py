@@ -453,9 +453,26 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
 
 @_method
 def dim_order(self: Tensor, *, ambiguity_check: Any = False) -> tuple[int, ...]:
-    """The dims from the outermost to the innermost in memory."""
+    """The dims from the outermost to the innermost in memory.
+
+    RuntimeError where equal strides or sizes of 1 leave the order open and ambiguity_check is
+    True, or a list of memory formats of which not exactly one fits. TypeError for other checks.
+    """
     strides = self.stride()
-    return tuple(sorted(range(self.dim()), key=lambda d: -strides[d]))
+    order = tuple(sorted(range(self.dim()), key=lambda d: -strides[d]))
+    if ambiguity_check is False:
+        return order
+    formats: Any = [] if ambiguity_check is True else ambiguity_check
+    known = _core.memory_format
+    if not isinstance(formats, list) or not all(isinstance(f, known) for f in formats):
+        raise TypeError("The ambiguity_check argument must be a bool or a list of memory formats.")
+    fitting = [f for f in formats if self.is_contiguous(memory_format=f)]
+    if (len(set(strides)) < len(strides) or 1 in self.shape) and len(fitting) != 1:
+        raise RuntimeError(
+            "The tensor does not have unique dim order, or cannot map to exact one of the given "
+            f"memory formats; its sizes are {tuple(self.shape)}, its strides {strides}"
+        )
+    return order
 
 
 @_method

@@ -151,8 +151,8 @@ def is_tensor(obj: Any) -> bool:
 
 
 def is_storage(obj: Any) -> bool:
-    """Whether `obj` is a storage."""
-    return isinstance(obj, torch.UntypedStorage)
+    """Whether `obj` is a storage, typed or not."""
+    return isinstance(obj, (torch.UntypedStorage, torch.TypedStorage))
 
 
 def numel(input: Tensor) -> int:

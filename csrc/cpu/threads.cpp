@@ -13,6 +13,10 @@
 #include <exception>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace taimatsu {
 namespace {
 
@@ -20,10 +24,28 @@ std::atomic<int> wanted{0};          // 0: not yet decided
 std::atomic<bool> pool_used{false};  // this process has started threads
 bool forked_from_pool = false;       // this is a child of such a process: its pool is gone
 thread_local bool in_region = false;
+thread_local bool flushes = false;  // set_flush_denormal
 
 int default_threads() {
   // OpenMP's own default respects OMP_NUM_THREADS and the process's CPU affinity.
   return std::max(1, std::min(omp_get_max_threads(), omp_get_thread_limit()));
+}
+
+// The processor's own bits for it, of results and of operands.
+void flush_denormals(bool on) {
+  if (flushes == on) return;
+#if defined(__x86_64__)
+  constexpr unsigned kBits = 0x8040;
+  _mm_setcsr(on ? _mm_getcsr() | kBits : _mm_getcsr() & ~kBits);
+#elif defined(__aarch64__)
+  constexpr uint64_t kBit = uint64_t{1} << 24;
+  uint64_t control;
+  asm volatile("mrs %0, fpcr" : "=r"(control));
+  asm volatile("msr fpcr, %0" ::"r"(on ? control | kBit : control & ~kBit));
+#else
+  return;
+#endif
+  flushes = on;
 }
 
 // Locks that a fork waits for: a child would wait for ever for one that another thread held.
@@ -84,6 +106,11 @@ int num_threads() {
 
 void set_num_threads(int n) { wanted = std::max(1, std::min(n, omp_get_thread_limit())); }
 
+bool set_flush_denormal(bool on) {
+  flush_denormals(on);
+  return flushes == on;
+}
+
 bool in_parallel_region() { return in_region; }
 bool has_pool() { return !in_region && !forked_from_pool; }
 
@@ -98,9 +125,11 @@ void parallel_chunks(int chunks, void (*body)(void* context, int chunk), void* c
   // Always the whole team, whose members without a chunk wait: libgomp ends the threads that a
   // region doesn't need, and the next larger one has to start them again.
   const int team = std::max(chunks, num_threads());
+  const bool flush = flushes;
 #pragma omp parallel num_threads(team)
   {
     in_region = true;
+    flush_denormals(flush);
     try {
       for (int i = omp_get_thread_num(); i < chunks; i += omp_get_num_threads()) body(context, i);
     } catch (...) {

@@ -11,6 +11,11 @@ namespace taimatsu {
 int num_threads();  // what set_num_threads said; 1 in a forked child and inside a region
 void set_num_threads(int n);
 bool in_parallel_region();
+
+// Numbers too small for full precision count as 0, and become 0: on this thread, and on the pool's
+// threads while they work for it. False where the processor can't.
+bool set_flush_denormal(bool on);
+
 bool has_pool();  // whether a parallel region would get threads, were there any
 
 // A mutex that a fork waits for, so that no child has one locked by a thread that it lacks. Whoever

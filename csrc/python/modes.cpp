@@ -197,6 +197,15 @@ PyObject* py_set_num_threads(PyObject*, PyObject* n) {
   });
 }
 
+PyObject* py_set_flush_denormal(PyObject*, PyObject* on) {
+  return guard([&] {
+    if (!PyBool_Check(on)) {
+      fail(Error::Type, "set_flush_denormal expects a bool, but got ", type_name(on));
+    }
+    return boolean(set_flush_denormal(on == Py_True));
+  });
+}
+
 PyMethodDef functions[] = {
     {"is_grad_enabled", is_grad_enabled, METH_NOARGS,
      "is_grad_enabled()\n--\n\nWhether ops on this thread are recorded."},
@@ -218,6 +227,10 @@ PyMethodDef functions[] = {
      "get_num_threads()\n--\n\nHow many threads one op may use."},
     {"set_num_threads", py_set_num_threads, METH_O,
      "set_num_threads(n)\n--\n\nSet how many threads one op may use. Results don't depend on it."},
+    {"set_flush_denormal", py_set_flush_denormal, METH_O,
+     "set_flush_denormal(mode)\n--\n\n"
+     "Whether numbers too small for full precision count as 0 in this thread's ops.\n"
+     "False where the processor can't. TypeError for what is no bool."},
     {},
 };
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from taimatsu import _core
+from taimatsu import _core, _streams
 
 from ._driver import absent, core, index_of
 
@@ -25,7 +25,7 @@ def _here(what: str) -> Any:
         raise RuntimeError(str(error)) from None
 
 
-class Stream:
+class Stream(_streams.Stream):
     """A queue of work, which runs in order; that of different streams runs at the same time.
 
     ``device``: the current GPU by default. ``priority``: lower numbers go first, 0 by default. The
@@ -55,7 +55,7 @@ class Stream:
         return _core.device("cuda", self.device_index)
 
     @property
-    def priority(self) -> int:
+    def priority(self) -> int:  # type: ignore[override]
         """Lower numbers go first."""
         return core().stream_priority(self.device_index, self.cuda_stream)
 
@@ -123,7 +123,7 @@ class ExternalStream(Stream):
         super().__init__(device, stream_id=int(stream_ptr))
 
 
-class Event:
+class Event(_streams.Event):
     """A mark in a stream: to wait for, to order streams by, to measure time between two.
 
     ``enable_timing``: `elapsed_time` can be asked. ``blocking``: `synchronize` lets other threads

@@ -202,8 +202,8 @@ def lstsq(self, b, rcond, driver):
 
     residuals         sums of squares (*, k), where m > n, each A has full rank and the driver
                       isn't 'gelsy', else empty
-    rank              (*), empty for 'gels'
-    singular_values   (*, min(m, n)) for 'gelsd' and 'gelss', else empty
+    rank              A's (*), empty for 'gels'
+    singular_values   A's (*, min(m, n)) for 'gelsd' and 'gelss', else empty
     """
     from taimatsu import finfo, int64
 
@@ -227,12 +227,15 @@ def lstsq(self, b, rcond, driver):
     if driver not in _DRIVERS:
         raise RuntimeError(f"{name}: parameter `driver` should be one of "
                            f"({', '.join(_DRIVERS)}); got {driver!r}")
+    repeated = [d for d, size in enumerate(A.shape[:-2]) if size == 1]
     A, right = same_batch(A, right)
     m, n = A.shape[-2:]
     if rcond is None:
         rcond = max(m, n) * finfo(A.dtype).eps
     X, rank, S, info = _lapack_lstsq(A, right, rcond, driver)
     check_info(name, info, _not_solved)
+    for d in repeated:  # ranks and singular values are those of the A that were given
+        rank, S = rank.narrow(d, 0, 1), S.narrow(d, 0, 1)
     rank = rank.to(int64)
     residuals = real(X).flatten()[:0]
     full = driver == "gels" or (driver != "gelsy" and not rank.is_meta and bool((rank == n).all()))

@@ -36,6 +36,28 @@ def test_fresh_tensors():
         torch.empty_permuted((2, 3), (0, 0))
 
 
+def test_ambiguous_orders_of_dims():
+    assert torch.empty(2, 3, 4).dim_order(ambiguity_check=True) == (0, 1, 2)
+    x = torch.empty(1, 2, 3, 4)
+    formats = [torch.contiguous_format, torch.channels_last]
+    assert x.dim_order(ambiguity_check=formats) == (0, 1, 2, 3)
+    for check in (True, [torch.channels_last], [torch.contiguous_format] * 2):
+        with pytest.raises(RuntimeError, match="unique dim order"):
+            x.dim_order(ambiguity_check=check)
+    with pytest.raises(TypeError, match="ambiguity_check"):
+        x.dim_order(ambiguity_check="any")
+
+
+def test_streams_and_events_of_the_cpu():
+    s = torch.Stream("cpu")
+    with s:
+        event = s.record_event()
+    assert s.query() and event.query() and event.device == torch.device("cpu")
+    assert issubclass(torch.cuda.Stream, torch.Stream)
+    with pytest.raises(RuntimeError, match="keeps no times"):
+        event.elapsed_time(torch.Event("cpu"))
+
+
 @pytest.mark.parametrize("sizes", [(3, 3), (7, 3), (3, 7), (2, 2, 2), (4, 3)])
 def test_fill_diagonal(sizes):
     import numpy as np

@@ -170,6 +170,9 @@ def test_what_follows():
         near(solution[i], x, torch.float64)
         near(residuals[i], r, torch.float64)
         assert rank[i].item() == k
+    one = linalg.lstsq(a[:1], b, driver="gelsd")  # of one matrix, for two right-hand sides
+    assert one.rank.tolist() == [4] and one.singular_values.shape == (1, 4)
+    near(one.solution[1], linalg.lstsq(a[0], b[1]).solution, torch.float64)
     square = matrix((), 4, 4, torch.float64)
     for n in (0, 1, 5, -2):
         near(linalg.matrix_power(square, n), np.linalg.matrix_power(array(square), n),

@@ -34,6 +34,18 @@ def invariant(threads, call):
     assert all(r == results[0] for r in results[1:])
 
 
+def test_denormal_numbers_are_flushed_on_the_pools_threads_too(threads):
+    small = torch.full((1_000_000,), 1e-310, dtype=torch.float64)
+    threads(4)
+    try:
+        assert torch.set_flush_denormal(True) and not (small * 1).any()
+    finally:
+        torch.set_flush_denormal(False)
+    assert (small * 1 == small).all()
+    with pytest.raises(TypeError, match="set_flush_denormal"):
+        torch.set_flush_denormal(1)
+
+
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64, torch.complex64, torch.bfloat16, torch.int64]
 )

@@ -167,6 +167,15 @@ def test_copies_between_devices_keep_order():
     assert torch.cuda.can_device_access_peer(0, 1)
 
 
+def test_streams_and_events_by_device():
+    assert isinstance(torch.Stream("cuda:1"), torch.cuda.Stream)
+    s, event = torch.Stream(priority=-1), torch.Event(enable_timing=True)
+    assert (s.device_index, s.priority) == (0, -1) and isinstance(event, torch.cuda.Event)
+    s.record_event(event)
+    s.synchronize()
+    assert event.elapsed_time(event) == 0
+
+
 def test_streams_of_another_device_are_entered_with_it():
     s = torch.cuda.Stream(device=1)
     with torch.cuda.stream(s):

@@ -1,6 +1,7 @@
 """DataLoader with workers: order, seeds, failures, deaths, positions; that nothing is left."""
 
 import gc
+import io
 import os
 import random
 import signal
@@ -122,6 +123,11 @@ def test_batches_are_those_of_the_process_itself(kind):
         Squares(), batch_sampler=[[3, 1], [2]], num_workers=2, worker_kind=kind
     )
     assert values(batches) == [[9, 1], [4]]
+
+
+def test_workers_start_where_stderr_is_no_file(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert values(data.DataLoader(Squares(4), 2, num_workers=1)) == [[0, 1], [4, 9]]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

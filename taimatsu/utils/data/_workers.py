@@ -140,7 +140,7 @@ def _serve(
         inherited.close()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if not faulthandler.is_enabled():
-        faulthandler.enable()
+        faulthandler.enable(2)  # sys.stderr may be no file
     torch.set_num_threads(1)
     worker = Worker(setup, index, memoryview(progress.untyped_storage()).cast("q")[index:])
     try:
