@@ -6,6 +6,7 @@
 //   views.cpp     gradients of views, in-place writes through them, what may be written in place
 //   leaf.cpp      AccumulateGrad: gradients of leaves
 //   engine.cpp    one backward pass
+//   streams.cpp   which streams of a GPU a pass puts its work on
 //   hooks.cpp     hooks on tensors and nodes
 //   function.cpp  nodes whose backward is a Python method (autograd.Function)
 //   anomaly.cpp   detect_anomaly: where the forward call was, where a NaN came from
@@ -15,6 +16,7 @@
 #pragma once
 
 #include "ops/op.h"
+#include "tensor/stream.h"
 
 namespace taimatsu {
 
@@ -58,7 +60,12 @@ struct NodeOutput {
   TensorRef grad;
   DType dtype = DType::F32;
   Device device;
+  Stream stream = nullptr;  // that of the call, on which the gradient is ready
   void describe(const Tensor& t) {
+    expect(t);
+    stream = stream_of(device);
+  }
+  void expect(const Tensor& t) {
     layout = LayoutRef(t.layout);
     dtype = t.dtype;
     device = t.device();

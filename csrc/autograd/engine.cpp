@@ -3,6 +3,9 @@
 // Nodes run in descending order of creation. Whatever a node's edges lead to is older than the
 // node, so when a node's turn comes, all its gradients have arrived: nothing has to be counted
 // beforehand. A pass that some of the graph only is wanted of looks first for what leads there.
+//
+// A node's work is put on the stream of its forward call (streams.cpp): gradients at a node are
+// ready there. Those of a leaf are where the first of them came from.
 #include <algorithm>
 #include <memory>
 #include <unordered_map>
@@ -53,13 +56,24 @@ struct Run {
     std::vector<std::pair<uint32_t, size_t>> captures;  // (slot, which result)
   };
 
+  struct Elsewhere {
+    std::vector<TensorRef> grads;
+    Stream stream = nullptr;
+  };
+  struct Slot {
+    TensorRef& sum;
+    Stream& stream;  // on which it is ready
+  };
+
   const bool keep_graph;
   std::vector<TensorRef>* results;
   std::unique_ptr<std::unordered_map<Node*, Wanted>> wanted;  // null: everything is
   std::vector<Item> heap;
   // Gradients at nodes where another pass, suspended or of another thread, has its own.
-  std::unique_ptr<std::unordered_map<Node*, std::vector<TensorRef>>> elsewhere;
+  std::unique_ptr<std::unordered_map<Node*, Elsewhere>> elsewhere;
   Gradients grads, inputs;  // of the node that runs
+  Stream leaf_stream;       // if that is a leaf's
+  std::vector<std::pair<int, Stream>> used;  // streams of devices, besides the caller's
   std::vector<Object> callbacks;
   Run* const outer = current;
   const uint64_t id = ++runs;
@@ -71,26 +85,60 @@ struct Run {
     current = outer;
     if (heap.empty()) return;
     PendingError pending;
+    try {
+      join();
+    } catch (const Error&) {  // the device has failed: later calls say so
+    }
     while (!heap.empty()) drop(*pop());  // after an error
     grads.clear();
   }
 
   // Where a gradient of `n` is summed; queues the node when it is the first.
-  TensorRef& slot(Node* n, uint32_t i) {
-    if (n->run == this) return n->outputs[i].grad;
+  Slot slot(Node* n, uint32_t i) {
+    NodeOutput& o = n->outputs[i];
+    if (n->run == this) return {o.grad, o.stream};
     // Once a node's gradients are elsewhere they stay there, though the other pass may be done.
     if (n->run || (elsewhere && elsewhere->count(n))) {
-      if (!elsewhere) elsewhere.reset(new std::unordered_map<Node*, std::vector<TensorRef>>);
+      if (!elsewhere) elsewhere.reset(new std::unordered_map<Node*, Elsewhere>);
       auto [at, first] = elsewhere->try_emplace(n);
       if (first) {
-        at->second.resize(n->n_outputs);
+        at->second.grads.resize(n->n_outputs);
         push(n);
       }
-      return at->second[i];
+      const bool leaf = n->cls == &accumulate_class;  // whose stream is the pass' own choice
+      return {at->second.grads[i], leaf ? at->second.stream : o.stream};
     }
     push(n);
     n->run = this;
-    return n->outputs[i].grad;
+    return {o.grad, o.stream};
+  }
+
+  // A gradient of `n`, ready on the current stream, joins those that arrived before.
+  void deliver(Node* n, uint32_t i, TensorRef g) {
+    const Slot at = slot(n, i);
+    if (!g) return;
+    if (streams) return deliver_on_stream(*n, n->outputs[i].device, at, std::move(g));
+    accumulate(at.sum, std::move(g));
+  }
+  static void deliver_on_stream(const Node& n, Device d, const Slot& at, TensorRef g) {
+    if (!at.sum && n.cls == &accumulate_class) at.stream = stream_of(d);
+    bring(*g, d, at.stream);
+    if (!at.sum) return void(at.sum = std::move(g));
+    StreamScope scope;
+    scope.enter(d, at.stream);
+    accumulate(at.sum, std::move(g));
+    scope.leave();
+  }
+
+  // The current streams wait for all others that the pass has used.
+  void join() {
+    for (const auto& [device, stream] : used) {
+      streams->order(device, stream, device, streams->current(device));
+    }
+    for (size_t i = 0; results && !used.empty() && i < results->size(); ++i) {
+      if (Tensor* g = (*results)[i].get()) use_on(*g, stream_of(g->device()));
+    }
+    used.clear();
   }
 
   void push(Node* n) {
@@ -125,10 +173,12 @@ struct Run {
     }
     if (n.run == this) {
       for (uint32_t i = 0; i < n.n_outputs; ++i) to[i] = std::move(n.outputs[i].grad);
+      leaf_stream = n.outputs[0].stream;
       n.run = nullptr;
     } else {
       auto at = elsewhere->find(&n);
-      std::move(at->second.begin(), at->second.end(), to);
+      std::move(at->second.grads.begin(), at->second.grads.end(), to);
+      leaf_stream = at->second.stream;
       elsewhere->erase(at);
     }
   }
@@ -165,9 +215,10 @@ struct Run {
     for (int steps = 1; !heap.empty(); ++steps) {
       NodeRef n = pop();
       take(*n);
-      run(*n);
+      streams ? run_on_streams(*n) : run(*n);
       if (steps % 64 == 0) checked(PyErr_CheckSignals());
     }
+    join();
     for (size_t i = 0; i < callbacks.size(); ++i) {  // one may queue another
       Object f = callbacks[i];
       Object done = Object::steal(checked(PyObject_CallNoArgs(f.get())));
@@ -183,6 +234,27 @@ struct Run {
       throw;
     }
     if (anomaly_checks_nan) check_nan(n, inputs.data());
+  }
+
+  void run_on_streams(Node& n) {
+    const bool leaf = n.cls == &accumulate_class;
+    StreamScope scope;
+    for (uint32_t i = 0; i < n.n_outputs; ++i) {
+      scope.enter(n.outputs[i].device, leaf ? leaf_stream : n.outputs[i].stream);
+    }
+    if (!scope.moved()) return run(n);
+    for (const auto& [device, caller] : scope.before()) {
+      const std::pair<int, Stream> here(device, streams->current(device));
+      if (std::find(used.begin(), used.end(), here) == used.end()) used.push_back(here);
+    }
+    const Device d = n.outputs[0].device;
+    if (Tensor* grad = leaf ? variable(n).grad : nullptr) crosses(*grad);
+    for (uint32_t i = 0; n.hooks && i < n.n_outputs; ++i) {  // what hooks see, others keep
+      if (Tensor* g = grads.data()[i].get()) use_on(*g, scope.caller(g->device()));
+    }
+    run(n);
+    if (Tensor* grad = leaf ? variable(n).grad : nullptr) use_on(*grad, scope.caller(d));
+    scope.leave();
   }
 
   void run(Node& n) {
@@ -218,9 +290,7 @@ struct Run {
       TensorRef g = std::move(out[i]);
       if (!next || skips(next)) continue;
       if (g) fit_gradient(g, *next, n.edges[i].slot, n, i);
-      TensorRef& sum = slot(next, n.edges[i].slot);
-      if (!g) continue;
-      sum ? accumulate(sum, std::move(g)) : void(sum = std::move(g));
+      deliver(next, n.edges[i].slot, std::move(g));
     }
   }
 };
@@ -248,7 +318,7 @@ void accumulate(TensorRef& sum, TensorRef g) {
 // Makes `g` a gradient of that output of `target`: sums over what was broadcast, converts.
 void fit_gradient(TensorRef& g, Node& target, uint32_t slot, const Node& from, uint32_t index) {
   NodeOutput& o = target.outputs[slot];
-  if (target.cls == &accumulate_class) o.describe(variable(target));  // `set_data` may change it
+  if (target.cls == &accumulate_class) o.expect(variable(target));  // `set_data` may change it
   if (!o.layout) return;
   if (g->layout != o.layout.get() && g->sizes() != o.layout->sizes()) {
     if (!is_expandable(o.layout->sizes(), g->sizes())) {
@@ -358,7 +428,7 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
     if (run.skips(n)) continue;
     TensorRef g = std::move(start_grads[i]);
     fit_gradient(g, *n, starts[i].slot, *n, static_cast<uint32_t>(i));
-    accumulate(run.slot(n, starts[i].slot), std::move(g));
+    run.deliver(n, starts[i].slot, std::move(g));
   }
   run.execute();
   deferral.end();

@@ -179,10 +179,12 @@ Tensor* SavedTensor::unpack(Node& n, bool history, TensorRef& held) const {
       check_version(*tensor_->storage, tensor_->dtype, *tensor_->layout, tensor_->node,
                     tensor_->output_index);
       held = TensorRef(tensor_);
+      if (streams) crosses(*held);
       return tensor_;
     case Output:
       check_version(*storage_, dtype_, *layout_, &n, slot_);
       held = make_tensor(storage_, layout_, dtype_);
+      if (streams) crosses(*held);
       if (history) set_history(*held, &n, slot_);
       return held.get();
     case Like: {

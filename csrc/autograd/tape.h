@@ -172,6 +172,32 @@ bool wants(Node& n);               // it has use for gradients that arrive at `n
 void queue_callback(PyObject* f);  // to be called at the end of this thread's running pass
 uint64_t current_backward();       // a number for that pass; 0 outside of any
 
+// ---- Streams (streams.cpp); only where `streams` is set -----------------------------------------
+
+// Streams that are their devices' current ones meanwhile, in place of the caller's; and the device
+// of the first is the current one.
+class StreamScope {
+ public:
+  StreamScope() = default;
+  StreamScope(const StreamScope&) = delete;
+  ~StreamScope();
+  void enter(Device d, Stream s);
+  void leave();  // at the end, before the destructor; may throw
+  bool moved() const { return !before_.empty(); }
+  Stream caller(Device d) const;
+  const std::vector<std::pair<int, Stream>>& before() const { return before_; }
+  static thread_local bool away;  // some scope of this thread has moved
+
+ private:
+  std::vector<std::pair<int, Stream>> before_;
+  int device_ = -1;
+  const bool outer_ = away;
+};
+void use_on(const Tensor& t, Stream s);  // its memory is used by what is on the stream now
+// What is put on that stream from now on finds in `t` what the current one of its device writes.
+void bring(const Tensor& t, Device to, Stream s);
+void crosses(const Tensor& t);  // the node that runs uses `t`, which may be of another stream
+
 // ---- autograd.Function (function.cpp) -----------------------------------------------------------
 
 extern PyTypeObject* FunctionNodeType;

@@ -4,6 +4,7 @@
 #include "cuda/host.h"
 #include "cuda/module.h"
 #include "cuda/stream.h"
+#include "tensor/stream.h"
 
 namespace taimatsu::cuda {
 namespace {
@@ -58,9 +59,30 @@ const Backend kCuda = {
     launch_kernel,
 };
 
+StreamHandle handle(Stream s) { return static_cast<StreamHandle>(s); }
+
+const Streams kStreams = {
+    [](int device) -> Stream { return current_stream(device); },
+    [](int device, Stream s) { set_current_stream(device, handle(s)); },
+    [](int device, Stream earlier, int later_device, Stream later) {
+      order(device, handle(earlier), later_device, handle(later));
+    },
+    [](const Storage& memory, Stream s) {
+      const Storage& root = memory.root();
+      record_stream(root.data, root.device.index, handle(s));
+    },
+    [](int device) {
+      const int before = current_device();
+      set_current_device(device);
+      return before;
+    },
+};
+
 const Backend* find() {
   if (forked()) driver();  // says why not
-  return device_count() > 0 ? &kCuda : nullptr;
+  if (device_count() == 0) return nullptr;
+  streams = &kStreams;
+  return &kCuda;
 }
 
 const bool registered = (register_backend(DeviceType::CUDA, find), true);

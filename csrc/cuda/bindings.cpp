@@ -7,6 +7,7 @@
 #include "cuda/allocator.h"
 #include "cuda/module.h"
 #include "cuda/stream.h"
+#include "plan/segment.h"
 
 namespace taimatsu::cuda {
 namespace {
@@ -155,6 +156,7 @@ PyObject* py_current_stream(PyObject*, PyObject* args) {
 }
 PyObject* py_set_stream(PyObject*, PyObject* args) {
   return call<int, Handle>(args, "iK", [](int device, Handle s) {
+    flush_pending();  // calls put off belong to the stream of before
     set_current_stream(checked_device(device), from_handle<StreamHandle>(s));
   });
 }

@@ -4,7 +4,11 @@
 #include <cctype>
 #include <new>
 
+#include "tensor/stream.h"
+
 namespace taimatsu {
+
+const Streams* streams = nullptr;
 
 // ---- Devices ------------------------------------------------------------------------------------
 

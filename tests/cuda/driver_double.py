@@ -15,6 +15,8 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -62,6 +64,7 @@ class Double:
     def __init__(self, path: str) -> None:
         self.library = ctypes.CDLL(path)
         self.library.double_violation.restype = ctypes.c_char_p
+        self.library.double_trace_end.restype = ctypes.c_char_p
         self.library.double_used.restype = ctypes.c_size_t
         for name in ("calls", "pending"):
             getattr(self.library, f"double_{name}").restype = ctypes.c_long
@@ -97,6 +100,18 @@ class Double:
     def pending(self) -> int:
         """Tasks that are queued and have not run."""
         return self.library.double_pending()
+
+    @contextmanager
+    def trace(self) -> Iterator[list[tuple]]:
+        """What is queued inside: (stream, "launch"), (stream, "wait", the stream waited for) ..."""
+        queued: list[tuple] = []
+        self.library.double_trace_begin()
+        try:
+            yield queued
+        finally:
+            for line in self.library.double_trace_end().decode().splitlines():
+                stream, what, *others = line.split()
+                queued.append((int(stream), what, *map(int, others)))
 
     def recover(self) -> None:
         self.library.double_recover()

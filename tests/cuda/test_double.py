@@ -15,6 +15,7 @@ import pytest
 HERE = Path(__file__).parent
 SETTINGS = {  # besides the plain ones: see double/stream.c
     "test_allocator.py": ["virtual=0"],
+    "test_backward_streams.py": ["threads=1"],
     "test_streams.py": ["threads=1"],
     "test_graphs.py": ["threads=1"],
 }

@@ -99,6 +99,40 @@ EXPORT long double_pending(void) {
   return n;
 }
 
+/* ---- What is queued, a line each: the stream, what, and of a wait the stream waited for ---- */
+
+static FILE *lines;
+static char *text_of_lines;
+static size_t text_bytes;
+
+static uint64_t handle_of(const struct Stream *s) {
+  return s == s->device->null_stream ? 0 : (uint64_t)s;
+}
+void trace(const struct Stream *s, const struct Task *t) {
+  static const char *const kinds[] = {"copy", "fill", "launch", "record", "wait", "replay", "call"};
+  if (!lines) return;
+  fprintf(lines, "%lu %s", handle_of(s), kinds[t->kind]);
+  if (t->kind == WAIT) fprintf(lines, " %lu", handle_of(t->on));
+  fputc('\n', lines);
+}
+EXPORT void double_trace_begin(void) {
+  pthread_mutex_lock(&lock);
+  if (!lines) lines = open_memstream(&text_of_lines, &text_bytes);
+  pthread_mutex_unlock(&lock);
+}
+/* What was queued since; valid until the next call. */
+EXPORT const char *double_trace_end(void) {
+  static char *told;
+  pthread_mutex_lock(&lock);
+  if (lines) fclose(lines);
+  lines = NULL;
+  free(told);
+  told = text_of_lines;
+  text_of_lines = NULL;
+  pthread_mutex_unlock(&lock);
+  return told;
+}
+
 static const struct {
   CUresult code;
   const char *name, *text;
@@ -129,6 +163,8 @@ static const struct {
     {CAPTURE_UNJOINED, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED", "capturing stream has unjoined work"},
     {CAPTURE_ISOLATION, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION",
      "dependency created on uncaptured work in another stream"},
+    {CAPTURE_IMPLICIT, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
+     "operation would make the legacy stream depend on a capturing stream"},
     {CAPTURED_EVENT, "CUDA_ERROR_CAPTURED_EVENT",
      "operation not permitted on an event last recorded in a capturing stream"},
 };

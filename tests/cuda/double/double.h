@@ -56,6 +56,7 @@ enum {
   CAPTURE_UNMATCHED = 903,
   CAPTURE_UNJOINED = 904,
   CAPTURE_ISOLATION = 905,
+  CAPTURE_IMPLICIT = 906,
   CAPTURED_EVENT = 907,
 };
 
@@ -78,6 +79,9 @@ extern __thread struct Device *current;
 CUresult begin(const char *name);
 CUresult leave(CUresult r);
 void violation(const char *text, ...);
+struct Stream;
+struct Task;
+void trace(const struct Stream *s, const struct Task *t); /* what is queued, where a test asks */
 #define BEGIN(name)                  \
   do {                               \
     CUresult begun = begin(name);    \

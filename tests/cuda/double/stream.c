@@ -192,6 +192,7 @@ void finish_all(struct Device *d) {
 }
 
 CUresult enqueue(struct Stream *s, struct Task *t) {
+  trace(s, t);
   if (s->capture) {
     struct Capture *c = s->capture;
     if (c->invalidated) return CAPTURE_INVALIDATED;
@@ -332,6 +333,7 @@ EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent e, unsigned flags) {
   if (!e->stream) return leave(SUCCESS);
   if (e->capture) { /* the stream joins, or waits for what joined */
     if (s->capture && s->capture != e->capture) return leave(CAPTURE_ISOLATION);
+    if (s == s->device->null_stream) return leave(CAPTURE_IMPLICIT);
     if (!s->capture) s->unjoined = 0;
     s->capture = e->capture;
     e->stream->unjoined = 0;
