@@ -268,13 +268,9 @@ def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
             "If gradients aren't required, use var.detach() to get Variable that doesn't require "
             "grad."
         )
-    size = self.element_size()
-    kind = "b" if self.dtype == _core.bool else "c" if self.is_complex() else (
-        "f" if self.is_floating_point() else "i" if self.dtype.is_signed else "u")  # fmt: skip
-    strides = None if self.is_contiguous() else tuple(size * s for s in self.stride())
-    address = self.data_ptr() if self.numel() else 0
-    return {"typestr": f"<{kind}{size}" if size > 1 else f"|{kind}{size}", "version": 2,
-            "shape": tuple(self.shape), "strides": strides, "data": (address, False)}  # fmt: skip
+    from .cuda._arrays import to_interface
+
+    return to_interface(self)
 
 
 setattr(Tensor, "__cuda_array_interface__", property(_cuda_array_interface))  # noqa: B010

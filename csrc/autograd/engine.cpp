@@ -71,8 +71,8 @@ struct Run {
   std::vector<Item> heap;
   // Gradients at nodes where another pass, suspended or of another thread, has its own.
   std::unique_ptr<std::unordered_map<Node*, Elsewhere>> elsewhere;
-  Gradients grads, inputs;  // of the node that runs
-  Stream leaf_stream;       // if that is a leaf's
+  Gradients grads, inputs;                   // of the node that runs
+  Stream leaf_stream;                        // if that is a leaf's
   std::vector<std::pair<int, Stream>> used;  // streams of devices, besides the caller's
   std::vector<Object> callbacks;
   Run* const outer = current;

@@ -182,6 +182,13 @@ PyObject* py_stream_wait(PyObject*, PyObject* args) {
           "cuStreamWaitEvent");
   });
 }
+PyObject* py_order(PyObject*, PyObject* args) {
+  return call<int, Handle, Handle>(args, "iKK", [](int device, Handle earlier, Handle later) {
+    flush_pending();
+    device = checked_device(device);
+    order(device, from_handle<StreamHandle>(earlier), device, from_handle<StreamHandle>(later));
+  });
+}
 PyObject* py_capturing(PyObject*, PyObject* args) {
   return call<int>(args, "i", [](int device) {
     device = checked_device(device);
@@ -277,6 +284,7 @@ PyMethodDef stream_functions[] = {
     TM_FUNCTION(stream_query, "stream_query(device, stream): whether all its work is done."),
     TM_FUNCTION(stream_synchronize, "stream_synchronize(device, stream)"),
     TM_FUNCTION(stream_wait, "stream_wait(device, stream, event)"),
+    TM_FUNCTION(order, "order(device, earlier, later): the later stream waits for the earlier."),
     TM_FUNCTION(capturing, "capturing(device): whether its current stream is being captured."),
     TM_FUNCTION(new_event, "new_event(device, flags) -> handle"),
     TM_FUNCTION(destroy_event, "destroy_event(event)"),

@@ -146,6 +146,28 @@ PyObject* py_record_stream(PyObject*, PyObject* args) {
     return boolean(record_stream(from_handle<void*>(p), device, from_handle<StreamHandle>(s)));
   });
 }
+// storage_at(address, bytes, device, owner): of memory that somebody else has allocated.
+PyObject* py_storage_at(PyObject*, PyObject* args) {
+  return call<Handle, Py_ssize_t, int, PyObject*>(
+      args, "KniO", [](Handle p, Py_ssize_t bytes, int device, PyObject* owner) {
+        const Device d{DeviceType::CUDA, static_cast<int8_t>(checked_device(device))};
+        Ref<Storage> s = foreign_storage(from_handle<void*>(p), bytes, d, owner);
+        return storage_object(s.get());
+      });
+}
+// The device that an address is of; -1 of memory of the host, and of what the driver doesn't know.
+PyObject* py_device_of(PyObject*, PyObject* args) {
+  return call<Handle>(args, "K", [](Handle p) {
+    enter(checked_device(-1));
+    unsigned kind = 0;
+    int device = -1;
+    if (driver().pointer_attribute(&kind, kPointerMemoryType, p) == kSuccess &&
+        kind == kDeviceMemory) {
+      check(driver().pointer_attribute(&device, kPointerDevice, p), "cuPointerGetAttribute");
+    }
+    return PyLong_FromLong(device);
+  });
+}
 PyObject* py_set_memory_fraction(PyObject*, PyObject* args) {
   return call<int, double>(args, "id", [](int device, double fraction) {
     set_memory_fraction(checked_device(device), fraction);
@@ -289,6 +311,8 @@ PyMethodDef memory_functions[] = {
     TM_FUNCTION(allocate, "allocate(device, bytes, stream) -> address"),
     TM_FUNCTION(deallocate, "deallocate(address)"),
     TM_FUNCTION(record_stream, "record_stream(address, device, stream): whether it is known."),
+    TM_FUNCTION(storage_at, "storage_at(address, bytes, device, owner): of others' memory."),
+    TM_FUNCTION(device_of, "device_of(address): -1 of what is no device's."),
     TM_FUNCTION(set_memory_fraction, "set_memory_fraction(device, fraction)"),
     TM_FUNCTION(memory_fraction, "memory_fraction(device)"),
     TM_FUNCTION0(new_pool, "A pool of memory apart from the rest: its number."),

@@ -38,6 +38,9 @@ void store_checked(DType t, char* p, const Number& n) {
 
 // ---- Nested data --------------------------------------------------------------------------------
 
+// What other libraries' arrays on a GPU have.
+bool is_cuda_array(PyObject* o) { return PyObject_HasAttrString(o, "__cuda_array_interface__"); }
+
 enum class Form { Number, Sequence, Array };  // Array: has its own sizes and dtype
 
 Form kind_of(PyObject* o) {
@@ -50,11 +53,20 @@ Form kind_of(PyObject* o) {
     return Form::Number;  // refused there
   // Other buffers (bytearray, array.array) are sequences of Python numbers, as in PyTorch.
   if (is_numpy_array(o) || PyObject_HasAttrString(o, "__array_interface__")) return Form::Array;
+  if (is_cuda_array(o)) return Form::Array;
   return PySequence_Check(o) ? Form::Sequence : Form::Number;
 }
 
+TensorRef from_cuda_array(PyObject* o) {
+  static PyObject* slot = nullptr;
+  PyObject* function = python_function(slot, "taimatsu.cuda._arrays", "from_interface");
+  Object made = Object::steal(checked(PyObject_CallFunctionObjArgs(function, o, nullptr)));
+  return TensorRef(as_tensor(made.get()));
+}
+
 TensorRef array_of(PyObject* o) {
-  return is_tensor(o) ? TensorRef(as_tensor(o)) : from_array(o, false);
+  if (is_tensor(o)) return TensorRef(as_tensor(o));
+  return is_cuda_array(o) ? from_cuda_array(o) : from_array(o, false);
 }
 
 // Lists and tuples as they are; other sequences (ranges, classes with __getitem__) as lists.
@@ -334,6 +346,9 @@ PyObject* tensor(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* k
                            "torch.tensor(sourceTensor).",
                            1));
       if (!o.has_device) o.device = as_tensor(v[0])->device();
+    } else if (!o.has_device && kind_of(v[0]) == Form::Array && is_cuda_array(v[0])) {
+      TensorRef shared = from_cuda_array(v[0]);
+      return with_grad(tensor_of(shared->object(), o.dtype_pointer(), shared->device()), v[3]);
     }
     return with_grad(tensor_of(v[0], o.dtype_pointer(), o.device), v[3]);
   });
@@ -359,6 +374,8 @@ PyObject* as_tensor(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject
     Options o("as_tensor", v[1], v[2]);
     if (is_tensor(v[0])) return tensor_object(converted(TensorRef(taimatsu::as_tensor(v[0])), o));
     if (is_numpy_array(v[0])) return tensor_object(converted(from_array(v[0], true), o));
+    if (kind_of(v[0]) == Form::Array && is_cuda_array(v[0]))
+      return tensor_object(converted(from_cuda_array(v[0]), o));
     return tensor_object(tensor_of(v[0], o.dtype_pointer(), o.device));
   });
 }
@@ -379,6 +396,8 @@ PyObject* asarray(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* 
       shared = from_dlpack(v[0]);
     } else if (PyObject_CheckBuffer(v[0])) {
       shared = from_array(v[0], true);
+    } else if (kind_of(v[0]) == Form::Array && is_cuda_array(v[0])) {
+      shared = from_cuda_array(v[0]);
     }
     if (!shared) {
       if (v[3] == Py_False)

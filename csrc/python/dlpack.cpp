@@ -2,6 +2,8 @@
 #include "python/dlpack.h"
 
 #include "ops/sparse.h"
+#include "plan/segment.h"
+#include "tensor/stream.h"
 
 namespace taimatsu {
 
@@ -100,6 +102,57 @@ PyObject* make_capsule(Tensor& t, const char* name) {
   return checked(capsule);
 }
 
+// Streams as the array API numbers them: 1 is the default one, and CUDA's handle of it too.
+Stream stream_of_number(int64_t n) {
+  return n == 1 ? nullptr : reinterpret_cast<Stream>(static_cast<intptr_t>(n));
+}
+PyObject* stream_number(int device) {
+  const Stream s = streams->current(device);
+  return PyLong_FromUnsignedLongLong(s ? reinterpret_cast<uintptr_t>(s) : 1);
+}
+
+// What the consumer's stream does from now on comes after all that was written to `t`. None is the
+// default stream; -1, or nothing, asks for no order.
+void order_for_consumer(const Tensor& t, PyObject* stream) {
+  if (!stream) return;
+  if (stream != Py_None && !PyLong_CheckExact(stream)) {
+    fail(Error::Type, "stream must be ``int`` or ``none``");
+  }
+  const int64_t number = stream == Py_None ? 1 : to_index(stream);
+  if (number == -1) return;
+  const Device d = t.device();
+  if (d.type != DeviceType::CUDA) {
+    if (stream != Py_None) fail(Error::Assertion, "stream should be None on cpu.");
+    return;
+  }
+  if (number < 1) {
+    fail(Error::Assertion, "unsupported stream on CUDA: ", number,
+         "; 1 is the default stream, others are handles");
+  }
+  flush_pending();
+  streams->order(d.index, streams->current(d.index), d.index, stream_of_number(number));
+}
+
+Device device_of_pair(PyObject* pair) {
+  Object type = Object::steal(checked(PySequence_GetItem(pair, 0)));
+  Object index = Object::steal(checked(PySequence_GetItem(pair, 1)));
+  return from_dlpack_device(
+      {static_cast<int32_t>(to_index(type.get())), static_cast<int32_t>(to_index(index.get()))});
+}
+
+// On the device that the consumer asks for.
+TensorRef on_dlpack_device(TensorRef t, PyObject* device, bool may_copy) {
+  const Device wanted = device_of_pair(device);
+  if (wanted.type == t->device().type && (wanted == t->device() || wanted.index < 0)) return t;
+  if (!may_copy) {
+    fail(Error::Value, "cannot move (i.e. copy=False) tensor from ", t->device().str(), " to ",
+         wanted.str(), " without copying.");
+  }
+  Object name = Object::steal(device_object(wanted));
+  Object moved = Object::steal(checked(PyObject_CallMethod(t->object(), "to", "O", name.get())));
+  return TensorRef(as_tensor(moved.get()));
+}
+
 PyObject* to_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const Signature signature{
       "__dlpack__", {"stream", "max_version", "dl_device", "copy"}, 0, 0};
@@ -111,12 +164,9 @@ PyObject* to_dlpack(PyObject* self, PyObject* const* args, Py_ssize_t nargs, PyO
     if (requires_grad(*t)) {
       fail(Error::Buffer, "Can't export tensors that require gradient, use tensor.detach()");
     }
-    // Streams are not told apart: all that was launched is done, unless that is not wanted (-1).
-    if (to_dlpack_device(t->device()).device_type == kDLCUDA &&
-        !(given(v[0]) && to_index(v[0]) == -1)) {
-      backend(t->device().type).synchronize(t->device());
-    }
-    if (v[3] == Py_True) t = clone(*t);
+    if (given(v[2])) t = on_dlpack_device(std::move(t), v[2], v[3] != Py_False);
+    if (v[3] == Py_True && t.get() == as_tensor(self)) t = clone(*t);
+    order_for_consumer(*t, v[0]);
     lend(*t->storage);
     bool versioned = false;
     if (given(v[1])) {
@@ -150,15 +200,29 @@ Object take(PyObject* capsule, const char* name, const char* used, DLTensor& out
   return owner;
 }
 
+Device device_of_producer(PyObject* o) {
+  if (!PyObject_HasAttrString(o, "__dlpack_device__")) return {};
+  Object found = Object::steal(checked(PyObject_CallMethod(o, "__dlpack_device__", nullptr)));
+  return device_of_pair(found.get());
+}
+
+// The producer is told the stream that will use the memory; who made a capsule was told before.
 Object capsule_of(PyObject* o) {
   if (PyCapsule_CheckExact(o)) return Object(o);
   Object method = Object::steal(checked(PyObject_GetAttrString(o, "__dlpack__")));
   Object none = Object::steal(checked(PyTuple_New(0)));
-  Object version = Object::steal(checked(Py_BuildValue("{s(ii)}", "max_version", 1, 0)));
-  Object capsule = Object::steal(PyObject_Call(method.get(), none.get(), version.get()));
+  Object options = Object::steal(checked(PyDict_New()));
+  if (const Device d = device_of_producer(o); d.type == DeviceType::CUDA) {
+    Object stream = Object::steal(checked(stream_number(d.index)));
+    checked(PyDict_SetItemString(options.get(), "stream", stream.get()));
+  }
+  Object old = Object::steal(checked(PyDict_Copy(options.get())));
+  Object version = Object::steal(checked(Py_BuildValue("(ii)", 1, 0)));
+  checked(PyDict_SetItemString(options.get(), "max_version", version.get()));
+  Object capsule = Object::steal(PyObject_Call(method.get(), none.get(), options.get()));
   if (!capsule && PyErr_ExceptionMatches(PyExc_TypeError)) {  // a producer of before 1.0
     PyErr_Clear();
-    capsule = Object::steal(PyObject_CallNoArgs(method.get()));
+    capsule = Object::steal(PyObject_Call(method.get(), none.get(), old.get()));
   }
   checked(capsule.get());
   return capsule;
@@ -208,7 +272,6 @@ TensorRef from_dlpack(PyObject* o) {
   Object owner = versioned ? take<DLManagedTensorVersioned>(capsule.get(), kNew, kNewUsed, d)
                            : take<DLManagedTensor>(capsule.get(), kOld, kOldUsed, d);
   const Device device = from_dlpack_device(d.device);
-  if (device.type != DeviceType::CPU) backend(device.type).synchronize(device);
   const DType dtype = from_dlpack_type(d.dtype);
   if (d.ndim < 0 || d.ndim > kMaxDims) {
     fail(Error::Buffer, "from_dlpack: a tensor has at most ", kMaxDims, " dims; got ", d.ndim);

@@ -3,8 +3,6 @@ between them. The double runs nothing before it has to: a wait that is missing i
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 
 import taimatsu as torch

@@ -138,7 +138,8 @@ struct Task *new_task(enum TaskKind kind) {
   return t;
 }
 
-struct Stream *resolve(CUstream s) { return s ? s : current->null_stream; }
+/* 1 and 2 are CUDA's handles of the default stream and of the thread's, here the same one. */
+struct Stream *resolve(CUstream s) { return (uintptr_t)s > 2 ? s : current->null_stream; }
 
 static double now(void) {
   struct timespec t;
@@ -328,7 +329,7 @@ EXPORT CUresult cuEventElapsedTime(float *out, CUevent a, CUevent b) {
 EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent e, unsigned flags) {
   BEGIN("cuStreamWaitEvent");
   (void)flags;
-  if (!stream && !current) return leave(INVALID_CONTEXT);
+  if ((uintptr_t)stream <= 2 && !current) return leave(INVALID_CONTEXT);
   struct Stream *s = resolve(stream);
   if (!e->stream) return leave(SUCCESS);
   if (e->capture) { /* the stream joins, or waits for what joined */
