@@ -3,10 +3,12 @@
 // tensor that it points into (its stride along the dim is apart), and what is read or written
 // there.
 #include <algorithm>
+#include <atomic>
 #include <complex>
 #include <limits>
 
 #include "autograd/tape.h"
+#include "cpu/clones.h"
 #include "cpu/elements.h"
 #include "cpu/native.h"
 #include "cpu/threads.h"
@@ -24,11 +26,12 @@ struct Walk {
   int64_t size[kMaxDims], index[kMaxDims], self[kMaxDims], other[kMaxDims];
   int64_t step = 0;    // of the tensor pointed into, along the dim
   int64_t extent = 1;  // of that dim
+  bool vector;         // one position for a slice
 
   // `index` has no stride along dims other than `dim` if it is a vector.
   Walk(Ints sizes, const Tensor& positions, const Tensor& pointed, const Tensor& with, int along) {
     const Layout &pi = *positions.layout, &ps = *pointed.layout, &po = *with.layout;
-    const bool vector = pi.ndim < static_cast<int>(sizes.size) || sizes.size == 0;
+    vector = pi.ndim < static_cast<int>(sizes.size) || sizes.size == 0;
     if (ps.ndim > 0) {
       step = ps.stride(along);
       extent = ps.size(along);
@@ -115,27 +118,81 @@ void each_place(const Walk& w, const int64_t* at, int64_t n, const F& visit) {
       for (int64_t k = 0; k < n; ++k) visit(begin + k * ss, k * os);
     }
   } else if (ss == 0 && is == 1 && os == 1) {
+#pragma GCC unroll 4
     for (int64_t k = 0; k < n; ++k) visit(at[k] * step, k);
   } else {
     for (int64_t k = 0; k < n; ++k) visit(at[k * is] * step + k * ss, k * os);
   }
 }
 
-// The same on several threads. Writing splits no dim along which places may be equal.
+constexpr int64_t kPiece = 2048;  // positions that stay in the cache from their check to their use
+
+// Whether all of n positions are in range(extent).
+VECTORISED bool within(const int64_t* p, int64_t n, int64_t stride, int64_t extent) {
+  int64_t signs = 0;
+  if (stride == 1) {
+    for (int64_t i = 0; i < n; ++i) signs |= p[i] | (extent - 1 - p[i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) signs |= p[i * stride] | (extent - 1 - p[i * stride]);
+  }
+  return signs >= 0;
+}
+
+// Whether equal ranges of the tensor pointed into are met by about as many positions each.
+bool spread(const int64_t* p, int64_t n, int64_t stride, int64_t extent, int ranges) {
+  std::vector<int64_t> met(ranges + 1);
+  const double share = static_cast<double>(ranges) / static_cast<double>(extent);
+  for (int64_t i = 0; i < n; ++i) {
+    const double range = static_cast<double>(p[i * stride]) * share;
+    ++met[range >= 0 && range < ranges ? static_cast<int>(range) : ranges];
+  }
+  return 2 * ranges * *std::max_element(met.begin(), met.end()) <= 3 * n;
+}
+
+// The same on several threads; tells whether all positions were in range. For those that aren't
+// nothing is called. Writing splits no dim along which places may be equal.
 template <class F>
-void each_line(const Walk& w, bool writes, const F& body) {
+bool each_line(const Walk& w, const int64_t* positions, bool writes, const F& body) {
   const int64_t total = w.count();
-  if (total == 0) return;
+  if (total == 0) return true;
   int axis = -1;
   for (int d = 0; d < w.ndim; ++d) {
     const bool apart = !writes || (d != w.dim && w.self[d] != 0);
     if (apart && (axis < 0 || w.size[d] > w.size[axis])) axis = d;
   }
+  const int inner = w.inner();
+  const int64_t is = w.index[inner], ss = w.self[inner], os = w.other[inner];
+  std::atomic<bool> inside{true};
+  auto checked = [&](int64_t i, int64_t s, int64_t o, int64_t n) {
+    const int64_t piece = is ? kPiece : n;
+    for (int64_t k = 0; k < n; k += piece) {
+      const int64_t m = std::min(piece, n - k);
+      const bool good = within(positions + i + k * is, is ? m : 1, is, w.extent);
+      good ? body(i + k * is, s + k * ss, o + k * os, m) : inside.store(false);
+    }
+  };
   WithoutGil without(static_cast<double>(total) > kLongWork / 2);
-  if (axis < 0) return each_line(w, 0, 0, w.size[0], body);
-  const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, total / w.size[axis]));
+  if (axis < 0) {
+    each_line(w, 0, 0, w.size[0], checked);
+    return inside;
+  }
+  constexpr int64_t kGrain = 32768;
+  // Where only slices could be cut, a thread rather has those whole that go to a range of its own.
+  if (writes && axis == inner && w.vector && total >= 2 * kGrain && num_threads() > 1 &&
+      spread(positions, w.size[w.dim], w.index[w.dim], w.extent, num_threads())) {
+    parallel_for(
+        w.extent, std::max<int64_t>(1, w.extent * kGrain / total), 1, [&](int64_t lo, int64_t hi) {
+          const int64_t first = lo == 0 ? INT64_MIN : lo, end = hi == w.extent ? INT64_MAX : hi;
+          each_line(w, 0, 0, w.size[0], [&](int64_t i, int64_t s, int64_t o, int64_t n) {
+            if (positions[i] >= first && positions[i] < end) checked(i, s, o, n);
+          });
+        });
+    return inside;
+  }
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, total / w.size[axis]));
   parallel_for(w.size[axis], grain, axis == w.ndim - 1 ? 16 : 1,
-               [&](int64_t lo, int64_t hi) { each_line(w, axis, lo, hi, body); });
+               [&](int64_t lo, int64_t hi) { each_line(w, axis, lo, hi, checked); });
+  return inside;
 }
 
 // ---- Positions ------------------------------------------------------------------------------
@@ -148,20 +205,25 @@ TensorRef positions_of(const Value& index) {
   return to_dtype(t, DType::I64);
 }
 
-// Raises unless all positions are in range(n).
-void check_positions(const Tensor& index, int64_t n, int dim, Error::Kind error) {
-  if (index.numel() == 0) return;
-  TensorRef kept = contiguous(const_cast<Tensor&>(index));
-  const int64_t *p = kept->as<int64_t>(), count = kept->numel();
-  int64_t signs = 0;
-  for (int64_t i = 0; i < count; ++i) signs |= p[i] | (n - 1 - p[i]);
-  if (signs >= 0) return;
-  for (int64_t i = 0; i < count; ++i) {
-    if (p[i] < 0 || p[i] >= n) {
-      fail(error, "index ", p[i], " is out of bounds for dimension ", dim, " with size ", n);
-    }
+// Of what an op points into: its dim, and what it raises for a position that is out of range.
+struct Bounds {
+  int64_t extent;
+  int dim;
+  Error::Kind error;
+
+  // Raises unless all positions are in range.
+  void check(const Tensor& index) const {
+    TensorRef kept = contiguous(const_cast<Tensor&>(index));
+    const int64_t *p = kept->as<int64_t>(), count = kept->numel();
+    std::atomic<bool> inside{true};
+    parallel_for(count, 1 << 16, 512, [&](int64_t begin, int64_t end) {
+      if (!within(p + begin, end - begin, 1, extent)) inside = false;
+    });
+    if (inside) return;
+    const int64_t at = *std::find_if(p, p + count, [&](int64_t i) { return i < 0 || i >= extent; });
+    fail(error, "index ", at, " is out of bounds for dimension ", dim, " with size ", extent);
   }
-}
+};
 
 int64_t extent_of(const Tensor& t, int dim) { return t.ndim() ? t.layout->size(dim) : 1; }
 
@@ -179,15 +241,15 @@ void check_vector(const Tensor& index) {
 // ---- Reading --------------------------------------------------------------------------------
 
 // out[place] = self[place with the position in it].
-void read(const Walk& w, const Tensor& index, const Tensor& self, Tensor& out) {
+bool read(const Walk& w, const Tensor& index, const Tensor& self, Tensor& out) {
   const int inner = w.inner();
   const bool copies = w.index[inner] == 0 && w.self[inner] == 1 && w.other[inner] == 1;
-  with_size(itemsize(out.dtype), [&](auto tag) {
+  return with_size(itemsize(out.dtype), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int64_t* positions = index.as<int64_t>();
     const T* from = self.as<T>();
     T* to = out.as<T>();
-    each_line(w, false, [=, &w](int64_t i, int64_t s, int64_t o, int64_t n) {
+    return each_line(w, positions, false, [=, &w](int64_t i, int64_t s, int64_t o, int64_t n) {
       const T* x = from + s;
       T* y = to + o;
       if (copies) {
@@ -197,6 +259,11 @@ void read(const Walk& w, const Tensor& index, const Tensor& self, Tensor& out) {
       }
     });
   });
+}
+
+void read(Ints sizes, const Tensor& index, const Tensor& self, Tensor& out, const Bounds& bounds) {
+  const Walk w(sizes, index, self, out, bounds.dim);
+  if (out.numel() == 0 || !read(w, index, self, out)) bounds.check(index);
 }
 
 // A place may be in fewer elements than self or src has, but not in more.
@@ -223,8 +290,7 @@ void run_gather(Call& c) {
   const Tensor& self = c.args[0].t();
   const int dim = dim_of(self, c.args[1]);
   TensorRef index = positions_of(c.args[2]);
-  check_positions(*index, extent_of(self, dim), dim, Error::Runtime);
-  read(Walk(index->sizes(), *index, self, *c.outs[0], dim), *index, self, *c.outs[0]);
+  read(index->sizes(), *index, self, *c.outs[0], {extent_of(self, dim), dim, Error::Runtime});
 }
 TM_NATIVE("gather", infer_gather, run_gather);
 
@@ -244,8 +310,8 @@ void run_index_select(Call& c) {
   const Tensor& self = c.args[0].t();
   const int dim = dim_of(self, c.args[1]);
   TensorRef index = positions_of(c.args[2]);
-  check_positions(*index, extent_of(self, dim), dim, Error::Index);
-  read(Walk(c.outs[0]->sizes(), *index, self, *c.outs[0], dim), *index, self, *c.outs[0]);
+  Tensor& out = *c.outs[0];
+  read(out.sizes(), *index, self, out, {extent_of(self, dim), dim, Error::Index});
 }
 TM_NATIVE("index_select", infer_index_select, run_index_select);
 
@@ -260,11 +326,10 @@ void infer_embedding(Call& c) {
 void run_embedding(Call& c) {
   const Tensor& self = c.args[0].t();
   TensorRef index = contiguous(*positions_of(c.args[1]));
-  check_positions(*index, self.layout->size(0), 0, Error::Index);
   const int64_t sizes[2] = {index->numel(), self.layout->size(1)}, one = 1;
   TensorRef flat = alias(*index, intern({sizes, 1}, {&one, 1}, index->layout->offset).get());
   TensorRef rows = alias(*c.outs[0], contiguous_layout({sizes, 2}).get());
-  read(Walk({sizes, 2}, *flat, self, *rows, 0), *flat, self, *rows);
+  read({sizes, 2}, *flat, self, *rows, {self.layout->size(0), 0, Error::Index});
 }
 TM_NATIVE("embedding", infer_embedding, run_embedding);
 
@@ -291,11 +356,11 @@ struct Min {
 };
 
 template <class T, class Fold>
-void write(const Walk& w, const Tensor& index, const Tensor& src, Tensor& out, Fold fold) {
+bool write(const Walk& w, const Tensor& index, const Tensor& src, Tensor& out, Fold fold) {
   const int64_t* positions = index.as<int64_t>();
   const T* from = src.as<T>();
   T* to = out.as<T>();
-  each_line(w, true, [=, &w](int64_t i, int64_t s, int64_t o, int64_t n) {
+  return each_line(w, positions, true, [=, &w](int64_t i, int64_t s, int64_t o, int64_t n) {
     const T* x = from + o;
     T* y = to + s;
     each_place(w, positions + i, n, [=](int64_t at, int64_t k) { fold(y[at], x[k]); });
@@ -303,10 +368,10 @@ void write(const Walk& w, const Tensor& index, const Tensor& src, Tensor& out, F
 }
 
 template <class F>
-void with_number_type(DType t, const F& body) {  // what is added and multiplied
+auto with_number_type(DType t, const F& body) {  // what is added and multiplied
   if (t == DType::C64) return body(TypeTag<std::complex<float>>{});
   if (t == DType::C128) return body(TypeTag<std::complex<double>>{});
-  with_real_type(t, body);
+  return with_real_type(t, body);
 }
 
 enum class How { Set, Sum, Prod, Max, Min };
@@ -342,22 +407,23 @@ TensorRef scalar_tensor(const Number& n, DType dtype) {
   return t;
 }
 
-void write(How how, Ints sizes, const Tensor& index, Tensor& src, Tensor& out, int dim) {
+// Tells whether all positions were in range; only what is at such ones is written.
+bool write(How how, Ints sizes, const Tensor& index, Tensor& src, Tensor& out, int dim) {
   if (how != How::Set && itemsize(out.dtype) == 2 && is_floating(out.dtype)) {
     // Folded in f32 and rounded once.
     TensorRef wide = empty(out.sizes(), DType::F32), values = to_dtype(src, DType::F32);
     copy_into(*wide, out);
-    write(how, sizes, index, *values, *wide, dim);
+    const bool inside = write(how, sizes, index, *values, *wide, dim);
     copy_into(out, *wide);
-    return;
+    return inside;
   }
   const Walk w(sizes, index, out, src, dim);
   if (how == How::Set) {
     return with_size(itemsize(out.dtype), [&](auto tag) {
-      write<typename decltype(tag)::type>(w, index, src, out, Set());
+      return write<typename decltype(tag)::type>(w, index, src, out, Set());
     });
   }
-  auto fold = [&](auto tag) {
+  auto fold = [&](auto tag) -> bool {
     using T = typename decltype(tag)::type;
     if constexpr (!std::is_same<T, Half>::value && !std::is_same<T, BFloat16>::value) {
       if (how == How::Sum) return write<T>(w, index, src, out, Add());
@@ -369,23 +435,25 @@ void write(How how, Ints sizes, const Tensor& index, Tensor& src, Tensor& out, i
         fail(Error::NotImplemented, "complex numbers have no order");
       }
     }
+    fail(Error::NotImplemented, "not defined for ", info(out.dtype).name);
   };
-  with_number_type(out.dtype, fold);
+  return with_number_type(out.dtype, fold);
 }
 
 // A copy of self (self itself, in place), in which the elements of src are at the positions, one
-// after the other. Everything is checked before anything is written.
+// after the other. Everything is checked before anything is written that is seen.
 void write_all(Call& c, How how, bool include_self, Ints sizes, Tensor& index, Tensor& src, int dim,
                Error::Kind error) {
   Tensor &self = c.args[0].t(), &out = *c.outs[0];
-  check_positions(index, extent_of(self, dim), dim, error);
+  const Bounds bounds{extent_of(self, dim), dim, error};
+  if (&out == &self || out.numel() == 0) bounds.check(index);
   if (&out != &self) copy_into(out, self);
   if (index.numel() == 0) return;
   if (!include_self) {
     TensorRef start = scalar_tensor(neutral(how, out.dtype), out.dtype);
     write(How::Set, sizes, index, *start, out, dim);
   }
-  write(how, sizes, index, src, out, dim);
+  if (!write(how, sizes, index, src, out, dim)) bounds.check(index);
 }
 
 void push_like_self(Call& c) {

@@ -49,7 +49,7 @@ class BlockStep {
     for (const char* s = shape_; *s; ++s) {
       *s == 'c' ? key.add(n++, 1, 0) : key.add(n++, stride_class(kLine), 1);
     }
-    key.add(LayoutClass::Bundled);
+    key.rows = LayoutClass::Bundled;
     kernel_ = find_variant(call).kernel(key, n, 2, Device{});
   }
   int64_t scratch_bytes() const { return kernel_.scratch_bytes * kLine; }

@@ -567,7 +567,7 @@ namespace {
 Object class_names(const LayoutClass& key, int operands, int letters) {
   Object names = Object::steal(checked(PyTuple_New(operands)));
   for (int i = 0; i < operands; ++i) {
-    const uint64_t bits = key.bits[0] >> (4 * i);
+    const uint64_t bits = key.strides >> (4 * i);
     const char text[2] = {"ucs2"[bits >> 2 & 3], "ucs2"[bits & 3]};
     checked(PyTuple_SetItem(names.get(), i,
                             checked(PyUnicode_FromStringAndSize(text + 2 - letters, letters))));
@@ -575,14 +575,14 @@ Object class_names(const LayoutClass& key, int operands, int letters) {
   return names;
 }
 
-PyObject* truth(const LayoutClass& key, LayoutClass::Rows how) {
-  return key.has(how) ? Py_True : Py_False;
+const char* rows_name(const LayoutClass& key) {
+  constexpr const char* names[] = {"whole", "short", "bundled", "blocked"};
+  return names[key.rows];
 }
 
 Kernel compiled(const Variant& v, PyObject* names, const LayoutClass& key) {
   Object made = Object::steal(checked(
-      PyObject_CallMethod(v.python.get(), "kernel", "OOOO", names, truth(key, LayoutClass::Blocked),
-                          truth(key, LayoutClass::Short), truth(key, LayoutClass::Bundled))));
+      PyObject_CallMethod(v.python.get(), "kernel", "Os", names, rows_name(key))));
   unsigned long long fn = 0, finish = 0;
   PyObject* parallel = nullptr;
   long long scratch = 0, state = 0;
@@ -604,8 +604,8 @@ Kernel compiled(const Variant& v, PyObject* names, const LayoutClass& key) {
 Kernel loaded(const Variant& v, PyObject* names, const LayoutClass& key, Device device) {
   const Backend& b = backend(device.type);
   Object image = Object::steal(
-      checked(PyObject_CallMethod(v.python.get(), "kernel_for", "sOO", b.target(device).c_str(),
-                                  names, truth(key, LayoutClass::Short))));
+      checked(PyObject_CallMethod(v.python.get(), "kernel_for", "sOs", b.target(device).c_str(),
+                                  names, rows_name(key))));
   Kernel kernel;
   kernel.code = b.load(image.get(), device);
   kernel.device = device;

@@ -72,17 +72,14 @@ constexpr int64_t kFewRows = 64, kLongRow = 65536;  // so few of such length: re
 
 // What tells kernels of one variant apart: the stride classes of the operands, and how rows run.
 struct LayoutClass {
-  enum Rows : uint64_t { Blocked = 1, Short = 2, Bundled = 4 };
-  uint64_t bits[2] = {0, 0};
-  bool operator==(const LayoutClass& o) const {
-    return bits[0] == o.bits[0] && bits[1] == o.bits[1];
-  }
+  enum Rows : uint8_t { Whole, Short, Bundled, Blocked };  // `Rows` of codegen/schedule.py
+  uint64_t strides = 0;
+  Rows rows = Whole;
+  bool operator==(const LayoutClass& o) const { return strides == o.strides && rows == o.rows; }
   // Two axes an operand, `first` is the outer; 0, 1, 2, 3: uniform, contiguous, strided, by twos.
   void add(int operand, int first, int second) {
-    bits[0] |= static_cast<uint64_t>(first << 2 | second) << (4 * operand);
+    strides |= static_cast<uint64_t>(first << 2 | second) << (4 * operand);
   }
-  void add(Rows how) { bits[1] |= how; }
-  bool has(Rows how) const { return bits[1] & how; }
 };
 
 // A formula with its operands' dtypes and static attributes settled.

@@ -400,11 +400,11 @@ std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tens
   const Device device = ops[0].tensor->device();
   const bool here = device.type == DeviceType::CPU;
   if (length < kShortRow) {
-    memo.key.add(LayoutClass::Short);
+    memo.key.rows = LayoutClass::Short;
   } else if (here && rows * outer < kFewRows && length >= kLongRow) {
-    memo.key.add(LayoutClass::Blocked);
+    memo.key.rows = LayoutClass::Blocked;
   } else if (here && length < kMediumRow && geometry[3] >= kBundle && along) {
-    memo.key.add(LayoutClass::Bundled);
+    memo.key.rows = LayoutClass::Bundled;
   }
   memo.direct = outer == 1 && rewritten.empty();
 

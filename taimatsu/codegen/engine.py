@@ -27,36 +27,23 @@ from .cache import kernel as load
 from .ir import Axis, Buffer, Expr, Loop, Monoid, Nest, Param, topological
 from .kernel import Kernel
 from .llvm import Target
-from .schedule import Schedule, initial, merge_formula
+from .schedule import Rows, Schedule, initial, merge_formula
 
 
-def kernel(
-    nest: Nest,
-    classes: tuple[str, ...],
-    blocked: bool = False,
-    short: bool = False,
-    bundled: bool = False,
-) -> Loaded:
+def kernel(nest: Nest, classes: tuple[str, ...], rows: Rows = "whole") -> Loaded:
     """Machine code for a nest and the layout classes of its operands.
 
-    `blocked` asks for a kernel whose rows can be split; state_bytes is 0 if the nest can't be.
-    `short` rows have vectors across them, `bundled` ones (under a chunk) are folded together.
+    If `rows` are "blocked", state_bytes is 0 where the nest's can't be.
     Raises NotImplementedError if an expression has no code; never fails because of the cache.
     """
     with lock:
-        return _engine().kernel(nest, tuple(classes), bool(blocked), bool(short), bool(bundled))
+        return _engine().kernel(nest, tuple(classes), rows)
 
 
-def key(
-    nest: Nest,
-    classes: tuple[str, ...],
-    blocked: bool = False,
-    short: bool = False,
-    bundled: bool = False,
-) -> str:
+def key(nest: Nest, classes: tuple[str, ...], rows: Rows = "whole") -> str:
     """What the kernel is called in the cache."""
     with lock:
-        return _engine().key(nest, tuple(classes), bool(blocked), bool(short), bool(bundled))
+        return _engine().key(nest, tuple(classes), rows)
 
 
 # The identity of a kernel
@@ -200,25 +187,25 @@ class Engine:
         # each other by 32-bit distances, and it aborts where the program's memory lies in between.
         return llvm().create_lljit_compiler(machine(self.target), use_jit_link=True)
 
-    def key(self, nest: Nest, classes: tuple[str, ...], *how: bool) -> str:
+    def key(self, nest: Nest, classes: tuple[str, ...], rows: Rows) -> str:
         digest = hashlib.sha256(self.base)
-        digest.update(repr((classes, *how)).encode())
+        digest.update(repr((classes, rows)).encode())
         digest.update(fingerprint(nest))
         return digest.hexdigest()
 
-    def kernel(self, nest: Nest, classes: tuple[str, ...], *how: bool) -> Loaded:
-        key = self.key(nest, classes, *how)
+    def kernel(self, nest: Nest, classes: tuple[str, ...], rows: Rows) -> Loaded:
+        key = self.key(nest, classes, rows)
         found = self.loaded.get(key)
         if found is None:
-            found = self.loaded[key] = self._load(key, nest, classes, *how)
+            found = self.loaded[key] = self._load(key, nest, classes, rows)
         return found
 
-    def _load(self, key: str, nest: Nest, classes: tuple[str, ...], *how: bool) -> Loaded:
+    def _load(self, key: str, nest: Nest, classes: tuple[str, ...], rows: Rows) -> Loaded:
         name = f"k{key[:24]}"
         cached = None if self.debug else cache().get(key)
         if cached is None:
             began = time.perf_counter()
-            schedule = Schedule(nest, classes, *how)
+            schedule = Schedule(nest, classes, rows)
             text = render(schedule, self.target, name)
             code = self.emitter.emit_object(parse(text))
             description: dict[str, Any] = {

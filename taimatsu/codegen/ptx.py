@@ -31,7 +31,7 @@ from . import monoids, products, tiles
 from .cache import cache, counts, lock
 from .ir import Nest, Store, topological
 from .llvm import Target
-from .schedule import Schedule
+from .schedule import Rows, Schedule
 from .team import WARP
 
 TRIPLE = "nvptx64-nvidia-cuda"
@@ -200,9 +200,10 @@ class Plan:
         return BLOCK if self.form in ("points", "tiles") else MOST_THREADS
 
 
-def plan(nest: Nest, classes: tuple[str, ...], short: bool = False) -> Plan:
+def plan(nest: Nest, classes: tuple[str, ...], rows: Rows = "whole") -> Plan:
     """How a nest runs on a GPU for operands of these layout classes."""
-    schedule = Schedule(nest, classes, blocked=True, short=short)
+    schedule = Schedule(nest, classes, rows)
+    schedule.blocked = schedule.blockable()
     schedule.tiled = None
     product = products.factors(schedule)
     at = -1 if product is None else product[2]
@@ -286,13 +287,13 @@ def _held(schedule: Schedule, lanes: int) -> int:
 
 
 def render(
-    nest: Nest, classes: Sequence[str], target: Target = SM80, name: str = "", short: bool = False
+    nest: Nest, classes: Sequence[str], target: Target = SM80, name: str = "", rows: Rows = "whole"
 ) -> Launch:
     """The nest's kernel for a GPU. Its name is a digest of its text, unless one is given."""
     from . import engine
     from .gpu import GpuKernel
 
-    how = plan(nest, tuple(classes), short)
+    how = plan(nest, tuple(classes), rows)
     schedule = how.schedule
     kernel = GpuKernel(how, target, "kernel")
     text = kernel.render()
@@ -344,14 +345,14 @@ _KEPT = ("name", "block", "per_block", "arguments", "form", "x", "y", "lanes", "
 _loaded: dict[str, Launch] = {}
 
 
-def key(nest: Nest, classes: Sequence[str], target: str, short: bool) -> str:
+def key(nest: Nest, classes: Sequence[str], target: str, rows: Rows) -> str:
     """What the kernel is called in the cache."""
     from . import engine
 
-    return engine.key(nest, (target, *classes), False, short)
+    return engine.key(nest, (target, *classes), rows)
 
 
-def kernel(nest: Nest, classes: Sequence[str], target: str, short: bool = False) -> Launch:
+def kernel(nest: Nest, classes: Sequence[str], target: str, rows: Rows = "whole") -> Launch:
     """The nest's kernel for `target` ("sm_90"), from the cache or rendered.
 
     Raises ValueError for a target that isn't in `TARGETS`.
@@ -359,10 +360,10 @@ def kernel(nest: Nest, classes: Sequence[str], target: str, short: bool = False)
     if target not in TARGETS:
         raise ValueError(f"codegen: no target {target!r}; there are {', '.join(TARGETS)}")
     with lock:
-        name = key(nest, classes, target, short)
+        name = key(nest, classes, target, rows)
         found = _loaded.get(name) or recall(name)
         if found is None:
-            found = render(nest, tuple(classes), TARGETS[target], short=short)
+            found = render(nest, tuple(classes), TARGETS[target], rows=rows)
             cubin = assemble(found.ptx, target)[0] if assembler() else None
             found = replace(found, image=cubin or found.ptx.encode() + b"\0", llvm="")
             text = found.ptx.encode()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taimatsu.ops.table import Op
 
     from .ptx import Launch
+    from .schedule import Rows
     from .trace import OperandType, Variant
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
@@ -71,36 +72,30 @@ class Recalled:
     def variant(self) -> Variant:
         return self._traced()
 
-    def kernel(
-        self,
-        classes: tuple[str, ...],
-        blocked: bool = False,
-        short: bool = False,
-        bundled: bool = False,
-    ) -> tuple:
+    def kernel(self, classes: tuple[str, ...], rows: Rows = "whole") -> tuple:
         """Machine code for a layout; see docs/layout.md for what the tuple holds."""
-        key = _digest(self._key, tuple(classes), bool(blocked), bool(short), bool(bundled))
+        key = _digest(self._key, tuple(classes), rows)
         with lock:
             loaded = _load(key)
             if loaded is None:
                 from . import engine
 
                 nest = self.variant.nest
-                loaded = engine.kernel(nest, classes, blocked, short, bundled)
-                cache().alias(key, engine.key(nest, classes, blocked, short, bundled))
+                loaded = engine.kernel(nest, classes, rows)
+                cache().alias(key, engine.key(nest, classes, rows))
             return loaded
 
-    def kernel_for(self, target: str, classes: tuple[str, ...], short: bool = False) -> Launch:
+    def kernel_for(self, target: str, classes: tuple[str, ...], rows: Rows = "whole") -> Launch:
         """The kernel for a GPU ("sm_90"), and how it is launched: see `ptx.Launch`."""
         from . import ptx
 
-        key = _digest(self._key, target, tuple(classes), bool(short))
+        key = _digest(self._key, target, tuple(classes), rows)
         with lock:
             found = ptx.recall(key)
             if found is None:
                 nest = self.variant.nest
-                found = ptx.kernel(nest, classes, target, short)
-                cache().alias(key, ptx.key(nest, classes, target, short))
+                found = ptx.kernel(nest, classes, target, rows)
+                cache().alias(key, ptx.key(nest, classes, target, rows))
             return found
 
 

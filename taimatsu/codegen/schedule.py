@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .ir import (
     BOOL,
@@ -28,6 +29,9 @@ from .ir import (
 )
 from .lower import lower
 
+# How rows run: by themselves, with vectors across them (those of few elements), in bundles, or in
+# blocks that threads share, the states of which are merged in order.
+Rows = Literal["whole", "short", "bundled", "blocked"]
 # The lanes of a reduction along the vector axis: the same for every dtype and body, so that a fused
 # kernel adds in the order that the eager ones do. 32 f32 lanes are four AVX2 registers, enough
 # independent accumulators to reach the bandwidth of the second-level cache.
@@ -273,14 +277,7 @@ class Pass:
 class Schedule:
     """How a nest runs for operands of given layout classes (see docs/layout.md)."""
 
-    def __init__(
-        self,
-        nest: Nest,
-        classes: tuple[str, ...],
-        blocked: bool = False,
-        short: bool = False,
-        bundled: bool = False,
-    ) -> None:
+    def __init__(self, nest: Nest, classes: tuple[str, ...], rows: Rows = "whole") -> None:
         self.nest = nest
         self.classes = dict(zip(nest.operands, classes, strict=True))
         self.row: frozenset[Axis] = frozenset(nest.reduced)
@@ -293,11 +290,11 @@ class Schedule:
         )
         self.scratch: list[Buffer] = []
         self._plan_passes()
-        self.vector = self._vector_axis(short)
+        self.vector = self._vector_axis(rows)
         self.along_row = self.vector in self.row
         self.lanes = self._lanes()
-        self.blocked = blocked and self._blockable()
-        self.bundled = bundled and self.along_row
+        self.blocked = rows == "blocked" and self.blockable()
+        self.bundled = rows == "bundled" and self.along_row
         self.outer = [a for a in nest.axes if a not in self.row and a is not self.vector]
         if self.vector is not None and not self.along_row:
             self.outer.append(self.vector)
@@ -382,10 +379,10 @@ class Schedule:
                 plain &= own
         return plain
 
-    def _vector_axis(self, short: bool) -> Axis | None:
+    def _vector_axis(self, rows: Rows) -> Axis | None:
         axes = self.nest.axes
         if self.kind == "row":
-            candidates = [axes[1]] if short else [axes[1], axes[3]]
+            candidates = [axes[1]] if rows == "short" else [axes[1], axes[3]]
         else:
             candidates = [a for a in axes if a in self.plain]
 
@@ -538,7 +535,7 @@ class Schedule:
 
     # Blocked reductions
 
-    def _blockable(self) -> bool:
+    def blockable(self) -> bool:
         if self.kind != "row" or len(self.passes) != 1 or self.passes[0].stores:
             return False
         if self.passes[0].scans:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from taimatsu.ops.table import Op
 
     from .ptx import Launch
+    from .schedule import Rows
 
 # An operand for `variant`: (dtype name, "tensor" | "scalar" | "number"); None where absent. Of a
 # number that is settled its value comes third.
@@ -75,23 +76,17 @@ class Variant:
             for e in topological(roots)
         )
 
-    def kernel(
-        self,
-        classes: tuple[str, ...],
-        blocked: bool = False,
-        short: bool = False,
-        bundled: bool = False,
-    ) -> tuple:
+    def kernel(self, classes: tuple[str, ...], rows: Rows = "whole") -> tuple:
         """Machine code for a layout; see docs/layout.md for what the tuple holds."""
         from . import engine
 
-        return engine.kernel(self.nest, classes, blocked, short, bundled)
+        return engine.kernel(self.nest, classes, rows)
 
-    def kernel_for(self, target: str, classes: tuple[str, ...], short: bool = False) -> Launch:
+    def kernel_for(self, target: str, classes: tuple[str, ...], rows: Rows = "whole") -> Launch:
         """The kernel for a GPU ("sm_90"), and how it is launched: see `ptx.Launch`."""
         from . import ptx
 
-        return ptx.kernel(self.nest, classes, target, short)
+        return ptx.kernel(self.nest, classes, target, rows)
 
 
 @dataclass(frozen=True)

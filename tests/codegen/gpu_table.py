@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from taimatsu.codegen import ptx, show
 from taimatsu.codegen.__main__ import variants
 from taimatsu.codegen.ir import DTYPES, Nest
+from taimatsu.codegen.schedule import Rows
 from taimatsu.ops.anywhere import routines
 from taimatsu.ops.table import ENTRIES
 
@@ -29,23 +30,23 @@ ROW_LAYOUTS = {  # what a row, a cell and a shared operand are then
 }
 
 
-def layouts(nest: Nest) -> Iterator[tuple[str, tuple[str, ...], bool]]:
-    """(name, classes, short) of all layouts that the core asks kernels for, one for each kind."""
+def layouts(nest: Nest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
+    """(name, classes, rows) of all layouts that the core asks kernels for, one for each kind."""
     contiguous = show.contiguous(nest)
-    yield "contiguous", contiguous, False
+    yield "contiguous", contiguous, "whole"
     n, outputs = len(nest.operands), len(nest.outputs)
     if nest.reduced:
         roles = [("row", "cell", "shared").index(b.role or "row") for b in nest.operands]
         for name in ("columns", "strided"):
-            yield name, tuple(ROW_LAYOUTS[name][r] for r in roles), False
-        yield "short", contiguous, True
+            yield name, tuple(ROW_LAYOUTS[name][r] for r in roles), "whole"
+        yield "short", contiguous, "short"
     elif len(contiguous[0]) == 1:
-        yield "strided", ("s",) * n, False
-        yield "uniform", (*contiguous[:outputs], *"u" * (n - outputs)), False
+        yield "strided", ("s",) * n, "whole"
+        yield "uniform", (*contiguous[:outputs], *"u" * (n - outputs)), "whole"
     else:
-        yield "uniform", (*contiguous[:outputs], *["su"] * (n - outputs)), False
-        yield "strided", ("ss",) * n, False
-        yield "transposed", (*["sc"] * outputs, *["cs"] * (n - outputs)), False
+        yield "uniform", (*contiguous[:outputs], *["su"] * (n - outputs)), "whole"
+        yield "strided", ("ss",) * n, "whole"
+        yield "transposed", (*["sc"] * outputs, *["cs"] * (n - outputs)), "whole"
 
 
 def nests(dtypes: Iterable[str], ops: Iterable[str] | None = None) -> Iterator[tuple[str, Nest]]:
@@ -80,24 +81,24 @@ class Work(typing.NamedTuple):
     label: str
     nest: Nest
     classes: tuple[str, ...]
-    short: bool
+    rows: Rows
     target: str
 
 
 def everything(targets: Sequence[str], dtypes: Iterable[str], ops=None) -> Iterator[Work]:
     for name, nest in nests(dtypes, ops):
-        for layout, classes, short in layouts(nest):
+        for layout, classes, rows in layouts(nest):
             for target in targets:
-                yield Work(f"{name} {layout} {target}", nest, classes, short, target)
+                yield Work(f"{name} {layout} {target}", nest, classes, rows, target)
 
 
 def sample(every: int = 16) -> Iterator[Work]:
     """Every nest of f32 in one of its layouts; of other dtypes one in `every`."""
     for i, (name, nest) in enumerate(nests(["f32"])):
         found = list(layouts(nest))
-        layout, classes, short = found[i % len(found)]
+        layout, classes, rows = found[i % len(found)]
         target = TARGETS[0] if i % 8 == 0 else TARGETS[3] if i % 8 == 4 else TARGETS[1 + i % 2]
-        yield Work(f"{name} {layout} {target}", nest, classes, short, target)
+        yield Work(f"{name} {layout} {target}", nest, classes, rows, target)
     for k, dtype in enumerate(t for t in DTYPES if t != "f32"):
         routines()
         names = [op.name for op in ENTRIES if op.is_formula][k % every :: every]
@@ -124,9 +125,9 @@ def check(work: Iterable[Work], jobs: int = 1) -> tuple[int, list[str], dict[str
                 job = pool.submit(ptx.assemble, together(launches), arch(target), "-v")
                 sent.append((target, launches, job))
 
-        for label, nest, classes, short, target in work:
+        for label, nest, classes, rows, target in work:
             try:
-                k = ptx.render(nest, classes, ptx.TARGETS[target], short=short)
+                k = ptx.render(nest, classes, ptx.TARGETS[target], rows=rows)
             except Exception as error:
                 failures.append(f"{label}: {type(error).__name__}: {error}"[:400])
                 continue

@@ -115,8 +115,7 @@ def row(formula, out, *inputs, axes=None):
 class Call:
     """A kernel for given arrays. Arrays of pointwise and row nests have a dim for each axis."""
 
-    def __init__(self, nest: Nest, arrays, scalars=(), blocked=False, short=False, extents=None,
-                 indexed=False, bundled=False):  # fmt: skip
+    def __init__(self, nest: Nest, arrays, scalars=(), rows="whole", extents=None, indexed=False):
         self.nest, self.arrays = nest, arrays
         self.classes, operands = [], []
         for b, a in zip(nest.operands, arrays, strict=True):
@@ -136,7 +135,7 @@ class Call:
             extents = np.broadcast_shapes(*(a.shape for a in arrays))
         self.bounds = [[0, n] for n in extents]
         self.operands = operands
-        self.kernel = engine.kernel(nest, tuple(self.classes), blocked, short, bundled)
+        self.kernel = engine.kernel(nest, tuple(self.classes), rows)
         self.function = KERNEL(self.kernel.address)
         self.pointers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
         self.scalars = np.array([*scalars, 0], np.float64)

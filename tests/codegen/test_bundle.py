@@ -17,11 +17,11 @@ ROWS = (8, 21)  # along k0: one bundle, and two with five more
 def both(formula, out, *operands, shape):
     """Results of the formula over rows one by one, and in bundles."""
     results, kernels = [], set()
-    for bundled in (False, True):
+    for rows in ("whole", "bundled"):
         outs = [empty(t, shape if role == "row" else (*shape[:2], 1, 1)) for t, role in out]
         nest = row(formula, out, *((t, role) for t, role, _ in operands))
         arrays = [*outs, *(a for *_, a in operands)]
-        call = Call(nest, arrays, extents=shape, bundled=bundled)
+        call = Call(nest, arrays, extents=shape, rows=rows)
         assert call() == 0
         results.append(outs)
         kernels.add(call.kernel.address)

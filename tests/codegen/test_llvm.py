@@ -326,18 +326,18 @@ def rows(extent, height=1, t=F32, layout="rows", count=(2, 5)):
     return np.ascontiguousarray(sample(t, shape).transpose(0, 3, 2, 1)).transpose(0, 3, 2, 1)
 
 
-LAYOUTS = [(n, h, layout, short) for n in EXTENTS for h in (1, 3) for layout in ("rows", "columns")
-           for short in ((False, True) if n < 16 else (False,))]  # fmt: skip
+LAYOUTS = [(n, h, layout, how) for n in EXTENTS for h in (1, 3) for layout in ("rows", "columns")
+           for how in (("whole", "short") if n < 16 else ("whole",))]  # fmt: skip
 
 
-@pytest.mark.parametrize("n,height,layout,short", LAYOUTS)
+@pytest.mark.parametrize("n,height,layout,how", LAYOUTS)
 @pytest.mark.parametrize("t", [F32, F64, BF16], ids=repr)
-def test_sum(n, height, layout, short, t):
+def test_sum(n, height, layout, how, t):
     x = rows(n, height, t, layout)
     y = empty(t, (2, 5, 1, 1))
     formula = lambda axes, a: cast(reduce(monoids.SUM, axes, cast(a, t.compute)), t)
     nest = row(formula, [(t, "cell")], (t, "row"))
-    Call(nest, [y, x], short=short, extents=x.shape)()
+    Call(nest, [y, x], rows=how, extents=x.shape)()
     values = from_bf16(x) if t is BF16 else x
     want = values.astype("d").sum((2, 3), keepdims=True)
     if t is BF16:
@@ -346,12 +346,12 @@ def test_sum(n, height, layout, short, t):
     bound = np.abs(x).sum((2, 3), keepdims=True) * (1e-6 if t is F32 else 1e-15) + 1e-30
     assert (np.abs(y - want) <= bound).all()
     z = empty(t, y.shape)
-    assert Call(nest, [z, x], blocked=True, short=short, extents=x.shape).blocked() == 0
+    assert Call(nest, [z, x], rows="blocked", extents=x.shape).blocked() == 0
     assert (np.abs(z - want) <= bound).all()
 
 
-@pytest.mark.parametrize("n,height,layout,short", [c for c in LAYOUTS if c[0]])
-def test_argmax_and_max(n, height, layout, short):
+@pytest.mark.parametrize("n,height,layout,how", [c for c in LAYOUTS if c[0]])
+def test_argmax_and_max(n, height, layout, how):
     x = np.round(rows(n, height, F32, layout) * 4)  # with ties
     x.reshape(-1)[:: max(n, 7) * 3] = np.nan
 
@@ -364,39 +364,39 @@ def test_argmax_and_max(n, height, layout, short):
     values = np.maximum.reduce(flat, 3, keepdims=True)
     places = np.where(np.isnan(flat).any(3), np.isnan(flat).argmax(3), flat.argmax(3))
     nest = row(formula, [(F32, "cell"), (I64, "cell")], (F32, "row"))
-    for blocked in (False, True):
+    for run in (how, "blocked"):
         y, at = empty(F32, (2, 5, 1, 1)), empty(I64, (2, 5, 1, 1))
-        call = Call(nest, [y, at, x], blocked=blocked, short=short, extents=x.shape)
-        (call.blocked if blocked else call)()
+        call = Call(nest, [y, at, x], rows=run, extents=x.shape)
+        (call.blocked if run == "blocked" else call)()
         np.testing.assert_array_equal(y, values)
         np.testing.assert_array_equal(at[..., 0], places)
 
 
-@pytest.mark.parametrize("n,height,layout,short", [c for c in LAYOUTS if c[0]])
+@pytest.mark.parametrize("n,height,layout,how", [c for c in LAYOUTS if c[0]])
 @pytest.mark.parametrize("t,tolerance", [(F32, 3e-6), (F64, 1e-14)], ids=repr)
-def test_variance_softmax_layer_norm(n, height, layout, short, t, tolerance):
+def test_variance_softmax_layer_norm(n, height, layout, how, t, tolerance):
     x = rows(n, height, t, layout)
     exact = x.astype("d")
     y = np.empty_like(x)
     nest = row(lambda axes, a: softmax(axes, a), [(t, "row")], (t, "row"))
-    Call(nest, [y, x], short=short)()
+    Call(nest, [y, x], rows=how)()
     np.testing.assert_allclose(y, softmax_reference(exact), rtol=tolerance)
 
     v = empty(t, (2, 5, 1, 1))
-    Call(row(variance, [(t, "cell")], (t, "row")), [v, x], short=short, extents=x.shape)()
+    Call(row(variance, [(t, "cell")], (t, "row")), [v, x], rows=how, extents=x.shape)()
     np.testing.assert_allclose(v, exact.var((2, 3), keepdims=True), rtol=tolerance, atol=tolerance)
 
     w, b = sample(t, (1, 1, height, n)), sample(t, (1, 1, height, n))
     inputs = [(t, "row"), (t, "shared"), (t, "shared")]
-    Call(row(layer_norm, [(t, "row")], *inputs), [y, x, w, b], short=short)()
+    Call(row(layer_norm, [(t, "row")], *inputs), [y, x, w, b], rows=how)()
     d = exact - exact.mean((2, 3), keepdims=True)
     want = d / np.sqrt(exact.var((2, 3), keepdims=True) + 1e-5) * w + b
     np.testing.assert_allclose(y, want, rtol=0, atol=20 * tolerance)
 
 
-@pytest.mark.parametrize("n,height,layout,short", [c for c in LAYOUTS if c[1] == 1])
+@pytest.mark.parametrize("n,height,layout,how", [c for c in LAYOUTS if c[1] == 1])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_cumsum(n, height, layout, short, reverse):
+def test_cumsum(n, height, layout, how, reverse):
     x = rows(n, 1, F32, layout)
     y = np.empty_like(x)
     axes = tuple(Axis(name, name[0]) for name in ("k1", "k0", "r1", "r0"))
@@ -409,7 +409,7 @@ def test_cumsum(n, height, layout, short, reverse):
     total = scan(monoids.SUM, axes[3], cast(load(buffer, *index), F64))
     nest = Nest("cumsum", axes, [Store(out, tuple(index), cast(total, F32))],
                 (out,), (buffer,), (), axes[2:])  # fmt: skip
-    Call(nest, [y, x], short=short)()
+    Call(nest, [y, x], rows=how)()
     wide = x.astype("d")
     want = wide[..., ::-1].cumsum(3)[..., ::-1] if reverse else wide.cumsum(3)
     np.testing.assert_allclose(y, want.astype("f"), rtol=1e-5, atol=1e-5)
@@ -463,24 +463,24 @@ def test_long_sums_keep_their_digits():
     nest = row(lambda axes, a: reduce(monoids.SUM, axes, a), [(F32, "cell")], (F32, "row"))
     want = x.astype("d").sum()
     for array in (x, column):
-        for blocked in (False, True):
+        for run in ("whole", "blocked"):
             y = empty(F32, (1, 1, 1, 1))
-            call = Call(nest, [y, array], blocked=blocked, extents=x.shape)
-            (call.blocked if blocked else call)()
+            call = Call(nest, [y, array], rows=run, extents=x.shape)
+            (call.blocked if run == "blocked" else call)()
             assert abs(y.item() / want - 1) < 3e-7
 
 
 @pytest.mark.parametrize("t", [BOOL, U8, I8, U16, I16], ids=repr)
 @pytest.mark.parametrize("layout", ["rows", "columns"])
 def test_sums_of_few_bits_don_t_overflow(t, layout):
-    for n, bundled in ((31, True), (511, True), (511, False), (9000, False)):
+    for n, run in ((31, "bundled"), (511, "bundled"), (511, "whole"), (9000, "whole")):
         x = rows(n, 1, t, layout, (2, 9))
         x[0] = True if t is BOOL else np.iinfo(x.dtype).max
         x[1, :5] = False if t is BOOL else np.iinfo(x.dtype).min
         y = empty(I64, (2, 9, 1, 1))
         nest = row(lambda axes, a: reduce(monoids.SUM, axes, cast(a, I64)),
                    [(I64, "cell")], (t, "row"))  # fmt: skip
-        Call(nest, [y, x], extents=x.shape, bundled=bundled)()
+        Call(nest, [y, x], extents=x.shape, rows=run)()
         np.testing.assert_array_equal(y, x.sum(3, dtype=np.int64, keepdims=True))
 
 
@@ -714,7 +714,7 @@ def kernels():
     yield pointwise(lambda a: cast(node("sqrt", cast(a, F32)), F16), (F16,), F16), ("sc", "ss"), {}
     yield pointwise(lambda a, b: node("idiv", a, b), (I64,), I64, I64), ("sc",) * 3, {}
     summed = row(lambda r, a: reduce(monoids.SUM, r, a), [(F32, "cell")], (F32, "row"))
-    yield summed, ("cu", "sc"), {"blocked": True}
+    yield summed, ("cu", "sc"), {"rows": "blocked"}
     yield summed, ("cu", "cs"), {}
     yield row(softmax, [(F32, "row")], (F32, "row")), ("sc", "sc"), {}
     best = lambda r, a: item(reduce(monoids.ARGMAX, r, cast(a, F32), *map(axis, r)), 2)

@@ -116,11 +116,11 @@ class Double:
     def recover(self) -> None:
         self.library.double_recover()
 
-    def register(self, launch: Any, nest: Any, classes: tuple[str, ...], short: bool) -> None:
+    def register(self, launch: Any, nest: Any, classes: tuple[str, ...], rows: str) -> None:
         """The CPU code of a kernel. It does the work of all sections, so finishing is nothing."""
         from taimatsu.codegen import engine
 
-        loaded = engine.kernel(nest, classes, short=short)
+        loaded = engine.kernel(nest, classes, rows=rows)
         row = 0b1100 if nest.reduced else 0
         for name, code in ((launch.name, loaded[0]), (launch.finish, 0)):
             if name:
@@ -150,18 +150,18 @@ def follow_kernels() -> None:
     launches: dict[str, Any] = {}
     emit = engine.emit
 
-    def kernel(nest: Any, classes: Any, target: str, short: bool = False) -> Any:
-        key = ptx.key(nest, classes, target, short)
+    def kernel(nest: Any, classes: Any, target: str, rows: str = "whole") -> Any:
+        key = ptx.key(nest, classes, target, rows)
         if key in launches:
             return launches[key]
         name = f"k{key[:24]}"
         if not os.environ.get("TAIMATSU_DOUBLE_PTX"):
             engine.emit = lambda *args, **kwargs: f".visible .entry {name}() {name}_finish"
         try:
-            launch = ptx.render(nest, classes, ptx.TARGETS[target], name, short)
+            launch = ptx.render(nest, classes, ptx.TARGETS[target], name, rows)
         finally:
             engine.emit = emit
-        known.register(launch, nest, tuple(classes), short)
+        known.register(launch, nest, tuple(classes), rows)
         launches[key] = replace(launch, image=launch.ptx.encode() + b"\0")
         return launches[key]
 
