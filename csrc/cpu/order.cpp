@@ -1,6 +1,7 @@
 #include "cpu/order.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "cpu/threads.h"
 
@@ -75,7 +76,7 @@ bool sort_long(uint64_t* words, uint64_t* other, int64_t n, int low, int high) {
   const int digit = std::min(high - low, 10), shift = high - digit;
   const int64_t digits = int64_t{1} << digit;
   const uint64_t mask = static_cast<uint64_t>(digits) - 1;
-  const int64_t blocks = in_parallel_region() ? 1 : std::min<int64_t>(num_threads(), n / 32768);
+  const int64_t blocks = std::min<int64_t>(num_threads(), n >> 14);
   const int64_t block = (n + blocks - 1) / blocks;
   std::vector<int64_t> start(static_cast<size_t>(blocks * digits));
   parallel_for(blocks, 1, 1, [&](int64_t b, int64_t end) {
@@ -119,7 +120,7 @@ bool sort_range(uint64_t* words, uint64_t* other, int64_t n, int low, int high, 
     return false;
   }
   if (high <= low) return false;
-  if (n <= kCached || high - low <= kWideDigit) {
+  if (num_threads() > 1 ? n <= kLongLine : n <= kCached || high - low <= kWideDigit) {
     return sort_cached(words, other, n, low, high, spread);
   }
   return sort_long(words, other, n, low, high);
@@ -134,7 +135,24 @@ const KeyType& key_type(DType t) {
   return routine().types[static_cast<int>(t)];
 }
 
-KeyRange range_of_keys(const uint64_t* keys, int64_t n) { return routine().range_of_keys(keys, n); }
+void load_keys(const KeyType& type, const void* line, int64_t n, bool descending, uint64_t* keys) {
+  in_blocks(n, [&](int64_t begin, int64_t end) {
+    const char* from = static_cast<const char*>(line) + begin * type.bits / 8;
+    type.load(from, end - begin, descending, keys + begin);
+  });
+}
+
+KeyRange range_of_keys(const uint64_t* keys, int64_t n) {
+  KeyRange all{keys[0], keys[0], true};
+  std::mutex lock;
+  in_blocks(n, [&](int64_t begin, int64_t end) {
+    const KeyRange r = routine().range_of_keys(keys + begin, end - begin);
+    const bool rises = r.sorted && (begin == 0 || keys[begin - 1] <= keys[begin]);
+    std::lock_guard<std::mutex> held(lock);
+    all = {std::min(all.low, r.low), std::max(all.high, r.high), all.sorted && rises};
+  });
+  return all;
+}
 
 int64_t next_below(const uint64_t* keys, int64_t from, int64_t n, uint64_t limit) {
   return routine().next_below(keys, from, n, limit);
@@ -147,7 +165,9 @@ Words make_words(uint64_t* keys, int64_t n, const KeyRange& range, bool with_pos
   w.key_bits = bit_length(range.high - range.low);
   w.dropped = std::max(0, w.key_bits + w.position_bits - 64);
   w.key_bits -= w.dropped;
-  routine().pack(keys, n, w.low, w.dropped, w.position_bits);
+  in_blocks(n, [&](int64_t begin, int64_t end) {
+    routine().pack(keys, begin, end, w.low, w.dropped, w.position_bits);
+  });
   return w;
 }
 
@@ -158,7 +178,7 @@ void sort_words(Words& w, uint64_t* other) {
 
 Words sort_line(const KeyType& type, const void* line, int64_t n, bool descending, uint64_t* keys,
                 uint64_t* other) {
-  type.load(line, n, descending, keys);
+  load_keys(type, line, n, descending, keys);
   const KeyRange range = range_of_keys(keys, n);
   Words w = make_words(keys, n, range);
   if (range.sorted) return w;

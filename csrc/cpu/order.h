@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "cpu/threads.h"
 #include "tensor/dtype.h"
 
 namespace taimatsu {
@@ -31,6 +32,15 @@ inline uint64_t key_at(const KeyType& type, const void* line, int64_t position, 
   return key;
 }
 
+// Above this length threads work on a line together. They do so in every step or in none: a thread
+// that sleeps through long steps between short ones costs more than it saves.
+constexpr int64_t kLongLine = 1 << 16;
+template <class F>
+void in_blocks(int64_t n, const F& body) {
+  parallel_for(n, n > kLongLine ? 1 << 14 : n, 1024, body);
+}
+
+void load_keys(const KeyType& type, const void* line, int64_t n, bool descending, uint64_t* keys);
 // The least and greatest of n > 0 keys, and whether they rise.
 struct KeyRange {
   uint64_t low, high;
@@ -75,7 +85,8 @@ struct OrderRoutine {
   KeyType types[kDTypes];
   KeyRange (*range_of_keys)(const uint64_t*, int64_t);
   int64_t (*next_below)(const uint64_t*, int64_t, int64_t, uint64_t);
-  void (*pack)(uint64_t* keys, int64_t n, uint64_t low, int dropped, int position_bits);
+  void (*pack)(uint64_t* keys, int64_t begin, int64_t end, uint64_t low, int dropped,
+               int position_bits);
   void (*sort_few)(uint64_t* words, int64_t n);  // at most kFewWords, by a sorting network
 };
 constexpr int64_t kFewWords = 32;

@@ -1,5 +1,6 @@
 // sort, topk, kthvalue, median, mode: line by line, on keys (cpu/order.h).
 #include <algorithm>
+#include <mutex>
 
 #include "cpu/native.h"
 #include "cpu/order.h"
@@ -70,8 +71,7 @@ class RowsOut {
 // shared out among threads; of long ones, each is worked on by all.
 template <class F>
 void each_line(const Rows& rows, const F& body) {
-  constexpr int64_t kLong = 1 << 16;
-  if (rows.length > kLong) {
+  if (rows.length > kLongLine) {
     const int64_t room = 2 * rows.length;
     TensorRef memory = empty({&room, 1}, DType::I64);
     auto* keys = reinterpret_cast<uint64_t*>(memory->as<int64_t>());
@@ -140,7 +140,7 @@ void run_sort(Call& c) {
     const Words w = sort_line(type, line, n, descending, keys, scratch);
     char* to = values.line(i);
     int64_t* index = indices.indices(i);
-    parallel_for(n, 32768, 1024, [&](int64_t begin, int64_t end) {
+    in_blocks(n, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) index[k] = w.position(k);
       if (w.dropped == 0) {
         type.store(w, begin, end, descending, line, to);
@@ -171,20 +171,65 @@ void infer_topk(Call& c) {
   c.outs.push(empty(sizes, DType::I64, t.device()));
 }
 
-// Of n keys the k least, in order, the first of equal ones: for k so small that hardly a key gets
-// past the comparison with the greatest of those kept.
-struct Ranked {
-  uint64_t key;
-  int64_t position;
-};
-void keep_least(const uint64_t* keys, int64_t n, int64_t k, Ranked* kept) {
-  auto insert = [&](int64_t i, int64_t at) {
-    for (; at > 0 && kept[at - 1].key > keys[i]; --at) kept[at] = kept[at - 1];
-    kept[at] = {keys[i], i};
+// The k least of the keys that it is shown, in order, the first of equal ones: for k so small that
+// hardly a key gets past the comparison with the greatest of those kept.
+class Least {
+ public:
+  static constexpr int64_t kMost = 64;
+  explicit Least(int64_t k) : k_(k) {}
+  int64_t position(int64_t i) const { return kept_[i].position; }
+
+  // The keys of positions from `first` on.
+  void add(const uint64_t* keys, int64_t n, int64_t first) {
+    int64_t i = 0;
+    for (; i < n && count_ < k_; ++i) insert({keys[i], first + i}, count_++);
+    while ((i = next_below(keys, i, n, kept_[k_ - 1].key)) < n) {
+      insert({keys[i], first + i}, k_ - 1);
+      ++i;
+    }
+  }
+  void add(const Least& o) {
+    for (int64_t i = 0; i < o.count_; ++i) {
+      if (count_ < k_) {
+        insert(o.kept_[i], count_++);
+      } else if (o.kept_[i] < kept_[k_ - 1]) {
+        insert(o.kept_[i], k_ - 1);
+      }
+    }
+  }
+
+ private:
+  struct Ranked {
+    uint64_t key;
+    int64_t position;
+    bool operator<(const Ranked& o) const {
+      return key != o.key ? key < o.key : position < o.position;
+    }
   };
-  int64_t i = 0;
-  for (; i < k; ++i) insert(i, i);
-  while ((i = next_below(keys, i, n, kept[k - 1].key)) < n) insert(i++, k - 1);
+  void insert(Ranked r, int64_t at) {
+    for (; at > 0 && r < kept_[at - 1]; --at) kept_[at] = kept_[at - 1];
+    kept_[at] = r;
+  }
+  int64_t k_, count_ = 0;
+  Ranked kept_[kMost];
+};
+
+Least least_of(const KeyType& type, const char* line, int64_t n, bool descending, int64_t k) {
+  constexpr int64_t kBlock = 4096;  // keys that stay in the cache until they are looked at
+  Least all(k);
+  std::mutex lock;
+  in_blocks(n, [&](int64_t begin, int64_t end) {
+    Least own(k);
+    uint64_t keys[kBlock];
+    for (int64_t i = begin; i < end; i += kBlock) {
+      const int64_t m = std::min(kBlock, end - i);
+      type.load(line + i * type.bits / 8, m, descending, keys);
+      own.add(keys, m, i);
+    }
+    std::lock_guard<std::mutex> held(lock);
+    all.add(own);
+  });
+  return all;
 }
 
 // Their positions, in the order of the line, for any k; `found` has room for n.
@@ -208,7 +253,6 @@ void run_topk(Call& c) {
   const int64_t n = rows.length;
   RowsOut values(*c.outs[0], dim), indices(*c.outs[1], dim);
   const KeyType& type = key_type(t.dtype);
-  constexpr int64_t kFew = 64;
   const int64_t size = type.bits / 8;
   each_line(rows, [&](int64_t i, uint64_t* keys, uint64_t* found) {
     const char* line = rows.line(i);
@@ -217,13 +261,12 @@ void run_topk(Call& c) {
     auto copy = [&] {
       for (int64_t j = 0; j < k; ++j) std::memcpy(to + j * size, line + index[j] * size, size);
     };
-    type.load(line, n, largest, keys);
-    if (k <= kFew && 8 * k <= n) {
-      Ranked kept[kFew];
-      keep_least(keys, n, k, kept);
-      for (int64_t j = 0; j < k; ++j) index[j] = kept[j].position;
+    if (k <= Least::kMost && 8 * k <= n) {
+      const Least kept = least_of(type, line, n, largest, k);
+      for (int64_t j = 0; j < k; ++j) index[j] = kept.position(j);
       return copy();
     }
+    load_keys(type, line, n, largest, keys);
     select_least(keys, n, k, found);
     for (int64_t j = 0; j < k; ++j) index[j] = static_cast<int64_t>(found[j]);
     copy();
@@ -260,7 +303,7 @@ void select_ranks(Call& c, Rows& rows, const F& rank) {
   const KeyType& type = key_type(c.args[0].t().dtype);
   const int64_t n = rows.length;
   each_line(rows, [&](int64_t i, uint64_t* keys, uint64_t* scratch) {
-    type.load(rows.line(i), n, false, keys);
+    load_keys(type, rows.line(i), n, false, keys);
     const KeyRange range = range_of_keys(keys, n);
     int64_t nans = 0;
     if (type.nan && range.high == type.nan) nans = std::count(keys, keys + n, type.nan);

@@ -68,7 +68,7 @@ void run_unique(Call& c) {
   const int64_t room = 2 * n;
   TensorRef memory = empty({&room, 1}, DType::I64);
   auto* keys = reinterpret_cast<uint64_t*>(memory->as<int64_t>());
-  type.load(t.data(), n, false, keys);
+  load_keys(type, t.data(), n, false, keys);
   if (n && !type.nan) {
     const KeyRange range = range_of_keys(keys, n);
     if (range.high - range.low < static_cast<uint64_t>(2 * n + 1024)) {

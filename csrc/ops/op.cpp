@@ -581,8 +581,8 @@ const char* rows_name(const LayoutClass& key) {
 }
 
 Kernel compiled(const Variant& v, PyObject* names, const LayoutClass& key) {
-  Object made = Object::steal(checked(
-      PyObject_CallMethod(v.python.get(), "kernel", "Os", names, rows_name(key))));
+  Object made = Object::steal(
+      checked(PyObject_CallMethod(v.python.get(), "kernel", "Os", names, rows_name(key))));
   unsigned long long fn = 0, finish = 0;
   PyObject* parallel = nullptr;
   long long scratch = 0, state = 0;
@@ -603,9 +603,8 @@ Kernel compiled(const Variant& v, PyObject* names, const LayoutClass& key) {
 
 Kernel loaded(const Variant& v, PyObject* names, const LayoutClass& key, Device device) {
   const Backend& b = backend(device.type);
-  Object image = Object::steal(
-      checked(PyObject_CallMethod(v.python.get(), "kernel_for", "sOs", b.target(device).c_str(),
-                                  names, rows_name(key))));
+  Object image = Object::steal(checked(PyObject_CallMethod(
+      v.python.get(), "kernel_for", "sOs", b.target(device).c_str(), names, rows_name(key))));
   Kernel kernel;
   kernel.code = b.load(image.get(), device);
   kernel.device = device;
