@@ -131,11 +131,6 @@ struct RowShape {
   }
 };
 
-struct RowOperand {
-  Tensor* tensor;
-  Role role;
-};
-
 int row_operands(const Call& c, Tensor** tensors, Role* roles) {
   int n = 0;
   for (int i = 0; i < c.outs.size(); ++i) {
@@ -326,106 +321,129 @@ class RowKernel {
   int64_t geometry_[8 + 4 * kMaxOperands];
 };
 
-// A kernel over the rows of the call `c`; what it was launched with.
-std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tensors,
-                                  const Role* roles, int n, int nouts, const int64_t* scalars) {
-  RowShape shape(c);
-  RowOperand ops[kMaxOperands];
-  bool any = false;
-  for (int i = 0; i < n; ++i) ops[i] = {tensors[i], roles[i]};
-  for (int i = 0; i < nouts; ++i) any |= tensors[i]->numel() > 0;
-  if (!any) return nullptr;
-  const int64_t length = shape.row_length();
-  if (length == 0 && c.op.nonempty) {
-    const Value* dim = c.op.rows.kind == RowSpec::Param ? &c.args[c.op.rows.index] : nullptr;
-    const bool named = dim && !dim->none() && !(dim->tag == Value::Ints && dim->list.size == 0);
-    fail(named ? Error::Index : Error::Runtime,
-         "Expected reduction dim to have non-zero size; the input has shape ",
-         format(shape.operand_sizes()));
-  }
-
-  int64_t strides[kMaxOperands][kMaxDims];
-  const int64_t* stride_rows[kMaxOperands];
-  for (int i = 0; i < n; ++i) {
-    shape.strides(*ops[i].tensor, ops[i].role, strides[i]);
-    stride_rows[i] = strides[i];
-  }
-  Iteration it;
-  iterate_rows(it, {stride_rows, n}, shape.sizes(), shape.in_row);
-  std::vector<TensorRef> rewritten;
-  if (it.reduced > 2) {
-    rewritten.resize(n);
+// The operands of a launch in the order of its loops: `it` has the rows' dims first. Row tensors
+// whose dims two axes can't walk are rewritten.
+struct RowWalk {
+  RowWalk(const RowShape& shape, Tensor* const* given, const Role* roles, int n, int nouts)
+      : given_(given), nouts_(nouts) {
+    int64_t strides[kMaxOperands][kMaxDims];
+    const int64_t* rows[kMaxOperands];
     for (int i = 0; i < n; ++i) {
-      if (ops[i].role != Role::Row) continue;
-      rewritten[i] = rows_innermost(*ops[i].tensor, shape, i >= nouts);
-      ops[i].tensor = rewritten[i].get();
-      shape.strides(*ops[i].tensor, Role::Row, strides[i]);
+      tensors[i] = given[i];
+      shape.strides(*given[i], roles[i], strides[i]);
+      rows[i] = strides[i];
     }
-    iterate_rows(it, {stride_rows, n}, shape.sizes(), shape.in_row);
+    iterate_rows(it, {rows, n}, shape.sizes(), shape.in_row);
+    if (it.reduced <= 2) return;
+    rewritten_.resize(n);
+    for (int i = 0; i < n; ++i) {
+      if (roles[i] != Role::Row) continue;
+      rewritten_[i] = rows_innermost(*given[i], shape, i >= nouts);
+      tensors[i] = rewritten_[i].get();
+      shape.strides(*tensors[i], Role::Row, strides[i]);
+    }
+    iterate_rows(it, {rows, n}, shape.sizes(), shape.in_row);
     if (it.reduced > 2) fail(Error::NotImplemented, "reductions over operands of such strides");
   }
-
-  // Axes k1, k0, r1, r0; an absent one has extent 1 and stride 0.
-  const int kept = it.ndim - it.reduced;
-  auto dim_of = [&](int axis) {  // axis 0..3 -> dim of `it`, or -1
+  bool rewritten() const { return !rewritten_.empty(); }
+  void store() const {  // the outputs where they were given
+    for (int i = 0; i < nouts_ && rewritten(); ++i) {
+      if (rewritten_[i]) copy_into(*given_[i], *rewritten_[i]);
+    }
+  }
+  // A kernel has two kept dims; how many positions there are in the others.
+  int first_outer() const { return it.reduced + 2; }
+  int64_t outer() const {
+    int64_t n = 1;
+    for (int d = first_outer(); d < it.ndim; ++d) n *= it.extent[d];
+    return n;
+  }
+  // The dim of an axis k1, k0, r1 or r0; -1 where it is absent.
+  int dim(int axis) const {
     if (axis >= 2) return 3 - axis < it.reduced ? 3 - axis : -1;
-    return 1 - axis < kept ? it.reduced + 1 - axis : -1;
-  };
-  auto found = std::make_shared<RowMemo>(c);
-  RowMemo& memo = *found;
-  memo.length = length;
+    return 1 - axis < it.ndim - it.reduced ? it.reduced + 1 - axis : -1;
+  }
+
+  Iteration it;
+  Tensor* tensors[kMaxOperands];
+
+ private:
+  std::vector<TensorRef> rewritten_;
+  Tensor* const* given_;
+  int nouts_;
+};
+
+// `along`: vectors can run along the rows of some operand.
+LayoutClass::Rows way_to_run(const RowMemo& memo, const RowWalk& walk, bool along) {
+  if (memo.length < kShortRow) return LayoutClass::Short;
+  if (walk.tensors[0]->device().type != DeviceType::CPU) return LayoutClass::Whole;
+  const int64_t k1 = memo.geometry[1], k0 = memo.geometry[3];
+  if (k1 * k0 * walk.outer() < kFewRows && memo.length >= kLongRow) return LayoutClass::Blocked;
+  const bool bundled = along && memo.length < kMediumRow && k0 >= kBundle;
+  return bundled ? LayoutClass::Bundled : LayoutClass::Whole;
+}
+
+// What the kernel for the walk is, and its geometry: of absent axes extent 1 and stride 0.
+void describe(RowMemo& memo, const RowWalk& walk, const Role* roles, int n) {
   std::vector<int64_t>& geometry = memo.geometry;
   geometry.resize(8 + 4 * n);
   for (int a = 0; a < 4; ++a) {
-    int d = dim_of(a);
+    const int d = walk.dim(a);
     geometry[2 * a] = 0;
-    geometry[2 * a + 1] = d < 0 ? 1 : it.extent[d];
-    for (int i = 0; i < n; ++i) geometry[8 + 4 * i + a] = d < 0 ? 0 : it.stride[i][d];
+    geometry[2 * a + 1] = d < 0 ? 1 : walk.it.extent[d];
+    for (int i = 0; i < n; ++i) geometry[8 + 4 * i + a] = d < 0 ? 0 : walk.it.stride[i][d];
   }
-  if (length == 0) geometry[7] = 0;
-  bool along = false;  // whether some operand has rows that vectors can run along
+  if (memo.length == 0) geometry[7] = 0;
+  bool along = false;
   for (int i = 0; i < n; ++i) {
-    along |= ops[i].role == Role::Row && geometry[8 + 4 * i + 3] == 1;
+    const int64_t* strides = &geometry[8 + 4 * i];
+    along |= roles[i] == Role::Row && strides[3] == 1;
     // An axis of extent 1 is as good as contiguous, where the operand has it at all.
     auto cls = [&](int a) {
-      int64_t s = geometry[8 + 4 * i + a];
-      bool absent = (a < 2 && ops[i].role == Role::Shared) || (a >= 2 && ops[i].role == Role::Cell);
-      return geometry[2 * a + 1] == 1 && !absent ? 1 : stride_class(s);
+      const bool absent = roles[i] == (a < 2 ? Role::Shared : Role::Cell);
+      return geometry[2 * a + 1] == 1 && !absent ? 1 : stride_class(strides[a]);
     };
     memo.key.add(i, cls(1), cls(3));
   }
-  const int64_t rows = geometry[1] * geometry[3];
-  int64_t outer = 1;
-  for (int d = it.reduced + 2; d < it.ndim; ++d) outer *= it.extent[d];
-  const Device device = ops[0].tensor->device();
-  const bool here = device.type == DeviceType::CPU;
-  if (length < kShortRow) {
-    memo.key.rows = LayoutClass::Short;
-  } else if (here && rows * outer < kFewRows && length >= kLongRow) {
-    memo.key.rows = LayoutClass::Blocked;
-  } else if (here && length < kMediumRow && geometry[3] >= kBundle && along) {
-    memo.key.rows = LayoutClass::Bundled;
-  }
-  memo.direct = outer == 1 && rewritten.empty();
+  memo.key.rows = way_to_run(memo, walk, along);
+  memo.direct = walk.outer() == 1 && !walk.rewritten();
+}
 
-  int32_t status = 0;
+void check_not_empty(const Call& c, const RowShape& shape) {
+  if (!c.op.nonempty || shape.row_length() > 0) return;
+  const Value dims = c.op.rows.kind == RowSpec::Param ? c.args[c.op.rows.index] : Value();
+  const bool named = !dims.none() && !(dims.tag == Value::Ints && dims.list.size == 0);
+  fail(named ? Error::Index : Error::Runtime,
+       "Expected reduction dim to have non-zero size; the input has shape ",
+       format(shape.operand_sizes()));
+}
+
+// A kernel over the rows of the call `c`; what it was launched with.
+std::shared_ptr<RowMemo> run_rows(const Call& c, Variant& v, Tensor* const* tensors,
+                                  const Role* roles, int n, int nouts, const int64_t* scalars) {
+  const RowShape shape(c);
+  if (std::all_of(tensors, tensors + nouts, [](Tensor* t) { return t->numel() == 0; })) {
+    return nullptr;
+  }
+  check_not_empty(c, shape);
+  const RowWalk walk(shape, tensors, roles, n, nouts);
+  auto memo = std::make_shared<RowMemo>(c);
+  memo->length = shape.row_length();
+  describe(*memo, walk, roles, n);
+
   void* base[kMaxOperands];  // now: where the kernel isn't known yet, Python runs
   int64_t itemsizes[kMaxOperands];
   for (int i = 0; i < n; ++i) {
-    base[i] = ops[i].tensor->data();
-    itemsizes[i] = itemsize(ops[i].tensor->dtype);
+    base[i] = walk.tensors[i]->data();
+    itemsizes[i] = itemsize(walk.tensors[i]->dtype);
   }
-  RowKernel kernel(c.op, v, memo, n, device, scalars);
-  if (outer == 1) {
-    status = kernel.run(base);
-  } else {
-    status = kernel.run_each(base, it, it.reduced + 2, itemsizes);
-  }
+  RowKernel kernel(c.op, v, *memo, n, walk.tensors[0]->device(), scalars);
+  const int32_t status = walk.outer() == 1
+                             ? kernel.run(base)
+                             : kernel.run_each(base, walk.it, walk.first_outer(), itemsizes);
   if (status) check_status(c.op, status);
-  for (int i = 0; i < nouts && !rewritten.empty(); ++i) {
-    if (rewritten[i]) copy_into(*tensors[i], *rewritten[i]);
-  }
-  return found;
+  walk.store();
+  return memo;
 }
 
 }  // namespace
