@@ -18,7 +18,7 @@ from . import _core
 if TYPE_CHECKING:
     from .ops.table import Op
 
-__all__ = ["Interpreter", "elements", "frames"]
+__all__ = ["Interpreter", "elements", "followed", "frames"]
 
 _INTERPRETERS = 1  # the bit of the core's flag
 
@@ -34,6 +34,13 @@ _stack = _Stack()
 def frames() -> list[Interpreter]:
     """The thread's interpreters, the innermost last."""
     return _stack.frames
+
+
+def followed(x: Any) -> bool:
+    """Whether derivatives by x are asked for: by the tape, or at a level of forward mode."""
+    if x.requires_grad and _core.is_grad_enabled():
+        return True
+    return any(f.tangent(x) is not None for f in _stack.frames if hasattr(f, "tangent"))
 
 
 def elements(x: Any) -> Any:

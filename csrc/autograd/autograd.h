@@ -113,7 +113,7 @@ uint64_t grad_mask(const Op& op, const Value* args);
 //
 // How a Plan meets the schema: a param that is a list of tensors has one entry of Plan::grads; its
 // source is a step whose outputs are the gradients of the list's elements, in order. A gradient
-// that a plan mentions and that is absent arrives as zeros.
+// that a plan mentions and that is absent arrives as zeros, or as None if it says that it may be.
 void record(Op& op, uint64_t mask, const Value* args, Tensors& outs);
 // After a view op: history of the view, and `base`, so that writes through it are seen.
 void record_view(Op& op, const Value* args, Tensors& outs);

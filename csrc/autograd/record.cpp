@@ -26,7 +26,7 @@ void each_bit(uint64_t bits, F&& body) {
 // Where a value of a plan is while the plan runs.
 struct Place {
   enum Kind : uint8_t { Nothing, Gradient, Saved, Kept, List, Result, Constant } kind = Nothing;
-  uint8_t sub = 0;     // of a Result: which output of the step
+  uint8_t sub = 0;  // of a Result: which output of the step; of a Gradient: 1 if it may be absent
   uint16_t index = 0;  // gradient, saved tensor, kept value, list, step, constant
 };
 
@@ -147,7 +147,7 @@ void Recipe::trace() {
 Place Recipe::place(const Source& s, const Param* p) {
   const auto index = static_cast<uint16_t>(s.index);
   switch (s.kind) {
-    case Source::Gradient: return {Place::Gradient, 0, index};
+    case Source::Gradient: return {Place::Gradient, static_cast<uint8_t>(s.sub), index};
     case Source::Argument:
     case Source::Like: return places_[0][index];
     case Source::Output: return places_[1][index];
@@ -311,7 +311,7 @@ class Execution {
 
   Value value(Place p) {
     switch (p.kind) {
-      case Place::Gradient: return Value(incoming(p.index));
+      case Place::Gradient: return p.sub && !grads_[p.index] ? Value() : Value(incoming(p.index));
       case Place::Saved: return Value(held_[p.index]);
       case Place::Kept: return r_.values()[p.index].get();
       case Place::List: {

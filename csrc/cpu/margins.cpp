@@ -56,7 +56,8 @@ void run_margins(Call& c) {
       lines[d - first].push_back(at * from.stride(d));
     }
   }
-  const int64_t block = first ? from.stride(first - 1) : 0;  // what a place in the outer dims has
+  int64_t block = 1;  // what a place in the outer dims has; strides of dims of 1 tell nothing
+  for (int d = first; d < ndim; ++d) block *= from.size(d);
   WithoutGil without(static_cast<double>(out.numel()) > kLongWork);
   with_size(itemsize(out.dtype), [&](auto tag) {
     using T = typename decltype(tag)::type;

@@ -169,7 +169,8 @@ Source source(PyObject* o) {
     s.sub = static_cast<int16_t>(PyLong_AsLong(PyTuple_GetItem(index, 1)));
     return s;
   }
-  s.kind = kind == "g" ? Source::Gradient : kind == "arg" ? Source::Argument : Source::Output;
+  s.kind = kind == "arg" ? Source::Argument : kind == "out" ? Source::Output : Source::Gradient;
+  s.sub = kind == "g?";
   s.index = static_cast<int16_t>(PyLong_AsLong(index));
   return s;
 }

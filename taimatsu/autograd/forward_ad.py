@@ -83,7 +83,7 @@ class Duals(Interpreter):
             self.attach(x, tangent)
 
     def call(self, op: Any, args: tuple, targets: tuple | None) -> Any:
-        if op.kind == "composite":
+        if op.kind == "composite" and op.backward is None:
             return self.descend(op, args, targets)
         flat: list[Any] = []  # the tensors, of lists too
         for a in args:
@@ -104,7 +104,12 @@ class Duals(Interpreter):
             return result
         results = output if isinstance(output, (tuple, list)) else (output,)
         for y, t in zip(results, tangent, strict=True):
-            self.attach(y, t)
+            # A copy's tangent is one too: what is written to the one isn't to the other.
+            shared = t is not None and any(
+                a is not None and a.untyped_storage().data_ptr() == t.untyped_storage().data_ptr()
+                for a in tangents
+            )
+            self.attach(y, t.clone() if shared else t)
         return output
 
     def _view(self, op: Any, args: tuple, tangent: Tensor | None) -> Any:
@@ -118,18 +123,15 @@ class Duals(Interpreter):
 
     def _mutation(self, op: Any, args: tuple, tangents: list) -> Any:
         target = args[0]
-        result = self.below(op, args)
         if op.name == "copy_":
-            source = self.tangent(args[1])
-            self.write(target, None if source is None else source.expand(target.shape))
-        elif op.name == "_put_":
-            if self.tangent(target) is None:
-                self.write(target, torch.zeros_like(target))
-            source = self.tangent(args[2])
-            source = torch.zeros_like(args[2]) if source is None else source
-            self.below(op, (self.tangent(target), args[1], source, args[3]))
-        else:  # filled with numbers that don't depend on anything
-            self.write(target, None)
+            source = tangents[1]
+            tangent = None if source is None else source.expand(target.shape)
+        elif op.draws:  # filled with numbers that depend on nothing
+            tangent = None
+        else:
+            (tangent,) = self._pushed(op, args, tangents)[1]
+        result = self.below(op, args)
+        self.write(target, tangent)
         return result
 
     def _pushed(self, op: Any, args: tuple, tangents: list) -> tuple[Any, list]:
@@ -138,6 +140,7 @@ class Duals(Interpreter):
         places = [[next(at) for _ in a] if isinstance(a, (tuple, list)) else next(at) for a in args]
         moving = [i for i, t in enumerate(tangents) if t is not None]
         flat = [x for a in args for x in (a if isinstance(a, (tuple, list)) else [a])]
+        writes = "!" in op.schema.partition("->")[0]
 
         def function(*values: Tensor) -> Any:
             given = dict(zip(moving, values, strict=True))
@@ -146,17 +149,22 @@ class Duals(Interpreter):
                 else given.get(place, flat[place])
                 for k, place in enumerate(places)
             ]  # fmt: skip
+            if writes:
+                filled[0] = filled[0].clone()
             result = _core.call(op, *filled)
             return tuple(result) if isinstance(result, (tuple, list)) else result
 
         primals = tuple(flat[i] for i in moving)
         along = tuple(tangents[i] for i in moving)
-        if op.kind == "pointwise" and len(op.parsed.outputs) == 1 and not any(
-            p.is_complex() for p in primals
-        ):  # fmt: skip
-            return self._diagonal(op, args, function, primals, along)
-        output, pushed = jvp(function, primals, along)
-        output = self.below(op, args)
+        output = args[0] if writes else self.below(op, args)
+        if (
+            op.kind == "pointwise"
+            and not op.single
+            and len(op.parsed.outputs) == 1
+            and not any(p.is_complex() for p in (*primals, output))
+        ):
+            return output, [self._diagonal(output, function, primals, along)]
+        _, pushed = jvp(function, primals, along)
         several = isinstance(pushed, tuple)
         results = output if several else (output,)
         return output, [
@@ -165,13 +173,12 @@ class Duals(Interpreter):
         ]
 
     def _diagonal(
-        self, op: Any, args: tuple, function: Any, primals: tuple, along: tuple
-    ) -> tuple[Any, list]:
+        self, output: Tensor, function: Any, primals: tuple, along: tuple
+    ) -> Tensor | None:
         """Each element of a pointwise result depends on one of each operand: the Jacobian is
         diagonal, and the backward pass of the tangents is the product."""
-        output = self.below(op, args)
         if not output.is_floating_point():
-            return output, [None]
+            return None
         total = None
         recording = torch.is_grad_enabled()
         for i, (x, t) in enumerate(zip(primals, along, strict=True)):
@@ -184,7 +191,7 @@ class Duals(Interpreter):
                 (part,) = gradients([y], [leaf], [weights], create_graph=keep)
             part = (part if keep else part.detach()).to(output.dtype)
             total = part if total is None else total + part
-        return output, [total]
+        return total
 
     def function(self, cls: Any, args: tuple) -> Any:
         """A custom Function, by its `jvp`."""

@@ -97,12 +97,15 @@ def given_plan(op: Op, wanted: list[int]) -> tuple[list, dict[int, Source]]:
 def named_sources(op: Op, function: Any, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What a gradient function's parameters stand for, by their names."""
     known = {k: ("value", v) for k, v in values.items()} | source_names(op)
-    names = list(inspect.signature(function).parameters)
+    names = inspect.signature(function).parameters
     if unknown := [n for n in names if n not in known]:
         raise TypeError(
             f"{op.name}: its gradient takes {', '.join(unknown)}; known are {', '.join(known)}"
         )
-    return [known[n] for n in names]
+    return [
+        ("g?", known[n][1]) if known[n][0] == "g" and p.default is None else known[n]
+        for n, p in names.items()
+    ]
 
 
 # ---- pointwise and row ops --------------------------------------------------------------------
@@ -413,15 +416,17 @@ def formula_plan(
     kinds = ["Row" if s.axes & set(first.row) else "Cell" for s in first.scalars]
     steps: list[tuple] = []
     together = {s for t in tried for s in t.mentioned(direct, True)}
-    apart = op.kind == "pointwise" and len(together) + len(direct) > MAX_OPERANDS
-    for group in [[i] for i in direct] if apart else [direct] if direct or kinds else []:
-        sources = Sources.sorted(op, {s for t in tried for s in t.mentioned(group, True)})
+    crowded = len(together) + len(direct) + len(kinds) > MAX_OPERANDS
+    groups = [[i] for i in direct] if crowded and direct else [direct] if direct or kinds else []
+    for at, group in enumerate(groups):
+        put_out = kinds if at == 0 else []  # the scalars, by the first
+        sources = Sources.sorted(op, {s for t in tried for s in t.mentioned(group, at == 0)})
         _complete(sources, op)
         if any(t.kind == "f" for one in tried if one.compute.kind == "c" for t in one.outputs):
             sources.want_sizes(("arg", wanted[0]))  # a real output doesn't tell of a complex input
-        formula: Any = Derived(op, group, shared, sources.order, present)
+        formula: Any = Derived(op, group, shared if put_out else [], sources.order, present)
         outputs = [f"{role(op, params[i].type)} g_{params[i].name}" for i in group]
-        outputs += [f"{kind} s{n}" for n, kind in enumerate(kinds)]
+        outputs += [f"{kind} s{n}" for n, kind in enumerate(put_out)]
         rows = op.row_spec if op.kind == "row" else None
         callee = derived_op(op, "backward", formula, sources, outputs, first.integral, rows=rows)
         grads |= {i: ("step", (len(steps), n)) for n, i in enumerate(group)}
@@ -437,7 +442,7 @@ def formula_plan(
             first.integral, extra=["Row" if k == "Row" else "Shared" for k in kinds], crossed=True,
             rows=across,
         )  # fmt: skip
-        given = [("step", (0, len(direct) + n)) for n in range(len(kinds))]
+        given = [("step", (0, len(groups[0]) + n)) for n in range(len(kinds))]
         steps.append((callee, list_sources(op, sources, *given), len(shared)))
         grads |= {i: ("step", (len(steps) - 1, n)) for n, i in enumerate(shared)}
     if any(t.kind in "fc" for t in first.outputs):

@@ -163,6 +163,8 @@ class VMap(Interpreter):
             if op.name in NEW and self.owns(args[0]):
                 value, size, *rest = (args[0].value, *args[1:])
                 return self.wrap(self.below(op, (value, [self.size, *size], *rest)))
+            if op.name in LOOKING and self.has_batch(args):
+                return each_example(self, op, args, targets)
             return self.descend(op, args, targets)
         if op.draws and self.randomness != "same":
             return self._random(op, args)
@@ -175,6 +177,8 @@ class VMap(Interpreter):
                     "is written to has no batch, and what is written to it has; use an "
                     "out-of-place op"
                 )
+        if op.draws:
+            return self._same(op, args, targets)
         named = RULES.get(op.name) or RULES.get(op.name.partition(".")[0])
         rule = named or KINDS.get(op.kind, each_example)
         return rule(self, op, args, targets)
@@ -240,8 +244,19 @@ class VMap(Interpreter):
         return filled
 
 
+    def _same(self, op: Any, args: tuple, targets: tuple | None) -> Any:
+        """The op on each example with the same random numbers."""
+        given = next((a for a in args if isinstance(a, torch.Generator)), None)
+        generator = given or torch.default_generator
+        start = generator.get_state()
+        return each_example(self, op, args, targets, lambda: generator.set_state(start))
+
+
 # Fresh tensors for what an example has: a batch of them, to be written to.
 NEW = frozenset(("new_empty", "new_zeros", "new_ones", "new_full"))
+
+# Composites whose elements tell what is to be computed.
+LOOKING = frozenset(("histc", "histogram", "matrix_exp", "embedding_bag"))
 
 Rule = Callable[[VMap, Any, tuple, "tuple | None"], Any]
 RULES: dict[str, Rule] = {}
@@ -275,12 +290,14 @@ def _example(vm: VMap, x: Any, i: int) -> Any:
     return x.value.select(0, i) if vm.owns(x) else x
 
 
-def each_example(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
-    """Runs the op once for each example and stacks the results."""
-    results = [
-        vm.below(op, _example(vm, args, i), targets and _example(vm, targets, i))
-        for i in range(vm.size)
-    ]
+def each_example(
+    vm: VMap, op: Any, args: tuple, targets: tuple | None, before: Callable = lambda: None
+) -> Any:
+    """Runs the op, and `before` first, once for each example and stacks the results."""
+    results = []
+    for i in range(vm.size):
+        before()
+        results.append(vm.below(op, _example(vm, args, i), targets and _example(vm, targets, i)))
     if targets is not None:
         return targets[0] if len(targets) == 1 else targets
     written = vm._written(op, args)
@@ -318,6 +335,8 @@ def _settle(vm: VMap, op: Any, args: list[Any]) -> None:
 
 
 def pointwise(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    if any(vm.owns(a) for p, a in zip(op.parsed.params, args, strict=True) if p.name in op.single):
+        return each_example(vm, op, args, targets)
     args_ = list(args)
     if targets is None and op.promote != "none":
         _settle(vm, op, args_)

@@ -84,7 +84,7 @@ def _(g, self, beta, threshold):
     return where(bx > threshold, g, g * sigmoid(bx))
 
 
-@pointwise("log_sigmoid(Tensor self) -> Tensor", names=("logsigmoid",), **_F)
+@pointwise("log_sigmoid(Tensor self) -> Tensor", names=("logsigmoid",), out=True, **_F)
 def log_sigmoid(x):
     """log(sigmoid(x)), without overflow."""
     return minimum(x, 0.0) - log1p(exp(-lang.abs(x)))

@@ -110,14 +110,13 @@ def complex_(re, im):
     return lang.make_complex(re, im)
 
 
-@pointwise("polar(Tensor abs, Tensor angle) -> Tensor", dtypes=FLOATING, refusal=RuntimeError,
-           promote="none", method=False, out="exact")
-def polar(r, angle):
-    """Complex numbers from their magnitude and their angle in radians."""
-    if r.dtype is not angle.dtype:
-        raise RuntimeError(f"polar: expected magnitude and angle of one dtype, got {r.dtype} and "
-                           f"{angle.dtype}; convert one of them")
-    return lang.make_complex(r * lang.cos(angle), r * lang.sin(angle))
+@composite("polar(Tensor abs, Tensor angle) -> Tensor", method=False, out="exact")
+def polar(abs, angle):
+    """Complex numbers from their magnitude and their angle in radians, of one floating dtype."""
+    if abs.dtype != angle.dtype or not angle.dtype.is_floating_point:
+        raise RuntimeError(f"polar: expected magnitude and angle of one floating dtype, got "
+                           f"{abs.dtype} and {angle.dtype}; convert one of them")
+    return complex_(abs * angle.cos(), abs * angle.sin())
 
 
 @pointwise("angle(Tensor self) -> Tensor", promote="float", inplace=False)

@@ -310,7 +310,17 @@ def lu_unpack(LU_data, LU_pivots, unpack_data, unpack_pivots):
 
 _lu_solve = native("_lu_solve(Tensor LU, Tensor pivots, Tensor B, bool adjoint) -> Tensor",
                    **HIDDEN, doc="X with A X = B, or A^H X = B.")
-_lu_solve.gradient(B=lambda g, LU, pivots, adjoint: _lu_solve(LU, pivots, g, not adjoint))
+
+
+@_lu_solve.gradient
+def _(g, LU, pivots, adjoint, result, needs):
+    g_B = _lu_solve(LU, pivots, g, not adjoint)
+    if not needs[0]:
+        return None, None, g_B
+    g_A = -matmul(result, _adjoint(g_B)) if adjoint else -matmul(g_B, _adjoint(result))
+    rows = matmul(_permutation(pivots, LU.shape[-1], LU.dtype).mT, g_A)  # of L U = P^T A
+    g_L = matmul(rows, _adjoint(LU.triu())).tril(-1)
+    return g_L + matmul(_adjoint(_unit_lower(LU)), rows).triu(), None, g_B
 
 
 @composite("lu_solve(Tensor LU, Tensor pivots, Tensor B, *, bool left=True, bool adjoint=False)"
@@ -335,15 +345,7 @@ def lu_solve(LU, pivots, B, left, adjoint):
     if LU.shape[:-2] != B.shape[:-2]:
         LU, B = same_batch(LU, B)
         pivots = pivots.expand(LU.shape[:-1])
-    if not LU.requires_grad:
-        return _lu_solve(LU, pivots, B, adjoint)
-    P = _permutation(pivots, LU.shape[-1], LU.dtype)
-    if adjoint:
-        x = solve_triangular(_adjoint(LU), B, upper=False)
-        x = solve_triangular(_adjoint(LU), x, upper=True, unitriangular=True)
-        return matmul(P, x)
-    x = solve_triangular(LU, matmul(P.mT, B), upper=False, unitriangular=True)
-    return solve_triangular(LU, x, upper=True)
+    return _lu_solve(LU, pivots, B, adjoint)
 
 
 _adjoint = adjoint  # where a parameter has that name
@@ -415,7 +417,7 @@ _qr = native("_qr(Tensor A, bool complete) -> (Tensor Q, Tensor R)", **HIDDEN,
 
 
 @_qr.gradient
-def _(g_Q, g_R, Q, R):
+def _(Q, R, g_Q=None, g_R=None):
     m, k, n = Q.shape[-2], Q.shape[-1], R.shape[-1]
     if m > n and k == m:
         raise RuntimeError("linalg.qr: The QR decomposition is not differentiable when "

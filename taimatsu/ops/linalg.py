@@ -110,6 +110,7 @@ linear = native(
     "linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor",
     module="nn.functional",
     method=False,
+    out=True,
     doc="""input @ weight.T + bias.
 
     input: (*, in), weight: (out, in) or (in), bias: (out). Result: (*, out) or (*).
@@ -369,7 +370,7 @@ def addr(self, vec1, vec2, beta, alpha):
                 raise RuntimeError(f"addr: For integral input tensors, argument {name} must not be "
                                    "a floating point number.")
     product = times(product, alpha).to(dtype)
-    return product.expand(sizes) if beta == 0 else times(self, beta) + product
+    return product.expand(sizes) if beta == 0 else times(self, beta).to(dtype) + product
 
 
 @composite("kron(Tensor self, Tensor other) -> Tensor", out=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from taimatsu import _core
 from taimatsu.codegen import lang
 from taimatsu.codegen.lang import constant, exp, log, log1p, pick, where
-from taimatsu.codegen.promote import FLOATING
+from taimatsu.codegen.promote import FLOATING, NUMERIC
 
 from .reduction import any_outside
 from .table import composite, native, pointwise, row
@@ -41,7 +41,8 @@ def _squared(x, t):
     return (x - t) * (x - t)
 
 
-@pointwise("_absolute_error(Tensor self, Tensor target) -> Tensor", **_PART)
+@pointwise("_absolute_error(Tensor self, Tensor target) -> Tensor",
+           **{**_PART, "dtypes": NUMERIC})
 def _absolute(x, t):
     return lang.abs(x - t)
 

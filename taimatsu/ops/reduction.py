@@ -350,20 +350,53 @@ def logcumsumexp(x):
     return x.logcumsumexp()
 
 
-def _logcumsumexp_gradient(g, self, result, dim):
-    # sum over j >= i of g[j] exp(x[i] - y[j]), in logarithms, g's two signs apart.
-    if self.dim() == 0:
-        return g
-    if self.is_complex():
-        return (self + (g.conj().log() - result).flip(dim).logcumsumexp(dim).flip(dim)).exp().conj()
-
-    def part(h):
-        return (self + (h.log() - result).flip(dim).logcumsumexp(dim).flip(dim)).exp()
-
-    return part(g.clamp(min=0)) - part((-g).clamp(min=0))
+def _in_logarithms(h, sums):
+    """`sums` of the logarithms of h; of real numbers those of its two signs apart."""
+    if h.is_complex():
+        return sums(h.log())
+    return sums(h.clamp(min=0).log()) - sums((-h).clamp(min=0).log())
 
 
-logcumsumexp.gradient(self=_logcumsumexp_gradient)
+# With M[j, i] = exp(x[i] - y[j]) where i <= j, 0 elsewhere, the derivative of y by x: gradients
+# and tangents are multiplied by it, in logarithms, which have no derivative at 0.
+_STEP = {"method": False, "module": None, "out": False}
+
+
+@composite("_logcumsumexp_back(Tensor h, Tensor x, Tensor y, int dim) -> Tensor", **_STEP)
+def _logcumsumexp_back(h, x, y, dim):
+    """M^H h."""
+
+    def sums(log_h):
+        return (x.conj() + (log_h - y.conj()).flip(dim).logcumsumexp(dim).flip(dim)).exp()
+
+    return h if x.dim() == 0 else _in_logarithms(h, sums)
+
+
+@composite("_logcumsumexp_along(Tensor u, Tensor x, Tensor y, int dim) -> Tensor", **_STEP)
+def _logcumsumexp_along(u, x, y, dim):
+    """M u."""
+
+    def sums(log_u):
+        return ((log_u + x).logcumsumexp(dim) - y).exp()
+
+    return u if x.dim() == 0 else _in_logarithms(u, sums)
+
+
+@_logcumsumexp_back.gradient
+def _(g, h, x, y, dim, result):
+    u = _logcumsumexp_along(g, x, y, dim)
+    return u, g.conj() * result, -h * u.conj()
+
+
+@_logcumsumexp_along.gradient
+def _(g, u, x, y, dim, result):
+    v = _logcumsumexp_back(g, x, y, dim)
+    return v, u.conj() * v, -g * result.conj()
+
+
+logcumsumexp.gradient(
+    self=lambda g, self, result, dim: _logcumsumexp_back(g, self, result, dim)
+)
 
 
 # ---- norms -------------------------------------------------------------------------------------

@@ -174,12 +174,13 @@ def index_reduce(self, dim, index, source, reduce, include_self):
 
 @composite("take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor", out=True)
 def take_along_dim(self, indices, dim):
-    """`gather`, with sizes that broadcast; without `dim` of the flattened tensors."""
+    """`gather`, with sizes that broadcast and indices that may count from the end; without `dim` of
+    the flattened tensors."""
     if indices.dtype != int64:
         raise RuntimeError("take_along_dim(): dtype of indices should be Long but got "
                            f"{indices.dtype}")
     if dim is None:
-        return gather(self.reshape(-1), 0, indices.reshape(-1))
+        return take_along_dim(self.reshape(-1), indices.reshape(-1), 0)
     if self.dim() != indices.dim():
         raise RuntimeError("take_along_dim(): input and indices should have the same number of "
                            f"dimensions, but got {self.dim()} dimensions for input, and "
@@ -187,6 +188,8 @@ def take_along_dim(self, indices, dim):
     from taimatsu import broadcast_shapes
 
     dim = wrap_dim(dim, self.dim())
+    n = self.size(dim) if self.dim() else 1
+    indices = where(indices < 0, indices + n, indices)
     mine, theirs = list(self.shape), list(indices.shape)
     if self.dim():
         mine[dim] = theirs[dim] = 1

@@ -125,7 +125,12 @@ def _distinct(self, sort, return_inverse, return_counts, dim):
         values, inverse, counts = distinct(self, return_inverse, return_counts)
     else:
         rows = self.movedim(dim, 0)
-        kept, inverse, counts = _unique_rows(rows.reshape(self.size(dim), -1), sort)
+        if 0 in rows.shape[1:]:
+            raise RuntimeError("unique: There are 0 sized dimensions, and they aren't selected, so "
+                               f"unique cannot be applied; got {list(self.shape)}, dim {dim}")
+        n = self.size(dim)
+        rows = rows.reshape(n, self.numel() // n if n else 0)
+        kept, inverse, counts = _unique_rows(rows, sort)
         values = self.index_select(dim, kept)
     out = [values]
     if return_inverse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from taimatsu._interpreter import followed
+
 from .linalg import matmul
 from .matrix import (
     HIDDEN,
@@ -53,7 +55,7 @@ _svd = native(
 
 
 @_svd.gradient
-def _(g_U, g_S, g_Vh, U, S, Vh):
+def _(U, S, Vh, g_U=None, g_S=None, g_Vh=None):
     m, n, k = U.shape[-2], Vh.shape[-1], S.shape[-1]
     # Of full matrices, what spans the rest is not unique and has no derivative.
     g_U = None if g_U is None else g_U[..., :k]
@@ -128,11 +130,9 @@ def svd(A, full_matrices, driver):
 @composite("svdvals(Tensor A, *, str? driver=None) -> Tensor", out=True, **LINALG)
 def svdvals(A, driver):
     """The singular values, descending. A: (*, m, n). Result: (*, min(m, n))."""
-    from taimatsu import is_grad_enabled
-
     _check_driver("svdvals", driver)
     check_matrix("linalg.svdvals", A)
-    _, S, _, info = _svd(A, False, A.requires_grad and is_grad_enabled())
+    _, S, _, info = _svd(A, False, followed(A))
     check_info("linalg.svdvals", info, _svd_failed)
     return S
 
@@ -159,7 +159,7 @@ _eigh = native(
 
 
 @_eigh.gradient
-def _(g_values, g_vectors, values, vectors):
+def _(values, vectors, g_values=None, g_vectors=None):
     inner = None if g_values is None else embed(g_values).to(vectors.dtype)
     if g_vectors is not None:
         by_vectors = matmul(adjoint(vectors), g_vectors)
@@ -200,11 +200,9 @@ def eigh(A, UPLO):
 @composite("eigvalsh(Tensor A, str UPLO='L') -> Tensor", out=True, **LINALG)
 def eigvalsh(A, UPLO):
     """The eigenvalues of Hermitian matrices, ascending."""
-    from taimatsu import is_grad_enabled
-
     upper = _upper("linalg.eigvalsh", UPLO)
     check_square("linalg.eigvalsh", A)
-    values, _, info = _eigh(A, upper, A.requires_grad and is_grad_enabled())
+    values, _, info = _eigh(A, upper, followed(A))
     check_info("linalg.eigvalsh", info, _eigen_failed)
     return values
 
@@ -214,7 +212,7 @@ _eig = native("_eig(Tensor A, bool compute_v) -> (Tensor values, Tensor vectors,
 
 
 @_eig.gradient
-def _(g_values, g_vectors, A, values, vectors):
+def _(A, values, vectors, g_values=None, g_vectors=None):
     from .systems import solve
 
     inner = None if g_values is None else embed(g_values)
@@ -242,10 +240,8 @@ def eig(A):
 @composite("eigvals(Tensor A) -> Tensor", out=True, **LINALG)
 def eigvals(A):
     """The eigenvalues of square matrices, complex. A: (*, n, n). Result: (*, n)."""
-    from taimatsu import is_grad_enabled
-
     check_square("linalg.eigvals", A)
-    values, _, info = _eig(A, A.requires_grad and is_grad_enabled())
+    values, _, info = _eig(A, followed(A))
     check_info("linalg.eigvals", info, _eigen_failed)
     return values
 

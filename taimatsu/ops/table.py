@@ -32,9 +32,10 @@ _STATIC_TYPES = frozenset(("str", "bool", "ScalarType", "MemoryFormat", "Layout"
 class Plan(typing.NamedTuple):
     """A derivative: calls to make in order, and where each gradient then is.
 
-    A source is a pair: ("g", i) gradient of output i, ("arg", i) argument i, ("out", i) output i,
-    ("like", i) a tensor with the sizes, dtype and device of argument i whose elements are not read
-    (an expanded scalar will do), ("step", (j, n)) output n of step j, ("value", object).
+    A source is a pair: ("g", i) gradient of output i, zeros if there is none, ("g?", i) None then,
+    ("arg", i) argument i, ("out", i) output i, ("like", i) a tensor with the sizes, dtype and
+    device of argument i whose elements are not read (an expanded scalar will do), ("step", (j, n))
+    output n of step j, ("value", object).
     """
 
     steps: list[tuple[Any, list[tuple[str, Any]], int]]
@@ -224,7 +225,8 @@ class Op:
         one gradient for each differentiable tensor in the schema's order, None for zero. For a
         formula kind it is a formula itself; an indexed one takes coordinates too and may add to
         accumulators, named `g` and the input. Else it is a function of tensors, and can take
-        `needs`: for each gradient, whether it is asked for.
+        `needs`: for each gradient, whether it is asked for. A gradient `g_...` of an output that
+        nobody used is zeros, or None where that is the parameter's default.
 
         In a row op, what is returned for a cell may vary along the row, and for a shared input from
         row to row: it is summed.

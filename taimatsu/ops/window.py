@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taimatsu import _core
+from taimatsu._interpreter import followed
 from taimatsu.codegen import lang
 from taimatsu.codegen.ir import I64
 from taimatsu.codegen.lang import inf, where, window
@@ -322,7 +323,7 @@ def _windowed(name, self, dims, kernel_size, stride, padding, dilation, ceil):
 def _max_pool(name, dims, self, kernel_size, stride, padding, dilation, ceil_mode, indices=True):
     windows = _windowed(name, self, dims, kernel_size, stride, padding, dilation, ceil_mode)
     volume = Volumes(self, dims)
-    if not indices and not (self.requires_grad and _core.is_grad_enabled()):
+    if not indices and not followed(self):
         return (volume.back(max_values(volume.x, *windows, ceil_mode, volume.last)),)
     values, indices = max_pool(volume.x, *windows, ceil_mode, volume.last)
     return volume.back(values), volume.back(indices)
@@ -368,7 +369,7 @@ def _avg_pool(name, dims, self, kernel_size, stride, padding, ceil_mode, include
 def _declare_avg_pool(dims: int) -> None:
     name = f"avg_pool{dims}d"
     divisor = ", int? divisor_override=None" if dims > 1 else ""
-    where_to = _TOP if dims == 1 else _F
+    where_to = _TOP if dims == 1 else {**_F, "out": True}
     declare = composite(
         f"{name}(Tensor self, int[{dims}] kernel_size, int[{dims}]? stride=None, "
         f"int[{dims}] padding=0, bool ceil_mode=False, bool count_include_pad=True{divisor})"

@@ -71,7 +71,7 @@ def cosine(
 
     def formula() -> torch.Tensor:
         k, N = formulas.positions(M, sym)
-        return (torch.pi / N * (k + 0.5)).sin()
+        return (torch.pi / max(N, 1) * (k + 0.5)).sin()
 
     return _window("cosine", M, formula, dtype, layout, device, requires_grad)
 

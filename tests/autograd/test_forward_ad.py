@@ -41,6 +41,17 @@ FUNCTIONS = {
     "in place": in_place,
     "into zeros": lambda x: torch.zeros_like(x).copy_(x * x),
     "into a view": lambda x: _filled(x),
+    "put": lambda x: x.put(torch.tensor([1, 5]), x[0, :2] * x[1, :2], accumulate=True),
+    "complex": lambda x: torch.polar(x, x * x) * torch.complex(x, x + 1),
+    "singular values": lambda x: torch.linalg.svdvals(x) * torch.linalg.norm(x, "nuc"),
+    "factors": lambda x: torch.linalg.lu_solve(
+        x[:, :3] + 2 * torch.eye(3), torch.tensor([2, 3, 3], dtype=torch.int32), x, adjoint=True
+    ),
+    "one element": lambda x: x.masked_fill(x > 1, x[0, 0] * 2),
+    "batch_norm": lambda x: torch.nn.functional.batch_norm(
+        x, None, None, x[0], x[1], training=True
+    ),
+    "logcumsumexp": lambda x: x.logcumsumexp(1),
 }
 
 
@@ -56,6 +67,13 @@ def test_tangents_against_differences(name):
     y, t = pushed(f)
     torch.testing.assert_close(y, f(X))
     torch.testing.assert_close(t, (f(X + h * T) - f(X - h * T)) / (2 * h), atol=1e-6, rtol=1e-6)
+
+
+def test_writing_to_a_copy_leaves_the_tangent_of_the_original():
+    with fwad.dual_level():
+        x = fwad.make_dual(X.clone(), T)
+        x.clone()[0] = 0.0
+        torch.testing.assert_close(fwad.unpack_dual(x).tangent, T)
 
 
 def test_what_does_not_depend_has_no_tangent():

@@ -98,6 +98,10 @@ UNARY = {
     "trace": lambda x: x[:, :4].trace(),
     "clamp": lambda x: x.clamp(-0.5, 0.5),
     "cov": lambda x: x.cov(),
+    "matrix_exp": lambda x: torch.matrix_exp(x[:, :4]),
+    "histc": lambda x: torch.histc(x, 5),
+    "masked_fill": lambda x: x.masked_fill(x > 0, x[0, 0]),
+    "take_along_dim": lambda x: torch.take_along_dim(x, torch.tensor([[-1, 0]] * 4), 1),
 }
 
 
@@ -204,6 +208,8 @@ def test_randomness():
     assert torch.equal(same[0], same[1])
     different = vmap(lambda a: torch.rand(50) + 0 * a, randomness="different")(x)
     assert not torch.equal(different[0], different[1])
+    alike = vmap(lambda a: torch.rand_like(a), randomness="same")(torch.zeros(B, 50))
+    assert (alike == alike[0]).all() and len(alike[0].unique()) > 40
     orders = vmap(lambda a: torch.randperm(50) + 0 * a, randomness="different")(x)
     assert all(sorted(o.tolist()) == list(range(50)) for o in orders)
     assert len({tuple(o.tolist()) for o in orders}) == len(x)

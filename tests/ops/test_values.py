@@ -168,6 +168,27 @@ def test_same_bits_in_any_company(name):
                     assert raw(copy) == raw(a), (dtype, args)
 
 
+@pytest.mark.parametrize("f", [
+    lambda x: torch.nn.functional.pad(x, (-1, 1, -1, 0), mode="replicate"),
+    lambda x: torch.nn.functional.conv2d(x, x[:2]),
+    lambda x: torch.cat([x, x], 1).flatten(),
+    lambda x: x @ x.mT,
+])  # fmt: skip
+def test_strides_of_dims_of_one_tell_nothing(f):
+    x = torch.arange(60.0).reshape(3, 1, 5, 4)
+    other = x.as_strided(x.shape, (20, 7, 4, 1))
+    assert other.is_contiguous()
+    torch.testing.assert_close(f(other), f(x))
+
+
+def test_values_alone_have_gradients_where_vectors_have_none():
+    """Repeated singular values and eigenvalues; NumPy's definition of their sum: the trace."""
+    for f in (torch.linalg.svdvals, torch.linalg.eigvalsh, lambda x: torch.linalg.eigvals(x).real):
+        x = (2 * torch.eye(3)).requires_grad_()
+        f(x).sum().backward()
+        np.testing.assert_allclose(x.grad, np.eye(3), atol=1e-6)
+
+
 def test_every_entry_has_an_oracle():
     """A new op needs a line in a module of tests/ops/families."""
     told = {*ORACLES, *CHECKS, *ELSEWHERE}

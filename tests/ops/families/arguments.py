@@ -222,7 +222,8 @@ HINTS = {
     "index_copy": lambda t: [(t(3, 4), 0, torch.tensor([2, 0]), t(2, 4))],
     "index_reduce": lambda t: [(t(3, 4), 0, t.i(3, 5), t(5, 4), how) for how in ("prod", "amax",
                                                                                  "amin")],
-    "take_along_dim": lambda t: [(t(3, 4), t.i(4, 3, 2), 1), (t(3, 4), t.i(12, 5))],
+    "take_along_dim": lambda t: [(t(3, 4), t.i(4, 3, 2), 1), (t(3, 4), t.i(12, 5)),
+                                 (t(3, 4), t.i(4, 3, 2) - 4, 1)],
     "masked_scatter": lambda t: [(t(3, 4), t.m(3, 4), t(12))],
     "put": lambda t: [(t(3, 4), torch.tensor([5, 0, -1]), t(3)), (t(3, 4), t.i(12, 3), t(3), True)],
     "unravel_index": lambda t: [(t.i(12, 5), (3, 4))],
@@ -316,8 +317,6 @@ NO_GRADIENT = dict.fromkeys((
     "half", "chalf", "bfloat16", "float", "cfloat", "to.dtype", "view.dtype", "view_copy.dtype",
     "special.zeta",  # by its first argument there is none, as in PyTorch
 ), True)  # fmt: skip
-# Ops whose derivative can't be derived again: of logarithms of zero.
-NO_SECOND = {"logcumsumexp": True}
 # Where the samples for the values stand at a kink, or have constants among them.
 GRADIENT_SAMPLES = {
     "to": lambda t: [t(3, 4)],
