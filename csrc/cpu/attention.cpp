@@ -397,14 +397,11 @@ void run_backward(const Value* args, Tensors& outs) {
   for (int i = 0; i < 3; ++i) {
     if (i > 0 || a.keys == 0) fill(*outs[i], Number::integer(0));
   }
-  typename Attention<T>::Gradients g{{args[0].t(), sizes},
-                                     args[6].t().as<T>(),
-                                     args[7].t().as<T>(),
-                                     {*outs[0], sizes},
-                                     {*outs[1], sizes},
-                                     {*outs[2], sizes},
-                                     true,
-                                     true};
+  static Op& sums = core_op("_attention_delta");
+  const TensorRef delta = contiguous(*call1(sums, {args[0], args[6]}));
+  typename Attention<T>::Gradients g{
+      {args[0].t(), sizes}, args[7].t().as<T>(), delta->as<T>(), {*outs[0], sizes},
+      {*outs[1], sizes},    {*outs[2], sizes},   true,           true};
   const int64_t query_blocks = a.query_blocks(), key_blocks = a.key_blocks();
   // The contributions to one sum come in the same order either way.
   WithoutGil without(a.work() > kLongWork);
@@ -506,8 +503,8 @@ void run_attention(Call& c) {
 }
 TM_NATIVE("_attention", infer_attention, run_attention);
 
-// _attention_backward(grad, query, key, value, mask, keep, logsumexp, delta, dropout_p, is_causal,
-// scale): delta are the sums of grad * output for each query.
+// _attention_backward(grad, query, key, value, mask, keep, output, logsumexp, dropout_p, is_causal,
+// scale)
 void infer_attention_backward(Call& c) {
   for (int i = 1; i <= 3; ++i) {
     const Tensor& t = c.args[i].t();

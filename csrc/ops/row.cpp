@@ -55,9 +55,11 @@ struct RowShape {
     };
     switch (spec.kind) {
       case RowSpec::All: std::fill(in_row, in_row + n, true); break;
-      case RowSpec::Fixed:
-        if (spec.index < n) in_row[spec.index] = true;
+      case RowSpec::Fixed: {
+        const int d = spec.index < 0 ? n + spec.index : spec.index;
+        if (0 <= d && d < n) in_row[d] = true;
         break;
+      }
       case RowSpec::Trailing: {
         Ints shape = c.args[spec.index].ints();
         if (shape.size > n || shape.size == 0 ||

@@ -171,20 +171,25 @@ def allow_fp16_bf16_reduction_math_sdp(enabled: bool) -> None:
 
 
 @contextmanager
+def sdp_switched(switches: dict[str, bool]):
+    """Which kinds of attention may be used inside the block."""
+    before = dict(_sdp)
+    _sdp.update(switches)
+    try:
+        yield {}
+    finally:
+        _sdp.update(before)
+
+
 def sdp_kernel(
     enable_flash: bool = True, enable_math: bool = True, enable_mem_efficient: bool = True,
     enable_cudnn: bool = True,
 ):  # fmt: skip
     """Settings that hold inside the block; `nn.attention.sdpa_kernel` replaced it."""
-    before = dict(_sdp)
-    _sdp.update(
-        flash=enable_flash, math=enable_math, mem_efficient=enable_mem_efficient,
-        cudnn=enable_cudnn,
-    )  # fmt: skip
-    try:
-        yield {}
-    finally:
-        _sdp.update(before)
+    return sdp_switched({
+        "flash": enable_flash, "math": enable_math, "mem_efficient": enable_mem_efficient,
+        "cudnn": enable_cudnn,
+    })  # fmt: skip
 
 
 __all__ = [

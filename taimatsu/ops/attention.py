@@ -16,14 +16,14 @@ from .table import composite, native, row
 # ---- a block of scores ---------------------------------------------------------------------------
 
 
-@row("_attention_scaled(Row x, Cell factor) -> Row", rows=1, dtypes=FLOATING)
+@row("_attention_scaled(Row x, Cell factor) -> Row", rows=-1, dtypes=FLOATING)
 def _attention_scaled(x, factor):
     """Rows times a factor each."""
     return x * factor
 
 
 @row("_attention_scores(Row scores, Cell largest, Cell sum)"
-     " -> (Row, Cell largest, Cell sum, Cell factor)", rows=1, dtypes=FLOATING)
+     " -> (Row, Cell largest, Cell sum, Cell factor)", rows=-1, dtypes=FLOATING)
 def _attention_scores(x, largest, sum):
     """Scores as weights relative to the largest score, of this block or of those before.
 
@@ -36,7 +36,7 @@ def _attention_scores(x, largest, sum):
     return weights, new, sum * factor + weights.sum(), factor
 
 
-@row("_attention_gradient(Row scores, Row grad, Cell logsumexp, Cell delta) -> (Row, Row)", rows=1,
+@row("_attention_gradient(Row scores, Row grad, Cell logsumexp, Cell delta) -> (Row, Row)", rows=-1,
      dtypes=FLOATING)
 def _attention_gradient(x, g, logsumexp, delta):
     """The weights again, and the gradient of the scores from that of the weights."""
@@ -44,8 +44,14 @@ def _attention_gradient(x, g, logsumexp, delta):
     return weights, weights * (g - delta)
 
 
+@row("_attention_delta(Row grad, Row output) -> Cell", rows=-1, dtypes=FLOATING)
+def _attention_delta(g, y):
+    """What the gradients of a query's weights have in common."""
+    return (g * y).sum()
+
+
 @row("_attention_masked_scores(Row scores, Row allowed, Cell largest, Cell sum)"
-     " -> (Row, Cell largest, Cell sum, Cell factor)", rows=1, dtypes=FLOATING,
+     " -> (Row, Cell largest, Cell sum, Cell factor)", rows=-1, dtypes=FLOATING,
      keep={"allowed": BOOLEAN})
 def _attention_masked_scores(x, allowed, largest, sum):
     """`_attention_scores` of the keys that are allowed."""
@@ -53,7 +59,7 @@ def _attention_masked_scores(x, allowed, largest, sum):
 
 
 @row("_attention_masked_gradient(Row scores, Row grad, Row allowed, Cell logsumexp, Cell delta)"
-     " -> (Row, Row)", rows=1, dtypes=FLOATING, keep={"allowed": BOOLEAN})
+     " -> (Row, Row)", rows=-1, dtypes=FLOATING, keep={"allowed": BOOLEAN})
 def _attention_masked_gradient(x, g, allowed, logsumexp, delta):
     """`_attention_gradient` of the keys that are allowed."""
     return _attention_gradient(where(allowed, x, -inf), g, logsumexp, delta)
@@ -76,9 +82,9 @@ _attention = native(
 
 _attention_backward = native(
     "_attention_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor? mask,"
-    f" Tensor? keep, Tensor logsumexp, Tensor delta, {_SETTINGS})"
+    f" Tensor? keep, Tensor output, Tensor logsumexp, {_SETTINGS})"
     " -> (Tensor query, Tensor key, Tensor value)",
-    doc="The gradients of query, key and value; `delta` is the sum of grad * output for a query.",
+    doc="The gradients of query, key and value.",
 )
 
 
@@ -106,8 +112,7 @@ def _attention_gradients(g_output, query, key, value, mask, keep, output, logsum
 
     g = g_output
     if not torch.is_grad_enabled() and not needs[3]:
-        delta = (g * output).sum(-1, dtype=logsumexp.dtype)
-        return *_attention_backward(g, query, key, value, mask, keep, logsumexp, delta, dropout_p,
+        return *_attention_backward(g, query, key, value, mask, keep, output, logsumexp, dropout_p,
                                     is_causal, scale), None
     weights = _weights(query, key, mask, is_causal, scale)
     dropped, by_weights = weights, g @ value.mT

@@ -377,8 +377,8 @@ def row(schema: str, **options: Any):
     """One row of the output from a row of the inputs: reductions, normalisations, scans.
 
     Parameter types: `Row`, `Cell` (one value per row), `Shared` (the same along every row).
-    rows   which dims a row is: a parameter's name ["dim"], "all", an int, ("not", spec),
-           ("trailing", name of a sizes parameter)
+    rows   which dims a row is: a parameter's name ["dim"], "all", an int (below 0 from the end),
+           ("not", spec), ("trailing", name of a sizes parameter)
     """
     return _entry("row", schema, options)
 

@@ -31,10 +31,13 @@ class Library:
     """Functions of a library, called with the GIL held; each status that isn't 0 is an error.
 
     ``functions``: the types of the parameters by name; a name with "?" may be missing.
+    ``unsupported``: statuses that say no more than that: NotImplementedError, for others
+    RuntimeError.
     """
 
-    def __init__(self, stem: str, functions: Mapping[str, Sequence[Any]]):
-        self._stem, self._functions = stem, functions
+    def __init__(self, stem: str, functions: Mapping[str, Sequence[Any]],
+                 unsupported: range = range(0)):  # fmt: skip
+        self._stem, self._functions, self._unsupported = stem, functions, unsupported
         self._loaded: bool | None = None
 
     def usable(self) -> bool:
@@ -59,7 +62,8 @@ class Library:
         def call(*args: Any) -> None:
             status = function(*args)
             if status:
-                raise RuntimeError(
+                error = NotImplementedError if status in self._unsupported else RuntimeError
+                raise error(
                     f"CUDA error: {name} returned status {status}; see its documentation, and "
                     "CUDA_LAUNCH_BLOCKING=1 for what an earlier op did"
                 )
@@ -82,4 +86,4 @@ def workspace(size: int, like: torch.Tensor) -> torch.Tensor:
     return torch.empty([size], dtype=torch.uint8, device=like.device)
 
 
-from . import convolution, fourier, solver  # noqa: E402, F401
+from . import attention, convolution, fourier, solver  # noqa: E402, F401

@@ -18,22 +18,8 @@ _BY_INPUT = 12, (706, 707, 708), (710, 709, 711)
 _BY_WEIGHT = 11, (712, 713, 714), (716, 715, 717)
 _CROSS_CORRELATION = 1
 
-_plans: dict[tuple, Any] = {}  # None: cuDNN has no engine
 
-
-def _plan(on: int, kind: tuple, operands: tuple, window: tuple) -> Any:
-    x = operands[0]
-    exact = x.dtype == torch.float32 and not settings.allow_tf32
-    key = on, kind, window, exact, *map(dnn.signature, operands)
-    if key not in _plans:
-        try:
-            _plans[key] = dnn.Plan(on, _operation(kind, operands, window), exact)
-        except NotImplementedError:
-            _plans[key] = None
-    return _plans[key]
-
-
-def _operation(kind: tuple, operands: tuple, window: tuple) -> dnn.Descriptor:
+def _graph(kind: tuple, operands: tuple, window: tuple) -> dnn.Graph:
     descriptor, (alpha, beta, about), places = kind
     stride, padding, dilation = map(list, window)
     wide = operands[0].dtype == torch.float64
@@ -43,11 +29,13 @@ def _operation(kind: tuple, operands: tuple, window: tuple) -> dnn.Descriptor:
         (102, dnn.INT64, dilation), (103, dnn.INT64, stride), (104, dnn.INT64, padding),
         (105, dnn.INT64, padding), (106, dnn.INT64, len(stride)),
     ])  # fmt: skip
-    tensors = [dnn.tensor(i + 1, x) for i, x in enumerate(operands)]
-    return dnn.Descriptor(descriptor, [
+    graph = dnn.Graph()
+    graph.operations.append(dnn.Descriptor(descriptor, [
         (alpha, number, 1.0), (beta, number, 0.0), (about, dnn.DESCRIPTOR, convolution),
-        *((place, dnn.DESCRIPTOR, t) for place, t in zip(places, tensors, strict=True)),
-    ])  # fmt: skip
+        *((place, dnn.DESCRIPTOR, graph.given(x))
+          for place, x in zip(places, operands, strict=True)),
+    ]))  # fmt: skip
+    return graph
 
 
 def _run(kind: tuple, x: Any, w: Any, y: Any, window: tuple) -> bool:
@@ -56,12 +44,9 @@ def _run(kind: tuple, x: Any, w: Any, y: Any, window: tuple) -> bool:
     if x.dim() == 3:  # cuDNN wants two dims in space
         stride, padding, dilation = window
         window = (1, *stride), (0, *padding), (1, *dilation)
-    on = dnn.handle(x)
-    plan = _plan(on, kind, operands, window)
-    if plan is None:
-        return False
-    plan(on, operands)
-    return True
+    exact = x.dtype == torch.float32 and not settings.allow_tf32
+    return dnn.run((kind, window), dnn.handle(x), lambda: _graph(kind, operands, window), operands,
+                   exact)  # fmt: skip
 
 
 def _usable(*operands: torch.Tensor) -> bool:

@@ -1,6 +1,7 @@
 """``nn.attention``: which routine computes `scaled_dot_product_attention`.
 
-There is one on the CPU, that works block by block, so the choice is kept and has no effect there.
+On GPUs there are cuDNN and one that works block by block; the latter is all that there is on the
+CPU, and what computes where nothing else may or can.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ class SDPBackend(enum.IntEnum):
         return f"<SDPBackend.{self.name}: {self.value}>"
 
 
-_enabled = [backend for backend in SDPBackend if backend >= 0]
+_SWITCHES = {  # of `backends.cuda`
+    SDPBackend.MATH: "math",
+    SDPBackend.FLASH_ATTENTION: "flash",
+    SDPBackend.EFFICIENT_ATTENTION: "mem_efficient",
+    SDPBackend.CUDNN_ATTENTION: "cudnn",
+}
 
 
 @contextmanager
@@ -38,15 +44,13 @@ def sdpa_kernel(
     >>> with sdpa_kernel(SDPBackend.MATH):
     ...     out = F.scaled_dot_product_attention(query, key, value)
     """
-    global _enabled
     if isinstance(backends, SDPBackend):
         backends = [backends]
     if not isinstance(backends, list) or not all(isinstance(b, SDPBackend) for b in backends):
         raise AssertionError(
             f"sdpa_kernel: needs an SDPBackend or a list of them; got {backends!r}"
         )
-    before, _enabled = _enabled, list(dict.fromkeys(backends))
-    try:
+    from taimatsu.backends import cuda
+
+    with cuda.sdp_switched({name: b in backends for b, name in _SWITCHES.items()}):
         yield {}
-    finally:
-        _enabled = before

@@ -1,5 +1,5 @@
-/* A double of cuDNN's graphs: descriptors keep what is set, and a plan of one convolution is
- * carried out on the host. */
+/* A double of cuDNN's graphs: descriptors keep what is set, and a plan of one convolution, or of
+ * products, reductions and functions of elements, is carried out on the host. */
 #include "numbers.h"
 
 enum { BAD = 2000, UNSUPPORTED = 3000, MOST_ATTRIBUTES = 16, WORKSPACE = 512 };
@@ -12,9 +12,13 @@ enum {
   FORWARD = 10,
   BY_WEIGHT,
   BY_INPUT,
+  POINTWISE = 13,
   GRAPH = 15,
   PACK,
-  TENSOR
+  TENSOR,
+  MATMUL = 19,
+  REDUCTION = 22,
+  RESHAPE = 31
 };
 
 struct Attribute {
@@ -26,6 +30,7 @@ struct Attribute {
     int ints[64];
     float floats[64];
     double doubles[64];
+    char flags[64];
   };
 };
 typedef struct Descriptor {
@@ -43,7 +48,7 @@ EXPORT int cudnnCreate(Handle* out) {
   (*out)->device = current->ordinal;
   return leave(SUCCESS);
 }
-EXPORT size_t cudnnGetVersion(void) { return 91000; }
+EXPORT size_t cudnnGetVersion(void) { return 91300; }
 EXPORT int cudnnSetStream(Handle h, CUstream s) {
   h->stream = s;
   return SUCCESS;
@@ -59,7 +64,7 @@ EXPORT int cudnnBackendDestroyDescriptor(Descriptor d) {
 }
 
 static size_t width(int type) {
-  return type == 3 || type == 0 || type == 5 || type == 6 || type == 15 ? 8 : 4;
+  return type == 2 ? 1 : type == 3 || type == 0 || type == 5 || type == 6 || type == 15 ? 8 : 4;
 }
 static const struct Attribute* attribute(Descriptor d, int name, int type) {
   for (int i = 0; i < d->count; ++i) {
@@ -103,6 +108,10 @@ static int complete(Descriptor d) {
       {FORWARD, 702, 15, 703, 15, 704, 15, 705, 15},
       {BY_INPUT, 708, 15, 709, 15, 710, 15, 711, 15},
       {BY_WEIGHT, 714, 15, 715, 15, 716, 15, 717, 15},
+      {POINTWISE, 750, 15, 751, 15, 753, 15},
+      {MATMUL, 1520, 15, 1521, 15, 1522, 15, 1523, 15},
+      {REDUCTION, 1610, 15, 1611, 15, 1612, 15},
+      {RESHAPE, 2200, 15, 2201, 15},
       {GRAPH, 800, 0, 801, 15},
       {HEURISTICS, 200, 8, 201, 15},
       {PLAN, 400, 0, 401, 15},
@@ -160,14 +169,16 @@ EXPORT int cudnnBackendGetAttribute(Descriptor d, int name, int type, int64_t mo
 }
 
 struct Shape {
-  int type, rank;
+  int type, rank, virtual;
   int64_t uid, sizes[8], strides[8], bytes, alignment;
 };
 static struct Shape shape(Descriptor d) {
-  static const int types[] = {R_32F, R_64F, R_16F, -1, -1, -1, -1, -1, -1, R_16BF};
+  static const int types[] = {R_32F, R_64F, R_16F, -1,     R_32I, -1,
+                              -1,    -1,    -1,    R_16BF, -1,    R_32I};
   const struct Attribute *sizes = attribute(d, 902, 3), *strides = attribute(d, 903, 3);
   struct Shape s = {.type = types[attribute(d, 901, 1)->ints[0]],
                     .rank = (int)sizes->count,
+                    .virtual = attribute(d, 907, 2) != NULL,
                     .uid = attribute(d, 906, 3)->longs[0],
                     .alignment = attribute(d, 900, 3)->longs[0]};
   int64_t last = 0;
@@ -235,13 +246,209 @@ static void convolve(void* about) {
   free(sums);
 }
 
+/* ---- Graphs of several operations ---- */
+
+enum { MOST_STEPS = 32, MOST_TENSORS = 64 };
+struct Step {
+  int kind, mode, axis;
+  int of[4]; /* the tensors x, b, t and the result; -1: none */
+};
+struct Run {
+  int steps, tensors;
+  struct Step step[MOST_STEPS];
+  struct Shape shape[MOST_TENSORS];
+  CUdeviceptr at[MOST_TENSORS];
+  int constant[MOST_TENSORS];
+  float value[MOST_TENSORS];
+};
+typedef struct {
+  int64_t n[4];
+  double* x; /* null: nothing has been written */
+} Block;
+
+static int64_t total(const int64_t* n) { return n[0] * n[1] * n[2] * n[3]; }
+static double element(Block b, const int64_t* at) { /* a dim of one element is all of them */
+  int64_t i = 0;
+  for (int d = 0; d < 4; ++d) i = i * b.n[d] + (b.n[d] == 1 ? 0 : at[d]);
+  return b.x[i];
+}
+static void place(const int64_t* n, int64_t i, int64_t* at) {
+  for (int d = 3; d >= 0; --d) {
+    at[d] = i % n[d];
+    i /= n[d];
+  }
+}
+static double point(int mode, double x, double b, double t) {
+  switch (mode) {
+    case 0: return x + b;
+    case 1: return x * b;
+    case 6: return x / b;
+    case 9: return x - b;
+    case 13: return exp(x);
+    case 15: return log(x);
+    case 21: return x;
+    case 303: return x >= b;
+    case 601: return t ? x : b;
+    default: violation("pointwise operation %d", mode); return 0;
+  }
+}
+
+static Block computed(const struct Step* s, Block x, Block b, Block t, const int64_t* n) {
+  Block y = {{n[0], n[1], n[2], n[3]}, calloc(total(n), sizeof(double))};
+  if (s->kind == REDUCTION && s->mode) {
+    for (int64_t i = 0; i < total(n); ++i) y.x[i] = -INFINITY;
+  }
+  int64_t at[4];
+  if (s->kind == REDUCTION) {
+    for (int64_t i = 0; i < total(x.n); ++i) {
+      place(x.n, i, at);
+      int64_t to = 0;
+      for (int d = 0; d < 4; ++d) to = to * n[d] + (n[d] == 1 ? 0 : at[d]);
+      y.x[to] = s->mode ? fmax(y.x[to], x.x[i]) : y.x[to] + x.x[i];
+    }
+    return y;
+  }
+  if (s->kind == MATMUL && (x.n[3] != b.n[2] || x.n[1] % b.n[1] || x.n[2] != n[2])) {
+    violation("matmul: (%ld, %ld) by (%ld, %ld)", x.n[2], x.n[3], b.n[2], b.n[3]);
+    return y;
+  }
+  if (s->kind == RESHAPE && (x.n[2] != n[3] || x.n[3] != n[2])) {
+    violation("reshape: no transpose");
+    return y;
+  }
+  for (int64_t i = 0; i < total(n); ++i) {
+    place(n, i, at);
+    if (s->kind == MATMUL) {
+      for (int64_t k = 0; k < x.n[3]; ++k) {
+        const int64_t left[4] = {at[0], at[1], at[2], k},
+                      right[4] = {at[0], at[1] / (x.n[1] / b.n[1]), k, at[3]};
+        y.x[i] += element(x, left) * element(b, right);
+      }
+    } else if (s->kind == RESHAPE) {
+      const int64_t turned[4] = {at[0], at[1], at[3], at[2]};
+      y.x[i] = element(x, turned);
+    } else if (s->mode == 501) {
+      y.x[i] = (double)at[s->axis];
+    } else {
+      y.x[i] = point(s->mode, element(x, at), b.x ? element(b, at) : 0, t.x ? element(t, at) : 0);
+    }
+  }
+  return y;
+}
+
+static void evaluate(void* about) {
+  const struct Run* r = about;
+  Block of[MOST_TENSORS] = {0};
+  for (int i = 0; i < r->tensors; ++i) { /* what is given */
+    const struct Shape* s = &r->shape[i];
+    memcpy(of[i].n, s->sizes, sizeof of[i].n);
+    if (s->virtual) continue;
+    of[i].x = calloc(total(s->sizes), sizeof(double));
+    const char* memory = r->constant[i] ? NULL : reach(r->at[i], 1, NULL);
+    for (int64_t k = 0, at[4]; k < total(s->sizes); ++k) {
+      place(s->sizes, k, at);
+      int64_t offset = 0;
+      for (int d = 0; d < 4; ++d) offset += at[d] * s->strides[d];
+      of[i].x[k] = r->constant[i] ? r->value[i] : creal(get(memory, s->type, offset));
+    }
+  }
+  for (int n = 0; n < r->steps; ++n) {
+    const struct Step* s = &r->step[n];
+    Block in[3] = {0};
+    for (int k = 0; k < 3; ++k) {
+      if (s->of[k] < 0) continue;
+      in[k] = of[s->of[k]];
+      if (!in[k].x) return violation("operation %d reads what isn't computed yet", n);
+    }
+    const struct Shape* to = &r->shape[s->of[3]];
+    Block y = computed(s, in[0], in[1], in[2], to->sizes);
+    char* memory = to->virtual ? calloc(total(y.n), 8) : reach(r->at[s->of[3]], 1, NULL);
+    for (int64_t k = 0, at[4]; k < total(y.n); ++k) { /* rounded to the type it has */
+      place(y.n, k, at);
+      int64_t offset = k;
+      if (!to->virtual) {
+        offset = 0;
+        for (int d = 0; d < 4; ++d) offset += at[d] * to->strides[d];
+      }
+      put(memory, to->type, offset, y.x[k]);
+      y.x[k] = creal(get(memory, to->type, offset));
+    }
+    if (to->virtual) free(memory);
+    free(of[s->of[3]].x);
+    of[s->of[3]] = y;
+  }
+  for (int i = 0; i < r->tensors; ++i) free(of[i].x);
+}
+
+static int tensor_of(struct Run* r, Descriptor d, Descriptor pack) {
+  if (!d) return -1;
+  const struct Shape s = shape(d);
+  for (int i = 0; i < r->tensors; ++i) {
+    if (r->shape[i].uid == s.uid) return i;
+  }
+  const int i = r->tensors++;
+  r->shape[i] = s;
+  const struct Attribute *uids = attribute(pack, 1000, 3), *pointers = attribute(pack, 1001, 6);
+  for (int64_t k = 0; k < uids->count && !s.virtual; ++k) {
+    if (uids->longs[k] != s.uid) continue;
+    r->constant[i] = attribute(d, 908, 2) != NULL;
+    if (r->constant[i]) r->value[i] = *(float*)pointers->pointers[k];
+    r->at[i] = (CUdeviceptr)pointers->pointers[k];
+  }
+  return i;
+}
+
+static int run_graph(Handle h, Descriptor graph, Descriptor pack) {
+  const char* const name = "cudnnBackendExecute";
+  static const struct {
+    int kind, x, b, t, y, about, mode, type;
+  } forms[] = {{POINTWISE, 751, 752, 758, 753, 750, 0, 14},
+               {MATMUL, 1520, 1521, 0, 1522, 1523, 0, 0},
+               {REDUCTION, 1610, 0, 0, 1611, 1612, 1600, 18},
+               {RESHAPE, 2200, 0, 0, 2201, 0, 0, 0}};
+  const struct Attribute* operations = attribute(graph, 801, 15);
+  struct Run r = {0};
+  for (int64_t i = 0; i < operations->count && i < MOST_STEPS; ++i) {
+    Descriptor o = operations->pointers[i];
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; ++f) {
+      if (forms[f].kind != o->kind) continue;
+      struct Step* s = &r.step[r.steps++];
+      s->kind = o->kind;
+      const int names[4] = {forms[f].x, forms[f].b, forms[f].t, forms[f].y};
+      for (int k = 0; k < 4; ++k) s->of[k] = tensor_of(&r, descriptor(o, names[k]), pack);
+      Descriptor about = descriptor(o, forms[f].about);
+      if (forms[f].type) s->mode = attribute(about, forms[f].mode, forms[f].type)->ints[0];
+      const struct Attribute* axis = about ? attribute(about, 9, 3) : NULL;
+      if (axis) s->axis = (int)axis->longs[0];
+    }
+  }
+  CUdeviceptr uses[8] = {0};
+  int used = 0;
+  for (int i = 0; i < r.tensors; ++i) {
+    const struct Shape* s = &r.shape[i];
+    if (s->virtual || r.constant[i]) continue;
+    if (!checked_reach(name, "a tensor", r.at[i], s->bytes)) return BAD;
+    if (r.at[i] % s->alignment) violation("%s: tensor %ld is not as aligned as told", name, s->uid);
+    const int by_columns = s->strides[2] == 1;
+    for (int d = 0; d < 4 && size_of(s->type) == 2; ++d) { /* which cuDNN doesn't check */
+      if (s->sizes[d] > 1 && s->strides[d] % 8 && d != (by_columns ? 2 : 3))
+        violation("%s: tensor %ld has no multiple of 16 bytes from one to the next", name, s->uid);
+    }
+    if (used < 8) uses[used++] = r.at[i];
+  }
+  return enqueue_call(h->stream, evaluate, &r, sizeof r, uses);
+}
+
 EXPORT int cudnnBackendExecute(Handle h, Descriptor plan, Descriptor pack) {
   BEGIN_ON_DEVICE("cudnnBackendExecute");
   const char* const name = "cudnnBackendExecute";
   if (h->device != current->ordinal) violation("%s: the handle is another device's", name);
   Descriptor graph = descriptor(plan, 401)->attributes[0].pointers[0],
              operation = descriptor(graph, 801);
+  const CUdeviceptr area = (CUdeviceptr)attribute(pack, 1003, 6)->pointers[0];
+  if (!checked_reach(name, "the workspace", area, WORKSPACE)) return leave(BAD);
   const int kind = operation->kind;
+  if (kind < FORWARD || kind > BY_INPUT) return leave(run_graph(h, graph, pack));
   const int names[3][4] = {{702, 704, 703, 705}, {714, 716, 715, 717}, {708, 710, 709, 711}};
   const int* of = names[kind - FORWARD];
   struct Convolution c = {.kind = kind};
@@ -272,8 +479,6 @@ EXPORT int cudnnBackendExecute(Handle h, Descriptor plan, Descriptor pack) {
     if (c.at[t] % shapes[t]->alignment)
       violation("%s: a tensor is not aligned as it was told", name);
   }
-  const CUdeviceptr area = (CUdeviceptr)attribute(pack, 1003, 6)->pointers[0];
-  if (!checked_reach(name, "the workspace", area, WORKSPACE)) return leave(BAD);
   const CUdeviceptr uses[8] = {c.at[0], c.at[1], c.at[2], area};
   return leave(enqueue_call(h->stream, convolve, &c, sizeof c, uses));
 }
