@@ -2,6 +2,8 @@
 #include "cpu/small.h"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
@@ -9,6 +11,7 @@
 #endif
 #pragma GCC optimize("O3")
 
+#define TM_VECTOR_BYTES 32
 namespace taimatsu {
 namespace small_avx2 {
 #include "cpu/small_kernel.inc"

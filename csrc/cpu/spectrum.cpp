@@ -69,7 +69,7 @@ int eigenvalues(bool vectors, bool upper, int n, T* a, RealOf<T>* values, Worksp
   if constexpr (!kComplex<T>) {
     // Neither the square of an element that counts nor a sum of them leaves the range.
     const T most = largest(a, static_cast<int64_t>(n) * n);
-    if (n <= 48 && most < T(1e15) && most > T(1e-10)) {
+    if (n <= (vectors ? 128 : 64) && most < T(1e15) && most > T(1e-10)) {
       w.reserve(static_cast<size_t>(n) * (n + 3), 0);
       return small<T>().syevd(vectors, upper, n, a, values, w.real.data());
     }
