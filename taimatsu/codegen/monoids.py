@@ -126,6 +126,8 @@ ARGMAX = _arg_extremum("argmax", lowest, lambda a, b: less(b, a))
 ARGMIN = _arg_extremum("argmin", highest, less)
 LAST_ARGMAX = _arg_extremum("last_argmax", lowest, lambda a, b: less(b, a), latest=True)
 LAST_ARGMIN = _arg_extremum("last_argmin", highest, less, latest=True)
+# What the value of a reduction that has positions too is by itself.
+VALUE_OF = {ARGMAX: MAX, ARGMIN: MIN}
 WELFORD = Monoid(
     "welford", lambda types: tuple(const(0, t) for t in types), _welford_merge, fields=3
 )

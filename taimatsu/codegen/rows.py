@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from .ir import BOOL, I8, I16, I32, I64, U8, U16, U32, Axis, Buffer, DType, Expr, axis, const
 from .llvm import BYTE, PTR, Code, Value, literal, register_type, typed
 from .loops import Fields, Scope, start
+from .monoids import VALUE_OF
 from .schedule import CHUNK, Pass, choices, initial, merge_formula, plus, rounds, times
 from .simplify import cast
 
 if TYPE_CHECKING:
     from .kernel import Kernel
 
+SEARCH = 4096  # bytes of elements that are looked at together before they are searched
 SCAN_SEGMENT = 8  # lanes that a prefix is taken over by shifts; segments are chained
 
 State = list[Fields]  # the fields of each reduction (or scan)
@@ -107,9 +109,12 @@ class RowPass:
             for i, (width, lanes) in enumerate(zip(self.widths, self.lanes, strict=True)):
                 stop = kernel.aligned(scope, first, end, width)
                 levels = 0 if i else self.levels
-                states[i], carry = self.chunks(
-                    inner, first, stop, width, lanes, states[i], carry, levels
-                )
+                if i == 0 and self.searches():
+                    states[i] = self.search(inner, first, stop, width, lanes, states[i])
+                else:
+                    states[i], carry = self.chunks(
+                        inner, first, stop, width, lanes, states[i], carry, levels
+                    )
                 first = stop
             return ungroup((*states, carry))
 
@@ -186,6 +191,60 @@ class RowPass:
         state, carry = regroup(values, shape)
         return state, carry
 
+    def searches(self) -> bool:
+        """Whether nothing is wanted but the largest elements and where they are."""
+        p = self.p
+        known = p.reduces and all(e.arg[0] in VALUE_OF for e in p.reduces)
+        others = p.scans or p.stores or p.spills or p.reloads
+        return bool(known and not others and self.schedule.along_row and not self.whole)
+
+    def search(
+        self, scope: Scope, first: Value, end: Value, width: int, lanes: int, state: State
+    ) -> State:
+        """The same for positions of the largest: few blocks have an element beyond those before.
+
+        Of each the largest is found first, which takes an instruction or two; only where that is
+        beyond, positions are kept. (The first block is beyond anything.)
+        """
+        kernel, build, reduces = self.kernel, self.build, self.p.reduces
+        values = [Expr("reduce", e.src[:1], (VALUE_OF[e.arg[0]], e.arg[1]), e.src[0].dtype)
+                  for e in reduces]  # fmt: skip
+        self.merges |= {v: merge_formula(v) for v in values}
+        block = Axis("block")
+        size = literal(SEARCH * 8 // max(8, *(v.dtype.bits for v in values)), I64)
+
+        def largest(inner: Scope, found: list[Value]) -> list[Value]:
+            out = []
+            for v, m in zip(values, found, strict=True):
+                x = kernel.operand(v.src[0], inner, lanes)
+                out += kernel.merge(inner.code, self.merges[v], [m], [x])
+            return out
+
+        def body(inner: Scope, carried: list[Value]) -> list[Value]:
+            code, begin = inner.code, inner.starts[block]
+            (now,) = regroup(carried, [state])
+            far = build.binary(code, "add", begin, size)
+            stop = build.select(code, build.compare(code, "lt", far, end), far, end)
+            beyond = build.compare(code, "eq", begin, first)
+            looked = build.select(code, beyond, begin, stop)
+            found = [identity(v, lanes)[0] for v in values]
+            found = kernel.loop(inner, self.r0, begin, looked, width, lanes, found, largest)
+            for e, v, m, s in zip(reduces, values, found, now, strict=True):
+                (m,), (best,) = self.fold(v, [m], 1, code), self.fold(v, [s[0]], 1, code)
+                places = [literal(i, f.dtype, 1) for i in (0, 1) for f in e.src[1:]]
+                n = len(e.src) - 1
+                *_, chosen = kernel.merge(
+                    code, self.merges[e], [best, *places[:n]], [m, *places[n:]]
+                )
+                beats = build.compare(code, "ne", chosen, literal(0, I64))
+                beyond = build.binary(code, "or", beyond, beats)
+            stop = build.select(code, beyond, stop, begin)
+            now, _ = self.chunks(inner, begin, stop, width, lanes, now, [], self.levels)
+            return ungroup((now,))
+
+        done = kernel.loop(scope, block, first, end, size, lanes, ungroup((state,)), body)
+        return regroup(done, [state])[0]
+
     def chunk_identity(self, e: Expr, lanes: int) -> Fields:
         return [
             literal(_short(initial(e)[f]), self.short[e][f], lanes) if f in self.short[e] else v
@@ -240,9 +299,9 @@ class RowPass:
             out[f] = build.select(code, unset, literal(none, I64, lanes), long)
         return out
 
-    def fold(self, e: Expr, acc: Fields, lanes: int) -> Fields:
+    def fold(self, e: Expr, acc: Fields, lanes: int, code: Code | None = None) -> Fields:
         """Merges the lanes of an accumulator, halving it, until there are `lanes`."""
-        code, build = self.scope.code, self.build
+        code, build = code or self.scope.code, self.build
         while acc[0].lanes > lanes:
             half = acc[0].lanes // 2
             low = [build.shuffle(code, v, list(range(half))) for v in acc]

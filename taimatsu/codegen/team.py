@@ -39,6 +39,9 @@ class TeamPass(RowPass):
     def counts(self, e: Expr) -> dict[int, DType]:
         return {}  # a thread's registers are no narrower
 
+    def searches(self) -> bool:
+        return False  # a member has a few elements of each block
+
     @property
     def direction(self) -> str:
         return "x" if self.along else "y"
