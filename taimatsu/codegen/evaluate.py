@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from .ir import (
     BOOL,
+    F32,
     F64,
     I64,
     Axis,
@@ -27,6 +28,7 @@ from .llvm import BYTE, PTR, Code, Target, Value, is_true, literal, register_typ
 from .loops import Function, Scope, start
 from .rows import identity
 from .schedule import Schedule, affine, both, conjuncts, merge_formula, plus, times
+from .simplify import cast, node, where
 
 PREFETCH = 8  # rows ahead
 PAGE = 4096
@@ -119,6 +121,10 @@ class Evaluator(Function):
             lanes = max([v.lanes for v in values], default=1)
             if op == "lanes":  # the offsets of lanes that are src apart
                 lanes = e.arg
+            if op == "idiv" and values[1].lanes < lanes and e.dtype.bits <= 32:
+                self._flag_zero(e.src[1], values[1], scope)
+                home.memo[e] = self.operand(_quotient(*e.src), home, lanes)
+                return
             home.memo[e] = self._operation(e, home, [self.operand(s, scope, lanes) for s in e.src])
 
     def _deepest(self, operands: Sequence[Expr], scope: Scope) -> Scope:
@@ -143,6 +149,11 @@ class Evaluator(Function):
 
     def _needs_row(self, e: Expr) -> bool:
         return any(self.schedule.reduces_row(n) for n in topological([e]))
+
+    def _flag_zero(self, divisor: Expr, v: Value, scope: Scope) -> None:
+        home = scope.outermost() if v.literal else scope.here(scope.found(divisor)[1])
+        zero = self.build.compare(home.code, "eq", v, literal(0, v.dtype))
+        self.build.flag(home.code, zero, 1)
 
     def _operation(self, e: Expr, home: Scope, values: list[Value]) -> Value:
         code, build = home.code, self.build
@@ -531,6 +542,24 @@ class Evaluator(Function):
         old = build.load(code, safe, s.buffer.dtype, lanes)
         formula = merge_formula(Expr("reduce", (s.value,), (s.combine, ()), s.value.dtype))
         return self.merge(code, formula, [old], [value])[0]
+
+
+def _quotient(a: Expr, b: Expr) -> Expr:
+    """a // b, truncating, by the reciprocal of a b that many a have.
+
+    Quotients of n-bit integers that aren't whole are at least 2**-n (relative) below the next
+    integer. With a reciprocal that is too large by less than that, whole ones aren't missed either.
+    """
+    wide, above = (F32, 1 + 2.0**-20) if a.dtype.bits <= 16 else (F64, 1 + 2.0**-48)
+    zero, one = const(0, b.dtype), const(1, b.dtype)
+    divisor = where(node("eq", b, zero, dtype=BOOL), one, b)
+    if a.dtype.kind == "i":  # the least number divided by -1 wraps round, as when it is negated
+        ones = const(-1, b.dtype)
+        turned = where(node("eq", b, ones, dtype=BOOL), ones, zero)
+        divisor = where(node("eq", b, ones, dtype=BOOL), one, divisor)
+    inverse = node("div", const(above, wide), cast(divisor, wide))
+    q = cast(node("mul", cast(a, wide), inverse), a.dtype)
+    return q if a.dtype.kind == "u" else node("sub", node("xor", q, turned), turned)
 
 
 def _of_loop(e: Expr) -> bool:

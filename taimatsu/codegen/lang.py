@@ -336,14 +336,19 @@ def floor_divide(a, b) -> Value:
     n, d = Value(x), Value(y)
     if x.dtype.integral:
         q, r = Value(node("idiv", x, y)), Value(node("irem", x, y))
-        return where((r != 0) & ((r < 0) != (d < 0)), q - 1, q)
+        return where(_off_sign(r, d), q - 1, q)
     # The quotient of what the remainder leaves is nearly whole, where n / d may round up.
     r = fmod(n, d)
     q = (n - r) / d
-    q = where((r != 0) & ((r < 0) != (d < 0)), q - 1, q)
+    q = where(_off_sign(r, d), q - 1, q)
     whole = floor(q)
     whole = where(q - whole > 0.5, whole + 1, whole)
     return where(d == 0, n / d, where(q == 0, copysign(q * 0.0, n / d), whole))
+
+
+def _off_sign(r: Value, d: Value) -> Value:
+    """Whether a remainder that truncating left has not the sign of the divisor."""
+    return (r != 0) & ((r ^ d) < 0 if r.dtype.integral else (r < 0) != (d < 0))
 
 
 def fmod(a, b) -> Value:
@@ -358,7 +363,7 @@ def remainder(a, b) -> Value:
     r, d = fmod(Value(x), Value(y)), Value(y)
     if x.dtype.kind == "u":
         return r
-    return where((r != 0) & ((r < 0) != (d < 0)), r + d, r)
+    return where(_off_sign(r, d), r + d, r)
 
 
 def neg(x: Value) -> Value:

@@ -159,6 +159,26 @@ def test_division_truncates_and_never_traps(t, n):
     assert Call(both, [q, r, x, z])() == 1
 
 
+@pytest.mark.parametrize("t", INTEGERS, ids=repr)
+def test_division_by_a_number(t):
+    """Next to whole quotients, and where quotients are next to whole ones."""
+    info = np.iinfo(numpy_dtype(t))
+    both = pointwise(lambda a, b: (node("idiv", a, b), node("irem", a, b)), (t, t), t, t)
+    for d in {1, 3, 7, 10, info.max // 3, info.max - 1, info.max, info.min + 1, info.min, -1, -7}:
+        if d == 0 or d < info.min:
+            continue
+        near = [k * d + e for k in (*range(-9, 9), info.max // d) for e in (-1, 0, 1)]
+        near += [info.min, info.min + 1, info.max, info.max - 1]
+        x = np.array([[n for n in near if info.min <= n <= info.max]], numpy_dtype(t))
+        q, r, z = empty(t, x.shape), empty(t, x.shape), np.full((1, 1), d, x.dtype)
+        assert Call(both, [q, r, x, z])() == 0
+        exact = [abs(n) // abs(d) * (-1 if (n < 0) != (d < 0) else 1) for n in x[0].tolist()]
+        assert q[0].tolist() == [(e - info.min) % (1 << t.bits) + info.min for e in exact]
+        assert r[0].tolist() == [n - e * d for n, e in zip(x[0].tolist(), exact, strict=True)]
+    z[:] = 0
+    assert Call(both, [q, r, x, z])() == 1
+
+
 @pytest.mark.parametrize("t", [I64, U64], ids=repr)
 @pytest.mark.parametrize("bits", [20, 50, 51, 52, 62])
 def test_quotients_of_long_integers(t, bits):
