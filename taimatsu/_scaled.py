@@ -18,7 +18,7 @@ def _scaled_mm(
     input: Tensor, mat2: Tensor, scale_a: Tensor, scale_b: Tensor, bias: Tensor | None = None,
     scale_result: Tensor | None = None, out_dtype: Any = None, use_fast_accum: bool = False,
 ) -> Tensor:  # fmt: skip
-    """``(input * scale_a) @ (mat2 * scale_b) + bias`` of 8-bit floats, computed in float32.
+    """``(input * scale_a) @ (mat2 * scale_b) + bias`` of 8-bit floats, summed in float32.
 
     input: (n, k), mat2: (k, m); scales: float32, of one element, or (n, 1) and (1, m). The result
     is divided by `scale_result` if that is an 8-bit dtype, which `out_dtype` by default is (that of
@@ -44,10 +44,16 @@ def _scaled_mm(
                 f"scales float32 of one element or of shape {along}; got {x.dtype}, and scales of "
                 f"{scale.dtype} and shape {tuple(scale.shape)}"
             )
-    product = (input.float() @ mat2.float()) * scale_a * scale_b
-    if bias is not None:
-        product = product + bias
     dtype = input.dtype if out_dtype is None else out_dtype
+    product = None
+    if input.is_cuda:
+        from taimatsu.cuda.libraries import float8
+
+        product = float8.product(input, mat2, scale_a, scale_b, bias, dtype, use_fast_accum)
+    if product is None:
+        product = (input.float() @ mat2.float()) * scale_a * scale_b
+        if bias is not None:
+            product = product + bias
     if scale_result is not None and dtype in _FLOAT8:
         product = product / scale_result
     return product.to(dtype)

@@ -306,7 +306,7 @@ int init_cuda(PyObject* module) {
     Object own = Object::steal(checked(PyModule_Create(&definition)));
     for (PyMethodDef* functions :
          {cuda::device_functions, cuda::stream_functions, cuda::memory_functions,
-          cuda::graph_functions, cuda::library_functions}) {
+          cuda::graph_functions, cuda::library_functions, cuda::product_functions}) {
       checked(PyModule_AddFunctions(own.get(), functions));
     }
     checked(PyModule_AddObjectRef(module, "_cuda", own.get()));

@@ -29,9 +29,11 @@ enum OperationAttribute : int {
   kBiasPointer = 8,
   kScaleAPointer = 17,
   kScaleBPointer = 18,
-  kFastAccumulation = 25,
-  kBiasType = 26,
+  kFastAccumulation = 25,  // int8_t
+  kScaleAMode = 31,
+  kScaleBMode = 32,
 };
+enum ScaleMode : int { kOneScale = 0, kScaleEachRow = 3 };
 enum LayoutAttribute : int { kBatchCount = 5, kBatchStride = 6 };
 enum PreferenceAttribute : int {
   kMaxWorkspace = 1,

@@ -8,6 +8,7 @@
 
 #include "cpu/gemm.h"
 #include "cuda/allocator.h"
+#include "cuda/bindings.h"
 #include "cuda/cublaslt.h"
 #include "cuda/stream.h"
 #include "ops/launch.h"
@@ -57,7 +58,10 @@ Operand transpose_of(const Matrix& x, int64_t m, int64_t n, Unfit otherwise) {
 struct Key {
   enum Field {
     kDevice,
+    kTypeA,
+    kTypeB,
     kType,
+    kScaling,
     kCompute,
     kEpilogue,
     kM,
@@ -128,6 +132,14 @@ lt::Handle handle(const lt::Functions& lib, int device) {
   return h;
 }
 
+// What makes 8-bit floats of other numbers, in the GPU's memory: one f32 for all of a matrix, or one
+// for each row of op(A) and each column of op(B).
+struct Scaling {
+  DType a, b;  // dtypes
+  const void *of_a, *of_b;
+  bool each, fast;  // fast: summed with fewer bits
+};
+
 // One call: a strided batch. The operands are those of out^T = a b, so a is the caller's b.
 struct Matmul {
   int device;
@@ -137,12 +149,16 @@ struct Matmul {
   int epilogue;
   const void* bias;
   std::complex<double> alpha, beta;
+  const Scaling* scaling = nullptr;  // operands of `dtype` where there is none
 
   Key key() const {
     Key k;
     auto& f = k.field;
     f[Key::kDevice] = device;
+    f[Key::kTypeA] = data_type(scaling ? scaling->a : dtype);
+    f[Key::kTypeB] = data_type(scaling ? scaling->b : dtype);
     f[Key::kType] = data_type(dtype);
+    f[Key::kScaling] = scaling ? 1 + scaling->each + 2 * scaling->fast : 0;
     f[Key::kCompute] = compute();
     f[Key::kEpilogue] = epilogue;
     f[Key::kM] = d.rows;
@@ -160,11 +176,20 @@ struct Matmul {
   }
 
   int compute() const {
+    if (scaling) return lt::kF32;
     if (dtype == DType::F64 || dtype == DType::C128) return lt::kF64;
     return allow_tf32 && (dtype == DType::F32 || dtype == DType::C64) ? lt::kTF32 : lt::kF32;
   }
   int scale_type() const {  // of alpha and beta
     return data_type(is_complex(dtype) || dtype == DType::F64 ? dtype : DType::F32);
+  }
+
+  // Where this call's bias and scales are.
+  void point(const lt::Functions& lib, const Plan& p) const {
+    if (bias) set(lib.operation_set, p.operation, lt::kBiasPointer, bias);
+    if (!scaling) return;
+    set(lib.operation_set, p.operation, lt::kScaleAPointer, scaling->of_a);
+    set(lib.operation_set, p.operation, lt::kScaleBPointer, scaling->of_b);
   }
 
   Plan make(const lt::Functions& lib) const {
@@ -174,10 +199,20 @@ struct Matmul {
     set<int32_t>(lib.operation_set, p.operation, lt::kTransposeA, a.transposed);
     set<int32_t>(lib.operation_set, p.operation, lt::kTransposeB, b.transposed);
     set<int32_t>(lib.operation_set, p.operation, lt::kEpilogue, epilogue);
-    if (bias) set(lib.operation_set, p.operation, lt::kBiasPointer, bias);
+    if (scaling) {
+      const int32_t mode = scaling->each ? lt::kScaleEachRow : lt::kOneScale;
+      if (scaling->each) {  // what libraries before CUDA 12.9 don't know
+        if (lib.operation_set(p.operation, lt::kScaleAMode, &mode, sizeof mode) ||
+            lib.operation_set(p.operation, lt::kScaleBMode, &mode, sizeof mode)) {
+          return p;
+        }
+      }
+      set<int8_t>(lib.operation_set, p.operation, lt::kFastAccumulation, scaling->fast);
+    }
+    point(lib, p);
     const int type = data_type(dtype);
-    p.a = layout(lib, type, a, batch);
-    p.b = layout(lib, type, b, batch);
+    p.a = layout(lib, scaling ? data_type(scaling->a) : type, a, batch);
+    p.b = layout(lib, scaling ? data_type(scaling->b) : type, b, batch);
     p.c = layout(lib, type, c, batch);
     p.d = layout(lib, type, d, batch);
     lt::Preference wish;
@@ -209,7 +244,7 @@ struct Matmul {
     if (found == plans.end()) found = plans.emplace(k, make(lib)).first;
     const Plan& p = found->second;
     if (!p.possible) throw Unsupported{};
-    if (bias) set(lib.operation_set, p.operation, lt::kBiasPointer, bias);
+    point(lib, p);
     const Workspace workspace(device, p.workspace);
     // In the library's type: single where that is what is computed in.
     const bool wide = compute() == lt::kF64;
@@ -296,6 +331,55 @@ void multiply(const Product& p) {
   }
 }
 
+// out = (a * scale_a) @ (b * scale_b) + bias, of 8-bit floats: a by rows, b by columns, all on one
+// GPU. False where the library has no algorithm.
+bool multiply_scaled(Tensor& out, const Tensor& a, const Tensor& b, const Tensor& scale_a,
+                     const Tensor& scale_b, const Tensor* bias, bool fast) {
+  const lt::Functions* lib = library<lt::Functions>();
+  if (!lib) return false;
+  auto matrix = [](const Tensor& t) {
+    return Matrix{t.data(), t.layout->stride(0), t.layout->stride(1)};
+  };
+  const int64_t m = a.layout->size(0), k = a.layout->size(1), n = b.layout->size(1);
+  const Scaling scaling{b.dtype, a.dtype, scale_b.data(), scale_a.data(), scale_a.numel() > 1,
+                        fast};
+  Matmul call{};
+  call.device = checked_device(out.device().index);
+  enter(call.device);
+  call.dtype = out.dtype;
+  call.batch = 1;
+  call.scaling = &scaling;
+  call.epilogue = bias ? lt::kBias : lt::kNone;
+  call.bias = bias ? bias->data() : nullptr;
+  call.alpha = 1;
+  try {
+    call.a = transpose_of(matrix(b), k, n, Unfit::Operands);
+    call.b = transpose_of(matrix(a), m, k, Unfit::Operands);
+    call.c = call.d = transpose_of(matrix(out), m, n, Unfit::Operands);
+    call.run(*lib);
+  } catch (Unsupported&) {
+    return false;
+  } catch (Unfit) {
+    return false;
+  }
+  return true;
+}
+
+PyObject* py_multiply_scaled(PyObject*, PyObject* args) {
+  using Object = PyObject*;
+  return call<Object, Object, Object, Object, Object, Object, int>(
+      args, "OOOOOOp",
+      [](Object out, Object a, Object b, Object scale_a, Object scale_b, Object bias, int fast) {
+        auto tensor = [](Object o) -> Tensor& {
+          if (!is_tensor(o)) fail(Error::Type, "multiply_scaled takes tensors");
+          return *as_tensor(o);
+        };
+        return PyBool_FromLong(multiply_scaled(tensor(out), tensor(a), tensor(b), tensor(scale_a),
+                                               tensor(scale_b),
+                                               bias == Py_None ? nullptr : &tensor(bias), fast));
+      });
+}
+
 // ---- The ops ------------------------------------------------------------------------------------
 
 int added_of(const Op& op) {  // which argument is added to the product; -1: none
@@ -341,4 +425,11 @@ const bool registered = [] {
 }();
 
 }  // namespace
+
+PyMethodDef product_functions[] = {
+    {"multiply_scaled", py_multiply_scaled, METH_VARARGS,
+     "multiply_scaled(out, a, b, scale_a, scale_b, bias, fast): whether cuBLASLt did."},
+    {},
+};
+
 }  // namespace taimatsu::cuda

@@ -177,3 +177,29 @@ def test_what_it_has_no_algorithm_for_is_computed_otherwise(double):
     before = calls(double)
     assert ((a @ a.mT).cpu() == 5).all()
     assert calls(double) == before
+
+
+@pytest.mark.parametrize("formats", [(torch.float8_e4m3fn, torch.float8_e4m3fn),
+                                     (torch.float8_e5m2, torch.float8_e4m3fn)])  # fmt: skip
+def test_8_bit_floats(double, formats):
+    a, b = torch.randn(5, 32).to(formats[0]), torch.randn(48, 32).to(formats[1]).t()
+    half, rows, columns = torch.tensor(0.5), torch.rand(5, 1), torch.rand(1, 48)
+
+    def scaled(dtype, *scales, bias=(), **settings):
+        product = lambda a, b, s, t, *bias: torch._scaled_mm(
+            a, b, s, t, *bias, out_dtype=dtype, **settings)  # fmt: skip
+        before = calls(double)
+        there = product(*(x.cuda() for x in (a, b, *scales, *bias)))
+        assert calls(double) == before + 1
+        here = product(a, b, *scales, *bias)
+        assert there.dtype == here.dtype == dtype
+        assert torch.allclose(there.cpu().float(), here.float(), rtol=2e-2, atol=2e-2)
+
+    scaled(torch.bfloat16, half, half)
+    scaled(torch.float32, half, half, use_fast_accum=True)
+    scaled(torch.float16, rows, columns)
+    scaled(torch.bfloat16, half, half, bias=[made(48, dtype=torch.bfloat16)])
+    scaled(torch.float32, half, half, bias=[made(48)])
+    scaled(torch.float8_e4m3fn, half, half)
+    a, b = a[:, :24], b[:24]
+    scaled(torch.bfloat16, half, half)  # a product of float32 instead

@@ -4,8 +4,9 @@
 #include "numbers.h"
 
 typedef struct Operation {
-  int32_t compute, scale, transpose_a, transpose_b, epilogue;
+  int32_t compute, scale, transpose_a, transpose_b, epilogue, scale_a_mode, scale_b_mode;
   uint64_t bias, scale_a, scale_b;
+  int8_t fast;
 }* Operation;
 typedef struct Layout {
   int type;
@@ -56,7 +57,8 @@ EXPORT int cublasLtMatmulDescSetAttribute(Operation o, int attribute, const void
     void* field;
     size_t size;
   } all[] = {{3, &o->transpose_a, 4}, {4, &o->transpose_b, 4}, {7, &o->epilogue, 4},
-             {8, &o->bias, 8},        {17, &o->scale_a, 8},    {18, &o->scale_b, 8}};
+             {8, &o->bias, 8},        {17, &o->scale_a, 8},    {18, &o->scale_b, 8},
+             {25, &o->fast, 1},       {31, &o->scale_a_mode, 4}, {32, &o->scale_b_mode, 4}};
   for (size_t i = 0; i < sizeof all / sizeof *all; ++i) {
     if (all[i].attribute != attribute || all[i].size != size) continue;
     memcpy(all[i].field, value, size);
@@ -114,6 +116,16 @@ EXPORT int cublasLtMatmulPreferenceDestroy(Preference p) {
   return SUCCESS;
 }
 
+static int is_float8(int type) { return type == R_8F_E4M3 || type == R_8F_E5M2; }
+/* What the library says of 8-bit floats: A is transposed and B isn't, sizes are multiples of 16. */
+static int fits_float8(Operation o, Layout a, Layout b, Layout d) {
+  return is_float8(b->type) && (a->type == R_8F_E4M3 || b->type == R_8F_E4M3) && o->transpose_a &&
+         !o->transpose_b && a->rows % 16 == 0 && a->columns % 16 == 0 && a->leading % 16 == 0 &&
+         b->leading % 16 == 0 && o->compute == 68 && o->scale_a_mode == o->scale_b_mode &&
+         (d->type == R_32F || d->type == R_16F || d->type == R_16BF) &&
+         !((o->epilogue & 4) && d->type == R_32F);
+}
+
 /* Whether the four matrices go together. */
 static int fits(Operation o, Layout a, Layout b, Layout c, Layout d) {
   const uint64_t m = o->transpose_a ? a->columns : a->rows,
@@ -138,6 +150,7 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(Handle h, Operation o, Layout a, Layou
   const int compute = a->type == R_64F || a->type == C_64F;
   if (o->scale != scale || (o->compute == 70) != compute) return leave(UNSUPPORTED);
   if ((o->epilogue & 4) && compute) return leave(UNSUPPORTED);
+  if (is_float8(a->type) && !fits_float8(o, a, b, d)) return leave(UNSUPPORTED);
   *found = 1;
   memset(out, 0, sizeof *out);
   for (int i = 0; i < 4; ++i) out->algorithm.data[i] = p->alignment[i];
@@ -182,8 +195,8 @@ static void multiply(void* about) {
                   p->o.transpose_a ? l + i * p->a.leading : i + l * p->a.leading) *
               get(of[1], p->b.type, p->o.transpose_b ? j + l * p->b.leading : l + j * p->b.leading);
         }
-        if (scale_a) sum *= *scale_a;
-        if (scale_b) sum *= *scale_b;
+        if (scale_a) sum *= scale_a[p->o.scale_a_mode == 3 ? i : 0];
+        if (scale_b) sum *= scale_b[p->o.scale_b_mode == 3 ? j : 0];
         sum *= p->alpha;
         if (p->beta != 0) sum += p->beta * get(of[2], p->c.type, i + j * p->c.leading);
         if (bias) sum += get(bias, p->d.type, i);
@@ -221,10 +234,15 @@ EXPORT int cublasLtMatmul(Handle h, Operation o, const void* alpha, CUdeviceptr 
       !checked_reach(name, "the bias", o->bias, ld->rows * size_of(ld->type))) {
     return leave(BAD);
   }
+  if (is_float8(la->type) &&
+      (!checked_reach(name, "A's scales", o->scale_a, o->scale_a_mode == 3 ? 4 * ld->rows : 4) ||
+       !checked_reach(name, "B's scales", o->scale_b, o->scale_b_mode == 3 ? 4 * ld->columns : 4)))
+    return leave(BAD);
   if (bytes < WORKSPACE || !checked_reach(name, "the workspace", workspace, bytes)) {
     violation("%s: the workspace is too small", name);
     return leave(BAD);
   }
-  const CUdeviceptr uses[8] = {a, b, c, d, workspace, o->epilogue & 4 ? o->bias : 0};
+  const CUdeviceptr uses[8] = {a, b, c, d, workspace,
+                               o->epilogue & 4 ? o->bias : 0};
   return leave(enqueue_call(stream, multiply, &p, sizeof p, uses));
 }
