@@ -132,8 +132,8 @@ lt::Handle handle(const lt::Functions& lib, int device) {
   return h;
 }
 
-// What makes 8-bit floats of other numbers, in the GPU's memory: one f32 for all of a matrix, or one
-// for each row of op(A) and each column of op(B).
+// What makes 8-bit floats of other numbers, in the GPU's memory: one f32 for all of a matrix, or
+// one for each row of op(A) and each column of op(B).
 struct Scaling {
   DType a, b;  // dtypes
   const void *of_a, *of_b;

@@ -75,6 +75,31 @@ def test_spectra(double, dtype):
         check(double, "cusolverDnXgesvd", torch.linalg.svdvals, x)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64])
+def test_spectra_of_any_matrices(double, dtype):
+    a = torch.randn(2, 5, 5, dtype=dtype)
+
+    def rebuilt(x):
+        w, v = torch.linalg.eig(x)
+        lengths = v.abs().square().sum(-2)
+        return (v * w.unsqueeze(-2)) @ torch.linalg.inv(v), lengths
+
+    check(double, "cusolverDnXgeev", rebuilt, a, count=2)
+    check(double, "cusolverDnXgeev", lambda x: torch.linalg.eigvals(x).real.sort()[0], a[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64])
+def test_least_squares(double, dtype):
+    b = torch.randn(5, 2, dtype=dtype)
+    for driver, function in (("gels", "cusolverDnXgeqrf"), ("gelsd", "cusolverDnXgesvd")):
+        solved = lambda a, b, d=driver: torch.linalg.lstsq(a, b, driver=d).solution
+        check(double, function, solved, torch.randn(5, 3, dtype=dtype), b)
+        check(double, function, solved, torch.randn(5, 8, dtype=dtype), b)
+    with pytest.raises(torch.linalg.LinAlgError, match="full rank"):
+        torch.linalg.lstsq(torch.zeros(3, 2, device="cuda"), torch.ones(3, 1, device="cuda"),
+                           driver="gels")  # fmt: skip
+
+
 def test_what_is_singular_is_told():
     with pytest.raises(torch.linalg.LinAlgError, match="singular"):
         torch.linalg.solve(torch.zeros(2, 2, device="cuda"), torch.ones(2, 1, device="cuda"))

@@ -60,6 +60,7 @@ THROUGH = {
     "_index_put_": ("index_put", "put"),
     "_isin": ("isin",),
     "_lstm": ("lstm.input", "lstm.data"),
+    "_lstsq": ("linalg.lstsq",),
     "_lu_factor": ("linalg.lu_factor", "linalg.lu", "linalg.det"),
     "_lu_solve": ("linalg.lu_solve",),
     "_nonzero": ("nonzero", "argwhere"),
@@ -102,6 +103,7 @@ CALLS = {
         (t(2, 6, 11), t(2, 4, 5), [4, 3, 3], [2], [0], [1], True, [0], 2),
     ],
     "_ctc_loss_backward": _after_ctc,
+    "_dirichlet_grad": lambda t: [(t(3, 4).sigmoid(), t(3, 4).exp(), t(3, 4).exp() + 9)],
     "_gru_backward": lambda t: [
         (t(6, 4), t(3, 4), t(6, 16), t(6, 4), t(3, 4), t(12, 4), BATCHES, back)
         for back in (False, True)
@@ -127,6 +129,7 @@ CALLS = {
         for back in (False, True)
     ],
     "_rows_where": lambda t: [(t(3, 4), t.m(3)), (t(3, 4, 2), t.m(3, 4))],
+    "_standard_gamma_grad": lambda t: [(t(3, 9).exp() * 3, t(3, 9).exp() * 4)],
     "_unique_rows": lambda t: [(t.i(2, 9, 2).to(t.dtype), True), (t.i(2, 9, 2).to(t.dtype), False)],
 }  # fmt: skip
 ANY_DTYPE = ("_index", "_index_put_", "_rows_where", "_unique_rows")
@@ -161,6 +164,20 @@ def attempt(op, args, kwargs):
 
 
 DRAWS = sorted(n for n in routines() if "Generator" in NATIVE[n].schema)
+
+
+MEMORY = {  # made, filled and copied by the core itself, whatever the device
+    "clone", "copy_", "empty", "empty_like", "empty_strided", "fill_", "full", "full_like", "ones",
+    "ones_like", "zero_", "zeros", "zeros_like",
+}  # fmt: skip
+
+
+def test_what_is_computed_on_the_cpu():
+    """Natives that no device but the CPU has a routine for; what docs/cuda.md says of them."""
+    alone = NATIVE.keys() - routines().keys() - MEMORY
+    by_library = {name for name in alone if NATIVE[name].routine("cuda")}
+    assert by_library == {"_eig", "_eigh", "_svd"}
+    assert alone - by_library == {"_ldl_factor", "_ldl_solve"}
 
 
 @pytest.mark.parametrize("name", sorted(routines().keys() - set(DRAWS)))
@@ -202,6 +219,14 @@ LAWS = {
     "multinomial": (lambda x: torch.multinomial(torch.tensor([1.0, 0, 3]), N, True) // 2,
                     stats.bernoulli(0.75)),
     "_randperm_": (lambda x: torch.randperm(N), stats.randint(0, N)),
+    "poisson few": (lambda x: torch.poisson(x.fill_(4)), stats.poisson(4)),
+    "poisson many": (lambda x: torch.poisson(x.fill_(40)), stats.poisson(40)),
+    "_binomial few": (lambda x: torch.binomial(x.fill_(20), torch.full([N], 0.1)),
+                      stats.binom(20, 0.1)),
+    "_binomial many": (lambda x: torch.binomial(x.fill_(90), torch.full([N], 0.7)),
+                       stats.binom(90, 0.7)),
+    "_standard_gamma": (lambda x: NATIVE["_standard_gamma"](x.fill_(3)), stats.gamma(3)),
+    "_standard_gamma small": (lambda x: NATIVE["_standard_gamma"](x.fill_(0.3)), stats.gamma(0.3)),
 }  # fmt: skip
 
 
@@ -216,9 +241,14 @@ class Counters:
         return self.key, first
 
 
-@pytest.mark.parametrize("name", DRAWS)
-def test_laws(name, monkeypatch):
-    draw, law = LAWS[name]
+def test_laws_are_known():
+    assert {case.split()[0] for case in LAWS} == {*DRAWS}
+
+
+@pytest.mark.parametrize("case", LAWS)
+def test_laws(case, monkeypatch):
+    name = case.split()[0]
+    draw, law = LAWS[case]
     monkeypatch.setattr(random, "_seed", Counters(1))
     with Elsewhere() as mode:
         x = draw(torch.empty(N))
@@ -235,6 +265,22 @@ def test_laws(name, monkeypatch):
         assert distance < 2.2 / np.sqrt(N)
     else:
         assert stats.kstest(x, law.cdf).pvalue > 1e-4
+
+
+def test_parameters_at_the_ends(monkeypatch):
+    """What has no chance in it, and what is no number."""
+    monkeypatch.setattr(random, "_seed", Counters(1))
+    nan, inf = float("nan"), float("inf")
+    with Elsewhere():
+        assert torch.poisson(torch.tensor([0.0, nan])).nan_to_num(-1).tolist() == [0, -1]
+        with pytest.raises(RuntimeError, match="non-negative"):
+            torch.poisson(torch.tensor([-1.0]))
+        n, p = torch.tensor([0.0, 5, 5, nan, 1e6]), torch.tensor([0.5, 0, 1, 0.5, 1e-30])
+        assert torch.binomial(n, p).nan_to_num(-1).tolist() == [0, 0, 5, -1, 0]
+        shapes = torch.tensor([0.0, 1e-30, nan, inf])
+        tiny = torch.finfo(torch.float32).smallest_normal
+        found = NATIVE["_standard_gamma"](shapes)
+        assert found[:2].tolist() == [tiny, tiny] and found[2].isnan()
 
 
 def test_philox_is_that_of_its_paper():

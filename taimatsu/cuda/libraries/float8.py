@@ -6,8 +6,8 @@ from typing import Any
 
 import taimatsu as torch
 
-from . import enter
 from .._driver import core
+from . import enter
 
 _FORMATS = torch.float8_e4m3fn, torch.float8_e5m2  # those of GPUs; two e5m2 aren't multiplied
 _ALIGNED = 16  # elements, which are bytes

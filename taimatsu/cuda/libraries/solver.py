@@ -33,13 +33,14 @@ _LOWER, _UPPER = 0, 1
 _PLAIN, _TRANSPOSED, _ADJOINT = 0, 1, 2
 
 
-def _with_sizes(name: str, *parameters: Any, pivots: tuple = ()) -> dict[str, list[Any]]:
+def _with_sizes(name: str, *parameters: Any, pivots: tuple = (),
+                optional: bool = False) -> dict[str, list[Any]]:  # fmt: skip
     """A function of the 64-bit interface, and the one that tells what memory it wants. Both have
     the type that is computed in behind their parameters."""
-    start = [Pointer, Pointer, *parameters]
+    start, mark = [Pointer, Pointer, *parameters], "?" if optional else ""
     return {
-        f"cusolverDn{name}_bufferSize": [*start, Int, _Sizes, _Sizes],
-        f"cusolverDn{name}": [*start, *pivots, Int, Pointer, Size, Pointer, Size, Pointer],
+        f"cusolverDn{name}_bufferSize{mark}": [*start, Int, _Sizes, _Sizes],
+        f"cusolverDn{name}{mark}": [*start, *pivots, Int, Pointer, Size, Pointer, Size, Pointer],
     }
 
 
@@ -52,6 +53,7 @@ cusolver = Library("cusolver", {
     **_with_sizes("Xsyevd", Int, Int, Long, *_MATRIX, *_VECTOR),
     **_with_sizes("Xgesvd", ctypes.c_byte, ctypes.c_byte, Long, Long, *_MATRIX, *_VECTOR, *_MATRIX,
                   *_MATRIX),
+    **_with_sizes("Xgeev", Int, Int, Long, *_MATRIX, *_VECTOR, *_MATRIX, *_MATRIX, optional=True),
     "cusolverDnXgetrs": [Pointer, Pointer, Int, Long, Long, *_MATRIX, Pointer, *_MATRIX, Pointer],
     **{f"cusolverDn{letter}potrfBatched": [Pointer, Int, Int, Pointer, Int, Pointer, Int]
        for letter in "SDCZ"},
@@ -298,6 +300,36 @@ def _(A, upper, compute_v):
             *_vector(values[i]), info=info[i].data_ptr())  # fmt: skip
     vectors = a.mT.reshape(A.shape) if compute_v else a.new_zeros([*lead, 0, 0])
     return values.reshape(*lead, n), vectors, info.reshape(lead)
+
+
+def _unpacked(values: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Complex eigenvectors (rows here) of real matrices: of a pair, the first has the real parts
+    and the second the imaginary ones."""
+    zero, upper, lower = torch.zeros_like(columns), values.imag > 0, values.imag < 0
+    after, before = columns.roll(-1, 1), columns.roll(1, 1)
+    real = torch.where(lower.unsqueeze(-1), before, columns)
+    imaginary = torch.where(lower.unsqueeze(-1), -columns, zero)
+    return torch.complex(real, torch.where(upper.unsqueeze(-1), after, imaginary))
+
+
+@computes("_eig", device="cuda")
+def _(A, compute_v):
+    if not _usable(A) or cusolver.cusolverDnXgeev is None:  # since CUDA 12.6
+        return NotImplemented
+    a, lead = _columns(A), A.shape[:-2]
+    count, n, _ = a.shape
+    run, info = Solver(a), _info(a)
+    complex_ = a.dtype if a.is_complex() else torch.promote_types(a.dtype, torch.complex64)
+    values = torch.empty([count, n], dtype=complex_, device=a.device)
+    right = a.new_empty([count, n, n] if compute_v else [count, 0, 0])
+    nothing = DATA_TYPES[a.dtype], None, n
+    for i in range(count):
+        run("Xgeev", 0, int(compute_v), n, *_matrix(a[i]), *_vector(values[i]), *nothing,
+            *(_matrix(right[i]) if compute_v else nothing), info=info[i].data_ptr())  # fmt: skip
+    if not compute_v:
+        return values.reshape(*lead, n), values.new_zeros([*lead, 0, 0]), info.reshape(lead)
+    vectors = right if a.is_complex() else _unpacked(values, right)
+    return values.reshape(*lead, n), vectors.mT.reshape(A.shape), info.reshape(lead)
 
 
 @computes("_svd", device="cuda")

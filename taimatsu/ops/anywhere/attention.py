@@ -79,7 +79,7 @@ def _(query, key, value, mask, keep, dropout_p, is_causal, scale):
         total = torch.zeros_like(largest)
         out = output.narrow(-2, i, n)
         for j, m in a.of_keys(i, n):
-            weights, largest, total, factor = steps._attention_scores.call(
+            weights, largest, total, factor = steps._attention_scores(
                 a.scores(scaled, i, n, j, m), largest, total
             )
             part = torch.matmul(a.left(weights, i, n, j, m), a.value.narrow(-2, j, m))
@@ -94,14 +94,14 @@ def _(query, key, value, mask, keep, dropout_p, is_causal, scale):
 def _(grad, query, key, value, mask, keep, output, logsumexp, dropout_p, is_causal, scale):
     a = _Blocks(query, key, value, mask, keep, dropout_p, is_causal, scale)
     grad, output = _wide(grad, output)
-    delta = steps._attention_delta.call(grad, output)
+    delta = steps._attention_delta(grad, output)
     by_query, by_key, by_value = map(torch.zeros_like, (a.query, a.key, a.value))
     for i, n in a.of_queries():
         scaled, g = a.query.narrow(-2, i, n) * scale, grad.narrow(-2, i, n)
         for j, m in a.of_keys(i, n):
             keys, values = a.key.narrow(-2, j, m), a.value.narrow(-2, j, m)
             by_weights = a.left(torch.matmul(g, values.mT), i, n, j, m)
-            weights, by_scores = steps._attention_gradient.call(
+            weights, by_scores = steps._attention_gradient(
                 a.scores(scaled, i, n, j, m), by_weights, logsumexp.narrow(-1, i, n),
                 delta.narrow(-1, i, n),
             )  # fmt: skip

@@ -56,8 +56,8 @@ EXPORT int cublasLtMatmulDescSetAttribute(Operation o, int attribute, const void
     int attribute;
     void* field;
     size_t size;
-  } all[] = {{3, &o->transpose_a, 4}, {4, &o->transpose_b, 4}, {7, &o->epilogue, 4},
-             {8, &o->bias, 8},        {17, &o->scale_a, 8},    {18, &o->scale_b, 8},
+  } all[] = {{3, &o->transpose_a, 4}, {4, &o->transpose_b, 4},   {7, &o->epilogue, 4},
+             {8, &o->bias, 8},        {17, &o->scale_a, 8},      {18, &o->scale_b, 8},
              {25, &o->fast, 1},       {31, &o->scale_a_mode, 4}, {32, &o->scale_b_mode, 4}};
   for (size_t i = 0; i < sizeof all / sizeof *all; ++i) {
     if (all[i].attribute != attribute || all[i].size != size) continue;
@@ -242,7 +242,6 @@ EXPORT int cublasLtMatmul(Handle h, Operation o, const void* alpha, CUdeviceptr 
     violation("%s: the workspace is too small", name);
     return leave(BAD);
   }
-  const CUdeviceptr uses[8] = {a, b, c, d, workspace,
-                               o->epilogue & 4 ? o->bias : 0};
+  const CUdeviceptr uses[8] = {a, b, c, d, workspace, o->epilogue & 4 ? o->bias : 0};
   return leave(enqueue_call(stream, multiply, &p, sizeof p, uses));
 }

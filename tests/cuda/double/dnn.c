@@ -173,8 +173,7 @@ struct Shape {
   int64_t uid, sizes[8], strides[8], bytes, alignment;
 };
 static struct Shape shape(Descriptor d) {
-  static const int types[] = {R_32F, R_64F, R_16F, -1,     R_32I, -1,
-                              -1,    -1,    -1,    R_16BF, -1,    R_32I};
+  static const int types[] = {R_32F, R_64F, R_16F, -1, R_32I, -1, -1, -1, -1, R_16BF, -1, R_32I};
   const struct Attribute *sizes = attribute(d, 902, 3), *strides = attribute(d, 903, 3);
   struct Shape s = {.type = types[attribute(d, 901, 1)->ints[0]],
                     .rank = (int)sizes->count,

@@ -228,9 +228,70 @@ static void complete(Dense u, int64_t from) {
   }
 }
 
+static Dense product(Dense a, Dense b) {
+  Dense c = dense(a.m, b.n);
+  for (int64_t j = 0; j < b.n; ++j) {
+    for (int64_t k = 0; k < a.n; ++k) {
+      for (int64_t i = 0; i < a.m; ++i) AT(c, i, j) += AT(a, i, k) * AT(b, k, j);
+    }
+  }
+  return c;
+}
+/* Eigenvalues of any matrix: shifted QR steps until the triangle is left, whose eigenvectors come
+ * by substitution; the columns of v, of length 1. */
+static void eigen(Dense a, number* values, Dense v) {
+  const int64_t n = a.n;
+  Dense q = dense(n, n);
+  for (int64_t i = 0; i < n; ++i) AT(q, i, i) = 1;
+  for (int step = 0; step < 500 * (int)n; ++step) {
+    int64_t last = n - 1; /* the first that isn't found yet, from the end */
+    while (last > 0 && cabs(AT(a, last, last - 1)) <=
+                           1e-15 * (cabs(AT(a, last, last)) + cabs(AT(a, last - 1, last - 1))))
+      --last;
+    if (last == 0) break;
+    const number p = AT(a, last - 1, last - 1), s = AT(a, last, last),
+                 root =
+                     csqrt((p - s) * (p - s) / 4 + AT(a, last - 1, last) * AT(a, last, last - 1)),
+                 one = (p + s) / 2 + root, other = (p + s) / 2 - root;
+    number shift = cabs(one - s) < cabs(other - s) ? one : other;
+    if (step % 11 == 10) shift += cabs(AT(a, last, last - 1));
+    Dense r = dense(n, n), turn = dense(n, n);
+    number* tau = calloc(n + 1, sizeof *tau);
+    memcpy(r.x, a.x, n * n * sizeof(number));
+    for (int64_t i = 0; i < n; ++i) AT(r, i, i) -= shift;
+    factor_qr(r, tau);
+    for (int64_t i = 0; i < n; ++i) AT(turn, i, i) = 1;
+    reflect(r, tau, n, turn, 0);
+    for (int64_t j = 0; j < n; ++j) {
+      for (int64_t i = j + 1; i < n; ++i) AT(r, i, j) = 0;
+    }
+    Dense next = product(r, turn), turned = product(q, turn);
+    for (int64_t i = 0; i < n; ++i) AT(next, i, i) += shift;
+    memcpy(a.x, next.x, n * n * sizeof(number));
+    memcpy(q.x, turned.x, n * n * sizeof(number));
+    free(next.x), free(turned.x), free(r.x), free(turn.x), free(tau);
+  }
+  Dense x = dense(n, n);
+  for (int64_t j = 0; j < n; ++j) {
+    values[j] = AT(a, j, j);
+    AT(x, j, j) = 1;
+    for (int64_t i = j - 1; i >= 0; --i) {
+      number sum = 0, gap = values[j] - AT(a, i, i);
+      for (int64_t k = i + 1; k <= j; ++k) sum += AT(a, i, k) * AT(x, k, j);
+      AT(x, i, j) = sum / (cabs(gap) > 1e-300 ? gap : 1e-15);
+    }
+  }
+  Dense found = product(q, x);
+  for (int64_t j = 0; j < n; ++j) {
+    const double l = length(found, j);
+    for (int64_t i = 0; i < n; ++i) AT(v, i, j) = AT(found, i, j) / l;
+  }
+  free(q.x), free(x.x), free(found.x);
+}
+
 /* ---- Calls: what is asked for is kept until the stream gets there ---- */
 
-enum What { LU, SOLVE, QR, EIGH, SVD, CHOLESKY, GQR, MQR };
+enum What { LU, SOLVE, QR, EIGH, SVD, CHOLESKY, GQR, MQR, EIG };
 struct Call {
   enum What what;
   int type, flags[2];
@@ -308,6 +369,37 @@ static void singular_values(const struct Call* c, Dense a, char* s, char* u_at, 
   write_matrix(vt, vt_at, c->type, c->third_leading);
 }
 
+/* Of real matrices: pairs next to each other, the real parts of their vectors before the imaginary
+ * ones. */
+static void general_eigenvalues(const struct Call* c, Dense a, char* values, char* right) {
+  const int64_t n = c->n;
+  const int is_real = c->type == R_32F || c->type == R_64F,
+            kind = c->type == R_32F || c->type == C_32F ? C_32F : C_64F;
+  number* w = calloc(n + 1, sizeof *w);
+  Dense v = dense(n, n), told = dense(n, n);
+  eigen(a, w, v);
+  double size = 0;
+  for (int64_t j = 0; j < n; ++j) size = fmax(size, cabs(w[j]));
+  for (int64_t j = 0, to = 0; j < n && to < n; ++j) {
+    const int pair = is_real && fabs(cimag(w[j])) > 1e-9 * size;
+    if (pair && cimag(w[j]) < 0) continue;
+    number turn = 1; /* of a real eigenvalue, to a real vector */
+    for (int64_t i = 0, most = 0; i < n && is_real && !pair; ++i) {
+      if (cabs(AT(v, i, j)) > cabs(AT(v, most, j))) most = i;
+      turn = conj(AT(v, most, j)) / cabs(AT(v, most, j));
+    }
+    put(values, kind, to, is_real && !pair ? creal(w[j]) : w[j]);
+    if (pair) put(values, kind, to + 1, conj(w[j]));
+    for (int64_t i = 0; i < n; ++i) {
+      AT(told, i, to) = is_real ? creal(turn * AT(v, i, j)) : AT(v, i, j);
+      if (pair) AT(told, i, to + 1) = cimag(AT(v, i, j));
+    }
+    to += 1 + pair;
+  }
+  if (c->flags[0]) write_matrix(told, right, c->type, c->other_leading);
+  free(w), free(v.x), free(a.x);
+}
+
 static number* read_vector(const char* data, int type, int64_t n) {
   number* x = calloc(n + 1, sizeof *x);
   for (int64_t i = 0; i < n; ++i) x[i] = get(data, type, i);
@@ -344,6 +436,7 @@ static void compute(void* about) {
   }
   Dense a = read_matrix(at, c->type, c->m, c->what == MQR ? c->k : c->n, c->leading);
   if (c->what == SVD) return singular_values(c, a, b, third, fourth);
+  if (c->what == EIG) return general_eigenvalues(c, a, b, third);
   if (c->what == LU) {
     *info = factor_lu(a, (int64_t*)b);
   } else if (c->what == SOLVE) {
@@ -470,6 +563,40 @@ EXPORT int cusolverDnXsyevd(Handle h, void* p, int jobz, int uplo, int64_t n, in
   if (type_w != R_32F && type_w != R_64F) violation("Xsyevd: eigenvalues of type %d", type_w);
   struct Call c = {EIGH, type, {jobz, uplo}, n, n, .leading = lda, .a = a, .b = w, .info = info};
   return leave(call("Xsyevd", h, c, bytes_of(type, n, n, lda)));
+}
+EXPORT int cusolverDnXgeev_bufferSize(Handle h, void* p, int jobvl, int jobvr, int64_t n, int type,
+                                      CUdeviceptr a, int64_t lda, int type_w, CUdeviceptr w,
+                                      int type_vl, CUdeviceptr vl, int64_t ldvl, int type_vr,
+                                      CUdeviceptr vr, int64_t ldvr, int compute, size_t* device,
+                                      size_t* host) {
+  (void)h, (void)p, (void)jobvl, (void)jobvr, (void)n, (void)type, (void)a, (void)lda;
+  (void)type_w, (void)w, (void)type_vl, (void)vl, (void)ldvl, (void)type_vr, (void)vr, (void)ldvr;
+  (void)compute;
+  return sizes(device, host);
+}
+EXPORT int cusolverDnXgeev(Handle h, void* p, int jobvl, int jobvr, int64_t n, int type,
+                           CUdeviceptr a, int64_t lda, int type_w, CUdeviceptr w, int type_vl,
+                           CUdeviceptr vl, int64_t ldvl, int type_vr, CUdeviceptr vr, int64_t ldvr,
+                           int compute, AREA) {
+  BEGIN_ON_DEVICE("cusolverDnXgeev");
+  (void)p, (void)type_vl, (void)vl, (void)ldvl;
+  CHECK_AREA("Xgeev");
+  if (jobvl || (type_w != C_32F && type_w != C_64F) || type_vr != type || compute != type)
+    violation("Xgeev: left vectors, or types that don't go together");
+  if (jobvr && !checked_reach("Xgeev", "the vectors", vr, bytes_of(type, n, n, ldvr)))
+    return leave(BAD);
+  struct Call c = {EIG,
+                   type,
+                   {jobvr},
+                   n,
+                   n,
+                   .leading = lda,
+                   .other_leading = ldvr,
+                   .a = a,
+                   .b = w,
+                   .c = jobvr ? vr : 0,
+                   .info = info};
+  return leave(call("Xgeev", h, c, bytes_of(type, n, n, lda)));
 }
 EXPORT int cusolverDnXgesvd_bufferSize(Handle h, void* p, signed char jobu, signed char jobvt,
                                        int64_t m, int64_t n, int type, CUdeviceptr a, int64_t lda,
