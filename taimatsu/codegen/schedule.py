@@ -8,9 +8,9 @@ the result.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from .ir import (
     BOOL,
@@ -31,7 +31,7 @@ from .lower import lower
 
 # How rows run: by themselves, with vectors across them (those of few elements), in bundles, or in
 # blocks that threads share, the states of which are merged in order.
-Rows = Literal["whole", "short", "bundled", "blocked"]
+Rows = typing.Literal["whole", "short", "bundled", "blocked"]
 # The lanes of a reduction along the vector axis: the same for every dtype and body, so that a fused
 # kernel adds in the order that the eager ones do. 32 f32 lanes are four AVX2 registers, enough
 # independent accumulators to reach the bandwidth of the second-level cache.
