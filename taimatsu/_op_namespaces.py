@@ -14,7 +14,9 @@ from typing import Any, NoReturn
 
 import taimatsu
 
-__all__ = ["Namespace", "OpOverload", "OpOverloadPacket", "load_library", "namespace"]
+__all__ = [
+    "Namespace", "OpOverload", "OpOverloadPacket", "load_library", "namespace", "overload_of",
+]  # fmt: skip
 
 defined: dict[str, dict[str, Any]] = {}  # by namespace and name: what `library` defined
 _namespaces: dict[str, Namespace] = {}
@@ -166,6 +168,20 @@ class Namespace:
 def namespace(name: str) -> Namespace:
     """The namespace of this name; it may be empty."""
     return _namespaces.setdefault(name, Namespace(name))
+
+
+def overload_of(op: Any, inplace: bool) -> OpOverload | None:
+    """The form of ATen's op that a call of an op of the table is, if there is one."""
+    base, _, overload = op.name.partition(".")
+    name = base + "_" if inplace and not base.endswith("_") else base
+    packet = getattr(namespace("aten"), name, None)
+    return packet and getattr(packet, overload or _overload(op.parsed.params))
+
+
+def _overload(params: Any) -> str:
+    """ATen's name of the form for tensors or numbers alike, where there is one."""
+    names = [p.name for p in params[:2] if p.type == "Tensor"]
+    return "Tensor" if names == ["self", "other"] and params[1].number else "default"
 
 
 def load_library(path: str) -> None:

@@ -14,19 +14,30 @@ import typing
 
 import taimatsu as torch
 from taimatsu import Tensor
+from taimatsu._masked_tensor import (
+    MaskedTensor,
+    as_masked_tensor,
+    is_masked_tensor,
+    masked_tensor,
+)
 from taimatsu.ops.shape import wrap_dim
 
 __all__ = [
+    "MaskedTensor",
     "amax",
     "amin",
     "argmax",
     "argmin",
+    "as_masked_tensor",
     "cumprod",
     "cumsum",
+    "is_masked_tensor",
     "log_softmax",
     "logaddexp",
     "logsumexp",
+    "masked_tensor",
     "mean",
+    "median",
     "norm",
     "normalize",
     "prod",
@@ -152,6 +163,22 @@ def std(input: Tensor, dim: Dim = None, unbiased: bool | None = None, *,
     """The standard deviation of the elements where the mask holds."""
     return var(input, dim, unbiased, correction=correction, keepdim=keepdim, dtype=dtype,
                mask=mask).sqrt()  # fmt: skip
+
+
+def median(input: Tensor | MaskedTensor, dim: int = -1, *, keepdim: bool = False, dtype: typing.Any = None,
+           mask: Tensor | None = None) -> Tensor:  # fmt: skip
+    """The median of the elements where the mask holds; nan where there are none.
+
+    ValueError for integers, which have no nan, with a mask.
+    """
+    if mask is None and isinstance(input, MaskedTensor):
+        input, mask = input.get_data(), input.get_mask()
+    x = _typed(input, dtype)
+    if mask is None or not x.dim():
+        return _filled(x, mask, torch.nan) if not x.dim() else torch.median(x, dim, keepdim).values
+    if not x.is_floating_point():
+        raise ValueError(f"masked median expects no fully masked out rows of {x.dtype}")
+    return torch.nanmedian(_filled(x, mask, torch.nan), dim, keepdim).values
 
 
 def norm(input: Tensor, ord: float | None = 2.0, dim: Dim = None, *, keepdim: bool = False,

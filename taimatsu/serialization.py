@@ -32,7 +32,9 @@ from typing import Any, ClassVar
 
 import taimatsu as torch
 
+from . import _checkpoint_options as _options
 from . import _utils
+from ._checkpoint_options import *  # noqa: F403  (options, and where storages belong)
 from ._utils import STORAGE_DTYPES, STORAGE_NAMES, TypedStorage, dtype_name
 from ._weights_unpickler import BUILTINS as _BUILTINS
 from ._weights_unpickler import Unpickler as WeightsUnpickler
@@ -45,6 +47,7 @@ __all__ = [
     "load",
     "safe_globals",
     "save",
+    *_options.__all__,
 ]
 
 MAP_LOCATION: typing.TypeAlias = typing.Any  # what `load` takes as map_location, for annotations
@@ -243,7 +246,7 @@ class _Pickler(pickle._Pickler):
         self.storages[key] = storage, 1 if dtype is None else dtype.itemsize
         kind = StorageType("torch.storage" if dtype is None else "torch", name)
         numel = nbytes if dtype is None else nbytes // dtype.itemsize
-        location = str(storage.device) if storage.is_cuda else "cpu"
+        location = _options.location_tag(storage)
         return "storage", kind, key, location, numel, *self._no_view
 
     def _write_global(self, obj: Any, module: str, name: str) -> None:
@@ -320,7 +323,9 @@ def _opened(f: Any, mode: str) -> Any:
 
 
 def _bytes_of(storage: Any) -> Any:
-    return memoryview(storage.cpu()).cast("B") if storage.nbytes() else b""
+    if not storage.nbytes():
+        return b""
+    return bytes(storage.nbytes()) if _options.skipping() else memoryview(storage.cpu()).cast("B")
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: Any) -> None:
@@ -362,13 +367,14 @@ def load(
     if weights_only is None:
         weights_only = pickle_module is None
     opened = isinstance(f, (str, os.PathLike))
+    shared = bool(mmap) and _options.get_default_mmap_options() == _mmap.MAP_SHARED
     if mmap and not opened:
         raise ValueError("load: mmap=True needs a path; got a file object")
     if not opened and not (hasattr(f, "read") and hasattr(f, "seek")):
         raise AttributeError(
             f"load: expected a path or a file with read() and seek(); got {type(f).__name__}"
         )
-    with _opened(f, "rb") as file:
+    with _opened(f, "r+b" if shared else "rb") as file:
         start = file.tell()
         magic = file.read(4)
         file.seek(start)
@@ -462,10 +468,13 @@ class _ZipSource:
         self._folder = pickles[0].rpartition("/")[0]
         self.is_script = f"{self._folder}/constants.pkl" in names
         order = f"{self._folder}/byteorder"
-        self._swapped = order in names and self._archive.read(order).decode() != sys.byteorder
+        told = self._archive.read(order).decode() if order in names else _default_byteorder()
+        self._swapped = told != sys.byteorder
         self._map = None
         if mapped:
-            self._map = _mmap.mmap(file.fileno(), 0, access=_mmap.ACCESS_COPY)
+            shared = _options.get_default_mmap_options() == _mmap.MAP_SHARED
+            access = _mmap.ACCESS_WRITE if shared else _mmap.ACCESS_COPY
+            self._map = _mmap.mmap(file.fileno(), 0, access=access)
 
     def read(self, name: str) -> bytes | None:
         """A record's bytes; None if there is no such record."""
@@ -498,7 +507,7 @@ class _ZipSource:
             )
             return data.untyped_storage()
         storage = torch._core.UntypedStorage(nbytes)
-        if nbytes:
+        if nbytes and not _options.skipping():
             view = memoryview(storage).cast("B")
             if info.compress_type == zipfile.ZIP_STORED:
                 self._file.seek(self._offset(info))
@@ -515,6 +524,14 @@ class _ZipSource:
         header = self._file.read(30)
         name_length, extra_length = struct.unpack("<HH", header[26:30])
         return info.header_offset + 30 + name_length + extra_length
+
+
+def _default_byteorder() -> str:
+    """Of a file that doesn't tell its own."""
+    given = _options.get_default_load_endianness()
+    if given in (None, _options.LoadEndianness.NATIVE):
+        return sys.byteorder
+    return given.name.lower()
 
 
 def _read_into(file: Any, view: memoryview) -> None:
@@ -557,35 +574,32 @@ class _StorageReader:
         _, kind, key, location, numel = persistent_id[:5]
         if key not in self._loaded:
             nbytes = numel * (1 if kind.dtype is None else kind.dtype.itemsize)
-            target = self._target(location)
-            if target.type == "meta":
-                storage = None
-            else:
-                storage = self._read(key, nbytes, kind.dtype)
-                if callable(self._map_location):
-                    storage = self._map_location(storage, location) or storage
-                elif target.type != "cpu":
-                    storage = self._moved(storage, target)
+            where = self._where(location)
+            storage = None if where == "meta" else self._read(key, nbytes, kind.dtype)
+            if storage is not None:
+                storage = self._mapped(storage, location) or self._placed(storage, where)
             self._loaded[key] = TypedStorage(storage, kind.dtype)
         return self._loaded[key]
 
-    def _moved(self, storage: Any, target: Any) -> Any:
-        there = target.type == "cuda" and (target.index or 0) < torch.cuda.device_count()
-        if not there or self._filled_later:
-            why = "can't be filled from this old format" if there else "is not available"
-            raise RuntimeError(
-                f"load: the storage belongs on {target}, which {why}; pass map_location='cpu'"
-            )
-        return storage.to(device=target)
+    def _mapped(self, storage: Any, location: str) -> Any:
+        return self._map_location(storage, location) if callable(self._map_location) else None
 
-    def _target(self, location: str) -> Any:
-        """The device that a storage from ``location`` goes to."""
-        where = self._map_location
-        if where is None or callable(where):
-            where = location if location.startswith("cuda:") else location.partition(":")[0]
-        elif isinstance(where, dict):
-            where = where.get(location, location)
-        return torch.device(where)
+    def _placed(self, storage: Any, where: str) -> Any:
+        if self._filled_later and where != "cpu":
+            raise RuntimeError(
+                f"load: the storage belongs on {where}, which can't be filled from this old "
+                "format; pass map_location='cpu'"
+            )
+        return _options.default_restore_location(storage, where)
+
+    def _where(self, location: str) -> str:
+        """The place that a storage from ``location`` goes to."""
+        place = self._map_location
+        if isinstance(place, dict):
+            place = place.get(location, location)
+        if place is None or callable(place):
+            place = location
+        return str(place)
 
 
 # ---- the format before PyTorch 1.6 --------------------------------------------------------------

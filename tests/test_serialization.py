@@ -1,15 +1,17 @@
 """Checkpoints: what goes in comes out, is safe to read, and is the same on both sides."""
 
 import io
+import mmap
 import os
 import pickle
+import sys
 import zipfile
 from collections import OrderedDict
 
 import pytest
 
 import taimatsu as torch
-from taimatsu import nn
+from taimatsu import nn, serialization
 from taimatsu.serialization import (
     add_safe_globals,
     clear_safe_globals,
@@ -301,3 +303,44 @@ def test_the_older_format_is_written_too(tmp_path):
     assert all(torch.equal(again[k], v) for k, v in saved.items())
     again["a"][2] = 9  # what shared memory shares it again
     assert again["b"][0, 0] == 9
+
+
+def test_a_package_tells_where_storages_belong(tmp_path):
+    seen = []
+
+    def deserializer(storage, location):
+        seen.append(location)
+        return storage if location == "elsewhere" else None
+
+    options = torch._checkpoint_options
+    before = list(options._packages)
+    try:
+        serialization.register_package(5, lambda s: "elsewhere", deserializer)
+        torch.save(torch.ones(2), tmp_path / "x.pt")
+        assert torch.load(tmp_path / "x.pt").tolist() == [1, 1] and seen == ["elsewhere"]
+    finally:
+        options._packages[:] = before
+    with pytest.raises(RuntimeError, match="tagged with elsewhere"):
+        torch.load(tmp_path / "x.pt")
+    assert torch.load(tmp_path / "x.pt", map_location="cpu").tolist() == [1, 1]
+    assert serialization.location_tag(torch.ones(1).untyped_storage()) == "cpu"
+    with pytest.raises(RuntimeError, match="CUDA"):
+        serialization.validate_cuda_device("cuda:99")
+
+
+def test_options_of_files(tmp_path):
+    path = tmp_path / "x.pt"
+    with serialization.skip_data():
+        torch.save(torch.arange(3.0), path)
+    assert torch.load(path).tolist() == [0, 0, 0]
+    with serialization.set_default_mmap_options(mmap.MAP_SHARED):
+        torch.load(path, mmap=True).fill_(7)
+    assert torch.load(path).tolist() == [7, 7, 7]
+    assert serialization.get_default_mmap_options() == mmap.MAP_PRIVATE
+    torch.save(torch.tensor([1], dtype=torch.int16), path, _disable_byteorder_record=True)
+    serialization.set_default_load_endianness(serialization.LoadEndianness.BIG)
+    try:
+        swapped = [256] if sys.byteorder == "little" else [1]
+        assert torch.load(path).tolist() == swapped
+    finally:
+        serialization.set_default_load_endianness(None)

@@ -10,7 +10,9 @@ from taimatsu import _core
 from taimatsu._core import Tensor, no_grad
 from taimatsu._interpreter import apply_function, frames
 
-__all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
+__all__ = [
+    "Function", "FunctionCtx", "InplaceFunction", "NestedIOFunction", "once_differentiable",
+]  # fmt: skip
 
 
 class FunctionCtx(_core.FunctionNode):
@@ -125,6 +127,63 @@ class Function(FunctionCtx):
 
 class InplaceFunction(Function):
     """A Function that may write to its input; kept for programs that derive from it."""
+
+
+class NestedIOFunction(Function):
+    """A Function whose arguments and results may be containers of tensors; superseded by Function.
+
+    A subclass defines ``forward_extended(self, *args)`` and ``backward_extended(self, *grads)``,
+    which takes gradients in the containers of the results.
+    """
+
+    _nested: type[Function]
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls._nested = _flat(cls)
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Compute ``forward_extended`` of the containers and put the call on the tape."""
+        from taimatsu.utils import _pytree
+
+        leaves, spec = _pytree.tree_flatten(args)
+        shape: dict[str, Any] = {}
+        outputs = cls._nested.apply(spec, shape, *leaves)
+        return _pytree.tree_unflatten(outputs, shape["outputs"])
+
+    def forward_extended(self, *input: Any) -> Any:
+        """What the Function computes; to be overridden."""
+        raise NotImplementedError
+
+    def backward_extended(self, *grad_output: Any) -> Any:
+        """The gradients of the arguments; to be overridden."""
+        raise NotImplementedError
+
+
+def _flat(nested: type[NestedIOFunction]) -> type[Function]:
+    """A Function of the leaves of the containers."""
+    from taimatsu.utils import _pytree
+
+    class Flat(Function):
+        @staticmethod
+        def forward(ctx, spec, shape, *leaves):
+            outputs = nested.forward_extended(ctx, *_pytree.tree_unflatten(leaves, spec))
+            flat, shape["outputs"] = _pytree.tree_flatten(outputs)
+            ctx.spec = shape["outputs"]
+            return tuple(flat)
+
+        @staticmethod
+        def backward(ctx, *grads):
+            nest = _pytree.tree_unflatten(grads, ctx.spec)
+            found = nested.backward_extended(ctx, *(nest if isinstance(nest, tuple) else (nest,)))
+            found = found if isinstance(found, tuple) else (found,)
+            # None is a container without leaves, and a gradient here.
+            leaves = _pytree.tree_leaves(found, is_leaf=lambda x: x is None)
+            return None, None, *leaves
+
+    Flat.__name__ = nested.__name__
+    return Flat
 
 
 class _NotTwice(Function):

@@ -14,6 +14,7 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu._interpreter import Interpreter
+from taimatsu._op_namespaces import overload_of
 from taimatsu.nn import Module
 from taimatsu.overrides import BaseTorchFunctionMode
 from taimatsu.utils import _pytree as pytree
@@ -131,18 +132,11 @@ class _Functions(Recorder):
     def call(self, op: Any, args: tuple, targets: tuple | None) -> Any:
         replaced = None
         if self.instead and targets is None and not self.within and op.name[0] != "_":
-            replaced = self.instead.get(self._aten(op, targets))
+            replaced = self.instead.get(overload_of(op, False))
         if replaced is None:
             return super().call(op, args, targets)
         with self:
             return replaced(*args)
-
-    def _aten(self, op: Any, targets: tuple | None) -> Any:
-        """The form of ATen's op, if there is one; of the in-place form, if that is called."""
-        base, _, overload = op.name.partition(".")
-        name = base + "_" if targets is not None and not base.endswith("_") else base
-        packet = getattr(torch.ops.aten, name, None)
-        return packet and getattr(packet, overload or _overload(op.parsed.params))
 
     def node(self, op: Any, args: tuple, targets: tuple | None) -> Node:
         params = op.parsed.params
@@ -161,7 +155,7 @@ class _Functions(Recorder):
             named["out"] = self.argument(targets if len(targets) > 1 else targets[0])
         name = base + "_" if inplace and not base.endswith("_") else base
         if self.aten and op.name[0] != "_":
-            form = self._aten(op, (args[0],) if inplace else None)
+            form = overload_of(op, inplace)
             if form is not None:
                 return self.graph.call_function(form, positional, named, name=name)
         function = None if inplace else public_function(op)
@@ -193,12 +187,6 @@ def _without_elements(value: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
-
-
-def _overload(params: Any) -> str:
-    """ATen's name of the form for tensors or numbers alike, where there is one."""
-    names = [p.name for p in params[:2] if p.type == "Tensor"]
-    return "Tensor" if names == ["self", "other"] and params[1].number else "default"
 
 
 def public_function(op: Any) -> Callable | None:

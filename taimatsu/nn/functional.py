@@ -20,6 +20,7 @@ from taimatsu.ops.reduction import any_outside
 from .functional_attention import *  # noqa: F403
 from .functional_linear_loss import *  # noqa: F403
 from .functional_loss import *  # noqa: F403
+from .functional_scaled import *  # noqa: F403
 
 if TYPE_CHECKING:
     from ._functional import *  # noqa: F403  (a stub, made from the table)

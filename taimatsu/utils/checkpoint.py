@@ -14,14 +14,27 @@ from taimatsu._core import Tensor
 from taimatsu.autograd import Function
 from taimatsu.autograd.graph import saved_tensors_hooks
 from taimatsu.utils._pytree import tree_leaves
+from taimatsu.utils._selective_checkpoint import (
+    SAC_IGNORED_OPS,
+    CheckpointPolicy,
+    SelectiveCheckpointContext,
+    create_selective_checkpoint_contexts,
+    geometry,
+    pass_of,
+)
 
 __all__ = [
+    "SAC_IGNORED_OPS",
     "CheckpointError",
     "CheckpointFunction",
+    "CheckpointPolicy",
     "DefaultDeviceType",
+    "GraphExecGroup",
+    "SelectiveCheckpointContext",
     "check_backward_validity",
     "checkpoint",
     "checkpoint_sequential",
+    "create_selective_checkpoint_contexts",
     "detach_variable",
     "get_device_states",
     "noop_context_fn",
@@ -64,6 +77,32 @@ def set_checkpoint_debug_enabled(enabled: bool | None):
         yield
     finally:
         _debug = before
+
+
+class GraphExecGroup:
+    """Backward passes inside share what checkpoints compute again: each is computed once.
+
+    The passes must not run over the same part of a graph. RuntimeError for groups inside of groups.
+
+    >>> with torch.utils.checkpoint.GraphExecGroup():
+    ...     first.backward(retain_graph=True)
+    ...     second.backward()
+    """
+
+    _current: GraphExecGroup | None = None
+
+    def __enter__(self) -> GraphExecGroup:
+        if GraphExecGroup._current is not None:
+            raise RuntimeError("GraphExecGroup contexts cannot be nested")
+        GraphExecGroup._current = self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        GraphExecGroup._current = None
+
+    @classmethod
+    def _get_current_group(cls) -> GraphExecGroup | None:
+        return cls._current
 
 
 def detach_variable(inputs: tuple) -> tuple:
@@ -279,7 +318,7 @@ class _Holder:
     __slots__ = ("__weakref__", "found")
 
     def __init__(self) -> None:
-        self.found: dict[int, Tensor] = {}  # by backward pass
+        self.found: dict[Any, Tensor] = {}  # by backward pass, or group of them
 
 
 class _Stop(Exception):
@@ -297,26 +336,28 @@ class _Frame:
         self.again, self.check, self.early_stop = again, check, early_stop
         self.holders: list[weakref.ref[_Holder]] = []
         self.described: list[tuple] = []
-        self.done: set[int] = set()  # backward passes it was computed again for
+        self.geometries: list[tuple] = []
+        self.keep: Callable[[Tensor], Tensor] | None = None  # while it is computed again
 
     def pack(self, t: Tensor) -> tuple[_Frame, _Holder]:
         holder = _Holder()
         self.holders.append(weakref.ref(holder))
         self.described.append(_describe(t))
+        self.geometries.append(geometry(t))
         return self, holder
 
     @staticmethod
     def unpack(packed: tuple[_Frame, _Holder]) -> Tensor:
         frame, holder = packed
         # Outside of any backward (a look at `grad_fn._saved_...`) there is nothing to share.
-        pass_id = _core.current_backward() or -1
+        pass_id = GraphExecGroup._get_current_group() or _core.current_backward() or -1
         if pass_id not in holder.found:
             frame.recompute(pass_id)
         if pass_id not in holder.found:
             frame.fail(f"{len(frame.holders)} tensors were saved, and fewer when computed again")
         return holder.found[pass_id]
 
-    def recompute(self, pass_id: int) -> None:
+    def recompute(self, pass_id: Any) -> None:
         count = 0
 
         def keep(t: Tensor) -> Tensor:
@@ -337,9 +378,10 @@ class _Frame:
             return t.detach()
 
         hooks = saved_tensors_hooks(keep, lambda t: t)
-        with contextlib.suppress(_Stop), hooks, torch.enable_grad():
+        self.keep = keep
+        with contextlib.suppress(_Stop), hooks, torch.enable_grad(), pass_of(self):
             self.again()
-        self.done.add(pass_id)
+        self.keep = None
 
     def fail(self, what: str) -> NoReturn:
         raise CheckpointError(
@@ -373,5 +415,5 @@ def _checkpoint(
 
     check = determinism_check == "default" if _debug is None else _debug
     frame = _Frame(again, check, early_stop and _early_stop)
-    with saved_tensors_hooks(frame.pack, _Frame.unpack), first:
+    with saved_tensors_hooks(frame.pack, _Frame.unpack), pass_of(frame), first:
         return function(*args, **kwargs)

@@ -52,3 +52,30 @@ def test_positions_scans_and_normalisations():
     np.testing.assert_allclose(torch.linalg.vector_norm(unit, 2, 1), np.ones(3), rtol=1e-5)
     np.testing.assert_allclose(torch.masked.logaddexp(x, x, other_mask=~m),
                                np.where(M, X, X + np.log(2)), rtol=1e-5)  # fmt: skip
+
+
+def test_masked_tensors():
+    from taimatsu.masked import MaskedTensor, as_masked_tensor, is_masked_tensor, masked_tensor
+
+    data = torch.arange(6.0).reshape(2, 3)
+    mask = torch.tensor([[True, False, True], [False, False, False]])
+    x = masked_tensor(data, mask, requires_grad=True)
+    assert is_masked_tensor(x) and x.to_tensor(9.0).tolist() == [[0, 9, 2], [9, 9, 9]]
+    total = (x * x + 1).sum(1)
+    assert isinstance(total, MaskedTensor) and total.get_mask().tolist() == [True, False]
+    assert total.get_data()[0] == 6
+    (x * 3).sum().backward()
+    assert x.grad.to_tensor(0).tolist() == [[3, 0, 3], [0, 0, 0]]
+    assert repr(x.amax(1)) == "MaskedTensor(\n  [  2.0000,       --]\n)"
+    assert x.t().get_mask().tolist() == mask.t().tolist() and x[0].shape == (3,)
+    source = data.clone().requires_grad_()
+    as_masked_tensor(source, mask).sum().backward()
+    assert source.grad.tolist() == mask.double().tolist()
+    with pytest.raises(ValueError, match="masks must match"):
+        x + masked_tensor(data, ~mask)
+    with pytest.raises(TypeError, match="matmul"):
+        x @ data.T
+    with pytest.raises(TypeError, match="bool"):
+        masked_tensor(data, mask.int())
+    assert torch.masked.median(data, 1, mask=mask)[0] == 0
+    assert torch.masked.median(data, 1, mask=mask)[1].isnan()

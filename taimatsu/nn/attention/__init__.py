@@ -7,10 +7,17 @@ CPU, and what computes where nothing else may or can.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["SDPBackend", "sdpa_kernel"]
+__all__ = [
+    "WARN_FOR_UNFUSED_KERNELS", "SDPBackend", "activate_flash_attention_impl",
+    "current_flash_attention_impl", "list_flash_attention_impls", "register_flash_attention_impl",
+    "restore_flash_attention_impl", "sdpa_kernel",
+]  # fmt: skip
+
+WARN_FOR_UNFUSED_KERNELS = False  # there is one routine, and it is fused
 
 
 class SDPBackend(enum.IntEnum):
@@ -54,3 +61,50 @@ def sdpa_kernel(
 
     with cuda.sdp_switched({name: b in backends for b, name in _SWITCHES.items()}):
         yield {}
+
+
+# ---- implementations by others --------------------------------------------------------------
+
+_implementations: dict[str, Callable[..., Any]] = {}
+_active: tuple[str, Any] | None = None
+
+
+def register_flash_attention_impl(impl: str, *, register_fn: Callable[..., Any]) -> None:
+    """Tells how an implementation of attention is put in place of the usual one.
+
+    ``register_fn()`` does it, when `activate_flash_attention_impl` is called; it may give an object
+    whose ``remove()`` takes it away again.
+    """
+    _implementations[impl] = register_fn
+
+
+def activate_flash_attention_impl(impl: str) -> None:
+    """Puts a registered implementation in place. ValueError if there is none of this name."""
+    global _active
+    if impl not in _implementations:
+        raise ValueError(
+            f"Unknown flash attention impl '{impl}'. Available implementations: "
+            f"{list_flash_attention_impls()}"
+        )
+    if _active is not None and _active[0] == impl:
+        return
+    restore_flash_attention_impl()
+    _active = impl, _implementations[impl]()
+
+
+def list_flash_attention_impls() -> list[str]:
+    """The names that were registered."""
+    return sorted(_implementations)
+
+
+def current_flash_attention_impl() -> str | None:
+    """The name of the one in place; None: the usual one."""
+    return _active and _active[0]
+
+
+def restore_flash_attention_impl(_raise_warn: bool = True) -> None:
+    """Puts the usual one in place again."""
+    global _active
+    if _active is not None and _active[1] is not None:
+        _active[1].remove()
+    _active = None
