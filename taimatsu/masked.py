@@ -165,14 +165,15 @@ def std(input: Tensor, dim: Dim = None, unbiased: bool | None = None, *,
                mask=mask).sqrt()  # fmt: skip
 
 
-def median(input: Tensor | MaskedTensor, dim: int = -1, *, keepdim: bool = False, dtype: typing.Any = None,
-           mask: Tensor | None = None) -> Tensor:  # fmt: skip
+def median(input: Tensor | MaskedTensor, dim: int = -1, *, keepdim: bool = False,
+           dtype: typing.Any = None, mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The median of the elements where the mask holds; nan where there are none.
 
     ValueError for integers, which have no nan, with a mask.
     """
     if mask is None and isinstance(input, MaskedTensor):
-        input, mask = input.get_data(), input.get_mask()
+        mask = input.get_mask()
+        input = input.get_data()
     x = _typed(input, dtype)
     if mask is None or not x.dim():
         return _filled(x, mask, torch.nan) if not x.dim() else torch.median(x, dim, keepdim).values

@@ -1,8 +1,8 @@
 """Parts of PyTorch's `distributed` that are known by name only.
 
 Libraries import them before they know whether they will use them. Their classes and functions say
-what is missing when they are called; `isinstance` with them is False. Enumerations and placements
-are values as elsewhere, for defaults and configurations.
+what is missing when they are called; `isinstance` with them is False. Enumerations are values as
+elsewhere, for defaults and configurations.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from typing import Any
 
 from taimatsu._absent import Absent
 
-from . import placements
-
 _STATE_DICTS = (
     "FullOptimStateDictConfig FullStateDictConfig LocalOptimStateDictConfig LocalStateDictConfig "
     "OptimStateDictConfig OptimStateKeyType ShardedOptimStateDictConfig ShardedStateDictConfig "
@@ -28,8 +26,6 @@ _FSDP = (
     "BackwardPrefetch CPUOffload CPUOffloadPolicy FSDPModule FullyShardedDataParallel "
     "MixedPrecision MixedPrecisionPolicy OffloadPolicy ShardingStrategy UnshardHandle "
 ) + _STATE_DICTS
-_PLACEMENTS = "DTensor Partial Placement Replicate Shard"
-_SHARDS = _PLACEMENTS + " _StridedShard"
 
 # What configurations name is there as values, whoever acts on them.
 VALUES: dict[str, Any] = {
@@ -44,11 +40,7 @@ VALUES: dict[str, Any] = {
         "SplitPoint": "BEGINNING END",
         "StateDictType": "FULL_STATE_DICT LOCAL_STATE_DICT SHARDED_STATE_DICT",
     }.items()
-} | {
-    kind.__name__: kind
-    for kind in (placements.Placement, placements.Partial, placements.Replicate, placements.Shard,
-                 placements._StridedShard)
-}  # fmt: skip
+}
 
 # Module: its classes; its functions.
 PARTS: dict[str, tuple[str, str]] = {
@@ -62,10 +54,6 @@ PARTS: dict[str, tuple[str, str]] = {
     ),
     "_shard": ("", ""),
     "_shard.sharded_tensor": ("Shard ShardedTensor", "init_from_local_shards"),
-    "_tensor": (_PLACEMENTS, "distribute_module distribute_tensor"),
-    "_tensor.api": (_PLACEMENTS, ""),
-    "_tensor.experimental": ("", "context_parallel implicit_replication local_map"),
-    "_tensor.placement_types": (_SHARDS, ""),
     "algorithms._checkpoint": ("", ""),
     "algorithms._checkpoint.checkpoint_wrapper": (
         "CheckpointImpl CheckpointWrapper",
@@ -105,7 +93,6 @@ PARTS: dict[str, tuple[str, str]] = {
     "checkpoint.state_dict_saver": ("", "async_save save save_state_dict"),
     "checkpoint.stateful": ("Stateful", ""),
     "checkpoint.storage": ("StorageReader StorageWriter", ""),
-    "device_mesh": ("DeviceMesh", "init_device_mesh"),
     "fsdp": (_FSDP, "fully_shard register_fsdp_forward_method"),
     "fsdp.api": (_FSDP, ""),
     "fsdp.fully_sharded_data_parallel": (_FSDP, ""),
@@ -122,19 +109,7 @@ PARTS: dict[str, tuple[str, str]] = {
         "Pipe PipelineStage Schedule1F1B ScheduleGPipe ScheduleInterleaved1F1B SplitPoint",
         "build_stage pipe_split pipeline",
     ),
-    "tensor": (
-        _PLACEMENTS, "distribute_module distribute_tensor empty full ones rand randn zeros",
-    ),
-    "tensor._utils": ("", "compute_local_shape_and_global_offset"),
-    "tensor.device_mesh": ("DeviceMesh", "init_device_mesh"),
-    "tensor.experimental": ("", "context_parallel implicit_replication local_map"),
     "tensor.experimental._attention": ("", "context_parallel set_rotate_method"),
-    "tensor.parallel": (
-        "ColwiseParallel ParallelStyle PrepareModuleInput PrepareModuleInputOutput "
-        "PrepareModuleOutput RowwiseParallel SequenceParallel",
-        "loss_parallel parallelize_module",
-    ),
-    "tensor.placement_types": (_SHARDS, ""),
     "utils": ("", "_sync_module_states _verify_param_shape_across_processes"),
 }  # fmt: skip
 

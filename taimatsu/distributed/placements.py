@@ -1,4 +1,4 @@
-"""How a tensor lies on a dim of a device mesh. Values only: configurations name them."""
+"""How a tensor lies on a dim of a device mesh."""
 
 from __future__ import annotations
 

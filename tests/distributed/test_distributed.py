@@ -18,10 +18,10 @@ from taimatsu import nn
 HERE = Path(__file__).resolve().parent
 
 
-def together(function: str, size: int = 3) -> None:
-    """Runs a function of `workers` in so many processes."""
+def together(function: str, size: int = 3, module: str = "workers") -> None:
+    """Runs a function of `workers`, or of another module, in so many processes."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True)  # here: its port is taken from the start
-    command = f"import workers; workers.{function}(RANK, {size}, {store.port})"
+    command = f"import {module}; {module}.{function}(RANK, {size}, {store.port})"
     folders = f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parents[1])!r}]; "
     running = [
         subprocess.Popen(
