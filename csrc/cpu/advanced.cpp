@@ -2,8 +2,11 @@
 // together. What they name are places: offsets by the dims before them, by them, and by those
 // after.
 #include <algorithm>
+#include <atomic>
 #include <complex>
+#include <utility>
 
+#include "cpu/clones.h"
 #include "cpu/elements.h"
 #include "cpu/native.h"
 #include "cpu/threads.h"
@@ -13,8 +16,16 @@
 namespace taimatsu {
 namespace {
 
+// Some dims of a tensor.
+struct Dims {
+  int items[kMaxDims], count = 0;
+  void push(int d) { items[count++] = d; }
+  const int* begin() const { return items; }
+  const int* end() const { return items + count; }
+};
+
 // Offsets of all positions of some dims, in row-major order.
-std::vector<int64_t> offsets_of(const Layout& l, const std::vector<int>& dims) {
+std::vector<int64_t> offsets_of(const Layout& l, const Dims& dims) {
   std::vector<int64_t> out = {0}, next;
   for (int d : dims) {
     next.clear();
@@ -29,8 +40,8 @@ std::vector<int64_t> offsets_of(const Layout& l, const std::vector<int>& dims) {
 
 // Which dims an index is for, and the sizes of the result.
 struct Shape {
-  std::vector<int> indexed, before, after;  // dims
-  std::vector<int64_t> broadcast, result;   // sizes of the indices, and of x[indices]
+  Dims indexed, before, after;
+  std::vector<int64_t> broadcast, result;  // sizes of the indices, and of x[indices]
 
   Shape(const Tensor& self, const Value& indices) {
     const Layout& l = *self.layout;
@@ -38,16 +49,18 @@ struct Shape {
       fail(Error::Index, "too many indices for tensor of dimension ", l.ndim);
     }
     for (int d = 0; d < indices.tensors.size; ++d) {
-      if (indices.tensors.data[d]) indexed.push_back(d);
+      if (indices.tensors.data[d]) indexed.push(d);
     }
-    if (indexed.empty()) fail(Error::Value, "expects an index for one dim at least");
+    if (indexed.count == 0) fail(Error::Value, "expects an index for one dim at least");
     // Neighbouring indices leave their dims where they are; others put them in front.
-    const bool adjacent = indexed.back() - indexed.front() + 1 == static_cast<int>(indexed.size());
+    const int first = indexed.items[0], last = indexed.items[indexed.count - 1];
+    const bool adjacent = last - first + 1 == indexed.count;
     for (int d = 0; d < l.ndim; ++d) {
-      if (std::find(indexed.begin(), indexed.end(), d) != indexed.end()) continue;
-      (adjacent && d < indexed.front() ? before : after).push_back(d);
+      if (d < indices.tensors.size && indices.tensors.data[d]) continue;
+      (adjacent && d < first ? before : after).push(d);
     }
     for (int d : indexed) broadcast_index(indices, *indices.tensors.data[d]);
+    result.reserve(before.count + broadcast.size() + after.count);
     for (int d : before) result.push_back(l.size(d));
     result.insert(result.end(), broadcast.begin(), broadcast.end());
     for (int d : after) result.push_back(l.size(d));
@@ -72,56 +85,98 @@ struct Shape {
   }
 };
 
+constexpr int64_t kPiece = 1024;  // positions whose offsets stay in the cache until they are used
+
+// One index: p[i * step] for the i-th position, from -n to n.
+struct Positions {
+  TensorRef held;
+  const int64_t* p;
+  int64_t step, n, stride;
+  int dim;
+
+  bool in_range(int64_t i) const { return p[i * step] >= -n && p[i * step] < n; }
+  // to[i - begin] = (or +=) the offsets of positions [begin, end); whether all are in range.
+  VECTORISED bool offsets(int64_t begin, int64_t end, bool add, int64_t* to) const {
+    int64_t signs = 0;
+    auto each = [&](int64_t i, int64_t k) __attribute__((always_inline)) {
+      const int64_t from_start = k + (n & k >> 63);
+      signs |= from_start | (n - 1 - from_start);
+      to[i] = (add ? to[i] : 0) + from_start * stride;
+    };
+    const int64_t* from = p + begin * step;
+    if (step == 1) {
+      for (int64_t i = 0; i < end - begin; ++i) each(i, from[i]);
+    } else {
+      for (int64_t i = 0; i < end - begin; ++i) each(i, *from);
+    }
+    return signs >= 0;
+  }
+};
+
 struct Places {
   Shape shape;
-  TensorRef offsets;  // of each position of the indices
-  int64_t count;
-  const int64_t* at;
+  int64_t count;  // of the indices
   std::vector<int64_t> outer, inner;
   bool row;  // the inner dims lie in memory one element after the other
 
   Places(const Tensor& self, const Value& indices) : shape(self, indices) {
     const Layout& l = *self.layout;
-    offsets = empty(shape.broadcast, DType::I64);
-    count = offsets->numel();
-    auto* sum = offsets->as<int64_t>();
-    std::fill_n(sum, count, 0);
+    count = 1;
+    for (int64_t n : shape.broadcast) count *= n;
+    indices_.reserve(shape.indexed.count);
     for (int d : shape.indexed) {
       TensorRef index = to_dtype(*indices.tensors.data[d], DType::I64);
-      add(*index, l.size(d), l.stride(d), d, sum);
+      const bool one = index->numel() == 1;
+      if (!one && index->sizes() != Ints(shape.broadcast)) {
+        TensorRef whole = empty(shape.broadcast, DType::I64);
+        copy_into(*whole, *index);
+        index = whole;
+      }
+      if (!one) index = contiguous(*index);
+      const auto* p = index->as<int64_t>();
+      indices_.push_back({std::move(index), p, one ? 0 : 1, l.size(d), l.stride(d), d});
     }
-    at = sum;
     outer = offsets_of(l, shape.before);
     inner = offsets_of(l, shape.after);
     row = true;
     for (size_t i = 0; row && i < inner.size(); ++i) row = inner[i] == static_cast<int64_t>(i);
   }
 
- private:
-  void add(Tensor& index, int64_t n, int64_t stride, int dim, int64_t* sum) {
-    TensorRef whole;
-    if (index.numel() != 1) {
-      whole = index.sizes() == Ints(shape.broadcast) ? contiguous(index)
-                                                     : empty(shape.broadcast, DType::I64);
-      if (index.sizes() != Ints(shape.broadcast)) copy_into(*whole, index);
+  // Of positions [begin, end); whether all are in range.
+  bool offsets(int64_t begin, int64_t end, int64_t* to) const {
+    bool inside = true, add = false;
+    for (const Positions& index : indices_) {
+      inside &= index.offsets(begin, end, std::exchange(add, true), to);
     }
-    const int64_t one = whole ? 0 : *index.as<int64_t>();
-    const int64_t* p = whole ? whole->as<int64_t>() : &one;
-    const int64_t step = whole ? 1 : 0;
-    int64_t signs = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t k = p[i * step], from_start = k + (k < 0 ? n : 0);
-      signs |= from_start | (n - 1 - from_start);
-      sum[i] += from_start * stride;
+    return inside;
+  }
+  // Those of all, checked.
+  const int64_t* all_offsets(int64_t* few) {
+    int64_t* to = few;
+    if (count > kPiece) {
+      held_ = empty(shape.broadcast, DType::I64);
+      to = held_->as<int64_t>();
     }
-    if (signs >= 0) return;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t k = p[i * step];
-      if (k < -n || k >= n) {
-        fail(Error::Index, "index ", k, " is out of bounds for dimension ", dim, " with size ", n);
+    std::atomic<bool> inside{true};
+    parallel_for(count, 1 << 15, 64, [&](int64_t begin, int64_t end) {
+      if (!offsets(begin, end, to + begin)) inside = false;
+    });
+    if (!inside) refuse();
+    return to;
+  }
+  void refuse() const {
+    for (const Positions& index : indices_) {
+      for (int64_t i = 0; i < count; ++i) {
+        if (index.in_range(i)) continue;
+        fail(Error::Index, "index ", index.p[i * index.step], " is out of bounds for dimension ",
+             index.dim, " with size ", index.n);
       }
     }
   }
+
+ private:
+  std::vector<Positions> indices_;
+  TensorRef held_;
 };
 
 // ---- x[indices] -----------------------------------------------------------------------------
@@ -132,39 +187,48 @@ void infer_index(Call& c) {
 }
 void run_index(Call& c) {
   const Tensor& self = c.args[0].t();
-  const Places places(self, c.args[1]);
+  Places places(self, c.args[1]);
   Tensor& out = *c.outs[0];
   const int64_t count = places.count, width = static_cast<int64_t>(places.inner.size());
   const int64_t lines = static_cast<int64_t>(places.outer.size()) * count;
+  int64_t few[kPiece];
+  const bool once = lines == count && width > 0;  // each offset is needed once
+  const int64_t* all = once ? nullptr : places.all_offsets(few);
   if (lines * width == 0) return;
+  std::atomic<bool> inside{true};
   with_size(itemsize(out.dtype), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* x = self.as<T>();
     T* to = out.as<T>();
     WithoutGil without(static_cast<double>(lines) * width > kLongWork / 4);
     parallel_for(lines, std::max<int64_t>(1, 32768 / width), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t line = begin; line < end;) {  // those of one outer position
+      int64_t piece[kPiece];
+      for (int64_t line = begin; line < end;) {  // a piece of those of one outer position
         const int64_t o = line / count, first = line - o * count;
-        const int64_t stop = std::min(end - o * count, count);
+        const int64_t n = std::min({end - line, count - first, kPiece});
         const T* from = x + places.outer[o];
-        const int64_t* at = places.at;
+        const int64_t* at = all ? all + first : piece;
         T* y = to + line * width;
-        if (width == 1) {
-          for (int64_t i = first; i < stop; ++i) *y++ = from[at[i]];
+        line += n;
+        if (!all && !places.offsets(first, first + n, piece)) {
+          inside = false;
+        } else if (width == 1) {
+#pragma GCC unroll 4
+          for (int64_t i = 0; i < n; ++i) y[i] = from[at[i]];
         } else if (places.row) {
-          for (int64_t i = first; i < stop; ++i, y += width) {
-            std::memcpy(y, from + at[i], width * sizeof(T));
+          for (int64_t i = 0; i < n; ++i) {
+            std::memcpy(y + i * width, from + at[i], width * sizeof(T));
           }
         } else {
           const int64_t* inner = places.inner.data();
-          for (int64_t i = first; i < stop; ++i, y += width) {
+          for (int64_t i = 0; i < n; ++i, y += width) {
             for (int64_t k = 0; k < width; ++k) y[k] = from[at[i] + inner[k]];
           }
         }
-        line = o * count + stop;
       }
     });
   });
+  if (!inside) places.refuse();
 }
 TM_NATIVE("_index", infer_index, run_index);
 
@@ -173,11 +237,12 @@ TM_NATIVE("_index", infer_index, run_index);
 // One after the other along the indices: of equal places the last stays, and sums have one order.
 // Threads share out the other dims.
 template <class T, class Put>
-void put(const Places& places, Tensor& self, const T* values, bool same, Put put_element) {
+void put(const Places& places, const int64_t* at, Tensor& self, const T* values, bool same,
+         Put put_element) {
   T* x = self.as<T>();
   const auto outer = static_cast<int64_t>(places.outer.size());
   const auto width = static_cast<int64_t>(places.inner.size());
-  const int64_t count = places.count, *at = places.at, *inner = places.inner.data();
+  const int64_t count = places.count, *inner = places.inner.data();
   const int64_t total = outer * count * width;
   if (total == 0) return;
   const bool row = places.row;
@@ -219,7 +284,9 @@ void put_all(const Value& indices, Tensor& self, Tensor& given, bool accumulate)
     put_all(indices, *wide, *to_dtype(given, DType::F32), true);
     return copy_into(self, *wide);
   }
-  const Places places(self, indices);
+  Places places(self, indices);
+  int64_t few[kPiece];
+  const int64_t* at = places.all_offsets(few);  // all are checked before anything is written
   const bool same = given.numel() == 1;
   TensorRef values;
   if (overlap(self, given) != Overlap::None) {
@@ -236,13 +303,13 @@ void put_all(const Value& indices, Tensor& self, Tensor& given, bool accumulate)
   if (!accumulate) {
     return with_size(itemsize(self.dtype), [&](auto tag) {
       using T = typename decltype(tag)::type;
-      put(places, self, values->as<T>(), same, Set());
+      put(places, at, self, values->as<T>(), same, Set());
     });
   }
   auto add = [&](auto tag) {
     using T = typename decltype(tag)::type;
     if constexpr (!std::is_same<T, Half>::value && !std::is_same<T, BFloat16>::value) {
-      put(places, self, values->as<T>(), same, Add());
+      put(places, at, self, values->as<T>(), same, Add());
     }
   };
   if (self.dtype == DType::C64) return add(TypeTag<std::complex<float>>{});

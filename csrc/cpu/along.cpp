@@ -342,16 +342,29 @@ struct Mul {
   }
   void operator()(bool& to, bool x) const { to &= x; }
 };
+// to = x if so, without a branch: which of them wins is anybody's guess.
+template <class T>
+void choose(bool so, T& to, const T& x) {
+  using Bits =
+      std::conditional_t<sizeof(T) == 8, uint64_t,
+                         std::conditional_t<sizeof(T) == 4, uint32_t,
+                                            std::conditional_t<sizeof(T) == 2, uint16_t, uint8_t>>>;
+  Bits a, b;
+  std::memcpy(&a, &to, sizeof(T));
+  std::memcpy(&b, &x, sizeof(T));
+  a ^= static_cast<Bits>((a ^ b) & (Bits{0} - Bits{so}));
+  std::memcpy(&to, &a, sizeof(T));
+}
 struct Max {  // a NaN stays
   template <class T>
   void operator()(T& to, const T& x) const {
-    to = x > to || x != x ? x : to;
+    choose((x > to) | (x != x), to, x);
   }
 };
 struct Min {
   template <class T>
   void operator()(T& to, const T& x) const {
-    to = x < to || x != x ? x : to;
+    choose((x < to) | (x != x), to, x);
   }
 };
 
