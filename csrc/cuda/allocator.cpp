@@ -254,6 +254,7 @@ bool give_back_cached(int device) {
   };
   auto& all = arenas[device];
   all.erase(std::remove_if(all.begin(), all.end(), gone), all.end());
+  check_released();
   return true;
 }
 

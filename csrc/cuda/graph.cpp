@@ -30,7 +30,12 @@ void Graph::begin(PoolId pool, CaptureMode mode) {
   pool_ = pool ? pool : new_pool();
   retain_pool(pool_);
   unsigned long long id = 0;
-  capturing(stream_, &id);
+  try {
+    capturing(stream_, &id);
+  } catch (const Error&) {
+    reset();
+    throw;
+  }
   route_to_pool(device_, pool_, id);
 }
 

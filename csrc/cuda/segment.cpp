@@ -36,17 +36,30 @@ void set_access(Address a, size_t bytes, int device) {
   check(driver().memory_set_access(a, bytes, who.data(), who.size()), "cuMemSetAccess");
 }
 
-// Takes memory from the granules [from, to).
+std::pair<Result, const char*> failure;  // the first of `release`, until `check_released`
+
+// Takes memory from the granules [from, to). One that can't be unmapped keeps it, and gives it to
+// the next that is to be mapped there.
 void release(Segment& s, size_t from, size_t to) {
   const Driver& cu = driver();
+  auto note = [](Result r, const char* what) {
+    if (r != kSuccess && failure.first == kSuccess) failure = {r, what};
+    return r == kSuccess;
+  };
   for (size_t i = from; i < to; ++i) {
     if (!s.memory[i]) continue;
-    check(cu.memory_unmap(address(s.base + i * s.granule), s.granule), "cuMemUnmap");
-    check(cu.physical_release(std::exchange(s.memory[i], 0)), "cuMemRelease");
+    if (note(cu.memory_unmap(address(s.base + i * s.granule), s.granule), "cuMemUnmap")) {
+      note(cu.physical_release(std::exchange(s.memory[i], 0)), "cuMemRelease");
+    }
   }
 }
 
 }  // namespace
+
+void check_released() {
+  const auto [r, what] = std::exchange(failure, {});
+  if (r != kSuccess) check(r, what);
+}
 
 bool expandable(int device) {
   Expandable& k = known[device];
@@ -108,6 +121,7 @@ bool map_memory(Block* b, size_t bytes) {
   const size_t first = (b->p - s.base) / s.granule, last = first + bytes / s.granule;
   try {
     for (size_t i = first; i < last; ++i) {
+      if (s.memory[i]) continue;
       Physical memory = 0;
       const Result r = cu.physical_create(&memory, s.granule, &properties, 0);
       if (r == kOutOfMemory) {

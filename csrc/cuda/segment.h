@@ -55,6 +55,7 @@ bool map_memory(Block* b, size_t bytes);
 // Takes the memory from the whole granules inside a free block; what had none before joins them.
 // Nothing may be using it. Returns how many bytes went; `b` is gone then.
 size_t unmap_memory(Block* b, std::vector<Block*>& left_free);
+void check_released();  // throws what went wrong meanwhile, once all blocks are in order
 
 Block* split(Block* b, size_t size);  // the rest, which is of the same kind
 Block* join(Block* a, Block* b);      // neighbours of the same kind become one: `a`

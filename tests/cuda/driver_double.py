@@ -65,6 +65,7 @@ class Double:
         self.library = ctypes.CDLL(path)
         self.library.double_violation.restype = ctypes.c_char_p
         self.library.double_trace_end.restype = ctypes.c_char_p
+        self.library.double_functions.restype = ctypes.c_char_p
         self.library.double_used.restype = ctypes.c_size_t
         for name in ("calls", "pending"):
             getattr(self.library, f"double_{name}").restype = ctypes.c_long
@@ -86,6 +87,10 @@ class Double:
 
     def calls(self, function: str | None = None) -> int:
         return self.library.double_calls(function and function.encode())
+
+    def functions(self) -> list[str]:
+        """Those that were called so far."""
+        return sorted(self.library.double_functions().decode().split())
 
     def violation(self) -> str:
         return self.library.double_violation().decode()

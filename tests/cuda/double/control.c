@@ -75,6 +75,18 @@ EXPORT long double_calls(const char *name) {
   return n;
 }
 
+/* The names of all functions that were called so far, or are to fail. */
+EXPORT const char *double_functions(void) {
+  static char names[8192];
+  pthread_mutex_lock(&lock);
+  size_t end = 0;
+  for (struct Rule *r = rules; r && end < sizeof names; r = r->next) {
+    end += snprintf(names + end, sizeof names - end, "%s ", r->name);
+  }
+  pthread_mutex_unlock(&lock);
+  return names;
+}
+
 /* The first thing that a program did and mustn't; empty if none. Forgotten when it is told. */
 EXPORT const char *double_violation(void) {
   static char told[sizeof first_violation];

@@ -361,12 +361,12 @@ EXPORT CUresult cuStreamBeginCapture_v2(CUstream stream, int mode) {
   return leave(SUCCESS);
 }
 EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph *out) {
-  BEGIN_ON_DEVICE("cuStreamEndCapture");
+  CUresult r = begin("cuStreamEndCapture"); /* whatever goes wrong, the capture ends */
   struct Stream *s = resolve(stream);
   struct Capture *c = s->capture;
   *out = NULL;
   if (!c || c->origin != s) return leave(CAPTURE_UNMATCHED);
-  CUresult r = c->invalidated ? CAPTURE_INVALIDATED : SUCCESS;
+  if (!r && c->invalidated) r = CAPTURE_INVALIDATED;
   for (int i = 0; i < device_total; ++i) {
     for (struct Stream *each = devices[i].streams; each; each = each->next) {
       if (each->capture != c) continue;
