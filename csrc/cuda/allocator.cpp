@@ -7,10 +7,12 @@
 #include <unordered_map>
 
 #include "cuda/stream.h"
+#include "python/python.h"
 
 namespace taimatsu::cuda {
 
 std::vector<std::unique_ptr<Arena>> arenas[kMaxDevices];
+PyObject *recorder = nullptr, *collector = nullptr;
 
 namespace {
 
@@ -45,6 +47,42 @@ void count(const Arena& a, Figure f, int64_t n) {
   const auto i = static_cast<size_t>(f);
   s.all[i].add(n);
   (a.small ? s.small : s.large)[i].add(n);
+}
+
+// ---- Those who want to know -----------------------------------------------------------------
+
+// Calls a function of Python, wherever this is: errors before stay, its own are only shown.
+template <class... Args>
+void tell(PyObject* function, const char* format, Args... args) {
+  PyObject *type, *value, *trace;
+  PyErr_Fetch(&type, &value, &trace);
+  Object held(function);
+  Object done = Object::steal(PyObject_CallFunction(function, format, args...));
+  if (!done) PyErr_WriteUnraisable(function);
+  PyErr_Restore(type, value, trace);
+}
+
+struct Note {
+  const char* action;
+  int device;
+  const void* p;
+  size_t bytes;
+  StreamHandle stream;
+  PoolId pool;
+};
+std::vector<Note> notes;  // not told yet: Python may free tensors, so all must be in order first
+
+void note(const char* action, const Arena& a, const void* p, size_t bytes) {
+  if (recorder) notes.push_back({action, a.device, p, bytes, a.stream, a.pool});
+}
+
+void tell_notes() {
+  for (const Note& n : std::exchange(notes, {})) {
+    if (!recorder) return;
+    tell(recorder, "siKnKL", n.action, n.device, reinterpret_cast<unsigned long long>(n.p),
+         static_cast<Py_ssize_t>(n.bytes), reinterpret_cast<unsigned long long>(n.stream),
+         static_cast<long long>(n.pool));
+  }
 }
 
 // ---- Free blocks ----------------------------------------------------------------------------
@@ -83,6 +121,7 @@ void settle(Block* b) {
   const Arena& a = *b->segment->arena;
   count(a, Figure::Active, -1);
   count(a, Figure::ActiveBytes, -static_cast<int64_t>(b->size));
+  note("free_completed", a, b->p, b->size);
   set_free(b);
 }
 
@@ -169,6 +208,7 @@ Block* grow_plainly(Arena& a, size_t size) {
   a.segments.push_back(s);
   count(a, Figure::Segments, 1);
   count_memory(a, static_cast<int64_t>(bytes));
+  note("segment_alloc", a, s->base, bytes);
   put_free(s->first);
   return s->first;
 }
@@ -198,6 +238,7 @@ Block* grow(Arena& a, size_t size) {
   }
   if (!best || !within_limit(a.device, least) || !map_memory(best, least)) return nullptr;
   count_memory(a, static_cast<int64_t>(least));
+  note("segment_map", a, best->p, least);
   return set_free(best);
 }
 
@@ -208,16 +249,20 @@ void give_back(Arena& a) {
     take_free(b);
     if (s->granule) {
       std::vector<Block*> left;
+      const char* from = b->p;
       const size_t bytes = unmap_memory(b, left);
       if (!bytes) left.push_back(b);
       for (Block* rest : left) put_free(rest);
-      if (bytes) count_memory(a, -static_cast<int64_t>(bytes));
+      if (!bytes) continue;
+      count_memory(a, -static_cast<int64_t>(bytes));
+      note("segment_unmap", a, s->base + rounded(from - s->base, s->granule), bytes);
     } else if (b->before || b->after) {
       put_free(b);
     } else {
       count_memory(a, -static_cast<int64_t>(s->bytes));
       count(a, Figure::Segments, -1);
       a.segments.erase(std::find(a.segments.begin(), a.segments.end(), s));
+      note("segment_free", a, s->base, s->bytes);
       free_segment(s);
     }
   }
@@ -274,6 +319,10 @@ std::string human(double bytes) {
   size_t available = 0, total = 0, largest = 0;
   enter(device);
   driver().memory_info(&available, &total);
+  if (recorder) {
+    notes.push_back({"oom", device, reinterpret_cast<void*>(available), bytes, nullptr, 0});
+    tell_notes();
+  }
   for (const auto& a : arenas[device]) {
     if (!a->free.empty()) largest = std::max(largest, (*a->free.rbegin())->size);
   }
@@ -311,6 +360,7 @@ void* allocate(int device, size_t bytes) {
   Block* b = found != a.free.end() ? *found : nullptr;
   if (!b && size <= total_memory(device)) {
     b = grow(a, size);
+    if (!b && collector) tell(collector, nullptr);
     if (!b && (++stats[device].retries, give_back_cached(device))) b = grow(a, size);
   }
   if (!b) out_of_memory(device, bytes);
@@ -324,6 +374,8 @@ void* allocate(int device, size_t bytes) {
     count(a, f, static_cast<int64_t>(b->size));
   }
   count(a, Figure::RequestedBytes, static_cast<int64_t>(bytes));
+  note("alloc", a, b->p, b->size);
+  if (!notes.empty()) tell_notes();
   return b->p;
 }
 
@@ -337,17 +389,27 @@ void deallocate(void* p) {
   count(a, Figure::Allocations, -1);
   count(a, Figure::AllocatedBytes, -static_cast<int64_t>(b->size));
   count(a, Figure::RequestedBytes, -static_cast<int64_t>(b->requested));
-  if (b->users.empty()) return settle(b);
-  b->used = false;
-  b->pending = true;
-  if (captures_under_way) {
-    deferred.push_back(b);
-    return;
+  note("free_requested", a, b->p, b->size);
+  if (b->users.empty()) {
+    settle(b);
+  } else {
+    b->used = false;
+    b->pending = true;
+    if (captures_under_way) {
+      deferred.push_back(b);
+    } else {
+      try {
+        wait_for_users(b);
+      } catch (const Error&) {  // the context is lost, and the block with it: later calls say so
+      }
+    }
   }
-  try {
-    wait_for_users(b);
-  } catch (const Error&) {  // the context is lost, and the block with it: later calls say so
-  }
+  if (!notes.empty()) tell_notes();
+}
+
+const Block* block_at(const void* p) {
+  auto found = used.find(p);
+  return found == used.end() ? nullptr : found->second;
 }
 
 bool record_stream(const void* p, int device, StreamHandle s) {
@@ -366,6 +428,7 @@ void empty_cache() {
   for (int d = 0; d < device_count(); ++d) {
     if (!arenas[d].empty()) give_back_cached(d);
   }
+  tell_notes();
 }
 
 void set_memory_fraction(int device, double fraction) { fractions[device] = fraction; }

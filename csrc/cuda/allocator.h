@@ -35,6 +35,12 @@ class Workspace {
   size_t size_;
 };
 
+const Block* block_at(const void* p);  // that `allocate` gave; null of others
+
+// Functions of Python; null for none. What the allocator does is told to the recorder; the
+// collector may give memory up where there is too little.
+extern PyObject *recorder, *collector;
+
 // The stream's work of now uses the memory too. False if it isn't the allocator's.
 bool record_stream(const void* p, int device, StreamHandle s);
 void empty_cache();  // gives free memory back to the driver

@@ -108,6 +108,12 @@ PyObject* py_memory_info(PyObject*, PyObject* args) {
 PyObject* py_synchronize(PyObject*, PyObject* args) {
   return call<int>(args, "i", [](int device) { synchronize(checked_device(device)); });
 }
+PyObject* py_profiler(PyObject*, PyObject* args) {
+  return call<int>(args, "p", [](int on) {
+    enter(checked_device(-1));
+    check(on ? driver().profiler_start() : driver().profiler_stop(), "cuProfilerStart");
+  });
+}
 PyObject* py_default_generator(PyObject*, PyObject* args) {
   return call<int>(args, "i", [](int device) {
     const auto index = static_cast<int8_t>(checked_device(device));
@@ -271,6 +277,7 @@ PyMethodDef device_functions[] = {
     TM_FUNCTION(can_access_peer, "can_access_peer(device, peer)"),
     TM_FUNCTION(memory_info, "memory_info(device) -> bytes free, bytes in all"),
     TM_FUNCTION(synchronize, "synchronize(device): waits for all its work."),
+    TM_FUNCTION(profiler, "profiler(on): NVIDIA's profiler records, or stops."),
     TM_FUNCTION(default_generator, "default_generator(device)"),
     TM_FUNCTION(grid, "grid(launch, geometry, multiprocessors): as codegen.ptx.grid."),
     {},
@@ -306,7 +313,8 @@ int init_cuda(PyObject* module) {
     Object own = Object::steal(checked(PyModule_Create(&definition)));
     for (PyMethodDef* functions :
          {cuda::device_functions, cuda::stream_functions, cuda::memory_functions,
-          cuda::graph_functions, cuda::library_functions, cuda::product_functions}) {
+          cuda::graph_functions, cuda::library_functions, cuda::product_functions,
+          cuda::share_functions}) {
       checked(PyModule_AddFunctions(own.get(), functions));
     }
     checked(PyModule_AddObjectRef(module, "_cuda", own.get()));

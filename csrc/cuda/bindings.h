@@ -7,7 +7,7 @@
 namespace taimatsu::cuda {
 
 extern PyMethodDef device_functions[], stream_functions[], memory_functions[], graph_functions[],
-    library_functions[], product_functions[];
+    library_functions[], product_functions[], share_functions[];
 
 // A function of positional arguments, by PyArg_ParseTuple's format: `body(values...)` gives a new
 // reference, or nothing, for None.

@@ -32,6 +32,7 @@ enum : Result {
   kNoDevice = 100,
   kPeerAccessAlreadyEnabled = 704,
   kNotReady = 600,
+  kNotPermitted = 800,
   kNotSupported = 801,
 };
 
@@ -42,6 +43,7 @@ enum : unsigned {  // flags
   kEventInterprocess = 4,
   kHostPortable = 1,
   kHostMapped = 2,
+  kIpcLazyPeerAccess = 1,
 };
 enum CaptureMode : int { kCaptureGlobal, kCaptureThreadLocal, kCaptureRelaxed };
 enum CaptureStatus : int { kNotCapturing, kCapturing, kCaptureInvalidated };
@@ -70,6 +72,7 @@ enum Attribute : int {
   kIsMultiGpuBoard = 84,
   kSharedMemoryPerBlockOptin = 97,
   kVirtualMemory = 102,
+  kPosixDescriptors = 103,
 };
 
 struct Location {
@@ -86,6 +89,10 @@ struct AllocationProperties {
 struct AccessDescription {
   Location location;
   int flags = 3;  // to read and write
+};
+enum : int { kPosixDescriptor = 1 };  // types of handles of physical memory
+struct IpcHandle {
+  char bytes[64];
 };
 struct Uuid {
   unsigned char bytes[16];
@@ -121,6 +128,14 @@ struct Uuid {
   X(physical_create, "cuMemCreate",                                                                \
     (Physical*, size_t bytes, const AllocationProperties*, unsigned long long flags))              \
   X(physical_release, "cuMemRelease", (Physical))                                                  \
+  X(export_physical, "cuMemExportToShareableHandle",                                               \
+    (void* handle, Physical, int type, unsigned long long flags))                                  \
+  X(import_physical, "cuMemImportFromShareableHandle", (Physical*, void* handle, int type))        \
+  X(ipc_memory_handle, "cuIpcGetMemHandle", (IpcHandle*, Address))                                 \
+  X(ipc_open_memory, "cuIpcOpenMemHandle_v2", (Address*, IpcHandle, unsigned flags))               \
+  X(ipc_close_memory, "cuIpcCloseMemHandle", (Address))                                            \
+  X(ipc_event_handle, "cuIpcGetEventHandle", (IpcHandle*, EventHandle))                            \
+  X(ipc_open_event, "cuIpcOpenEventHandle", (EventHandle*, IpcHandle))                             \
   X(memory_map, "cuMemMap",                                                                        \
     (Address, size_t bytes, size_t offset, Physical, unsigned long long flags))                    \
   X(memory_unmap, "cuMemUnmap", (Address, size_t bytes))                                           \
@@ -148,6 +163,8 @@ struct Uuid {
   X(event_query, "cuEventQuery", (EventHandle))                                                    \
   X(event_synchronize, "cuEventSynchronize", (EventHandle))                                        \
   X(event_elapsed, "cuEventElapsedTime", (float* milliseconds, EventHandle, EventHandle))          \
+  X(profiler_start, "cuProfilerStart", ())                                                         \
+  X(profiler_stop, "cuProfilerStop", ())                                                           \
   X(module_load, "cuModuleLoadDataEx",                                                             \
     (Module*, const void* image, unsigned count, int* options, void** values))                     \
   X(module_function, "cuModuleGetFunction", (Function*, Module, const char* name))                 \

@@ -23,10 +23,24 @@ bool wanted() {
 
 Address address(const void* p) { return reinterpret_cast<Address>(p); }
 
+bool unshareable[kMaxDevices];  // the driver has refused memory that processes can share
+
 AllocationProperties on(int device) {
   AllocationProperties p;
   p.location.id = device;
+  const bool shareable = !unshareable[device] && attribute(device, kPosixDescriptors);
+  p.handle_types = shareable ? kPosixDescriptor : 0;
   return p;
+}
+
+Result create(Physical* memory, size_t bytes, AllocationProperties& p) {
+  Result r = driver().physical_create(memory, bytes, &p, 0);
+  if (p.handle_types && (r == kNotPermitted || r == kNotSupported)) {
+    unshareable[p.location.id] = true;
+    p.handle_types = 0;
+    r = driver().physical_create(memory, bytes, &p, 0);
+  }
+  return r;
 }
 
 void set_access(Address a, size_t bytes, int device) {
@@ -117,13 +131,13 @@ bool map_memory(Block* b, size_t bytes) {
   const Driver& cu = driver();
   enter(s.device);
   RelaxedCapture relaxed;
-  const AllocationProperties properties = on(s.device);
+  AllocationProperties properties = on(s.device);
   const size_t first = (b->p - s.base) / s.granule, last = first + bytes / s.granule;
   try {
     for (size_t i = first; i < last; ++i) {
       if (s.memory[i]) continue;
       Physical memory = 0;
-      const Result r = cu.physical_create(&memory, s.granule, &properties, 0);
+      const Result r = create(&memory, s.granule, properties);
       if (r == kOutOfMemory) {
         release(s, first, i);
         return false;

@@ -16,11 +16,6 @@ from ._driver import core as _gpu
 from ._driver import device_count, index_of, is_available, why_absent
 
 _absent = Absent(globals(), "CUDA", why=why_absent)
-_absent.refuse(
-    "clock_rate current_blas_handle current_solver_handle memory_usage power_draw temperature "
-    "utilization"
-)
-_absent.types("GreenContext")
 
 has_half = True
 has_magma = False
@@ -210,8 +205,26 @@ def is_tf32_supported() -> bool:
 
 
 def ipc_collect() -> None:
-    """Kept for programs that call it."""
+    """Gives memory up that was sent to other processes, where they have let go of it.
+
+    It happens by itself when something is sent, and before there is too little memory.
+    """
     _gpu("ipc_collect")
+    from taimatsu.multiprocessing import gpu
+
+    gpu.collect()
+
+
+def current_blas_handle() -> int:
+    """RuntimeError: products are cuBLASLt's, which keeps no handle for others to use."""
+    _gpu("current_blas_handle")
+    raise RuntimeError("cuda.current_blas_handle: there is none; products are cuBLASLt's")
+
+
+def current_solver_handle() -> int:
+    """RuntimeError: cuSOLVER's handles are not for others to use."""
+    _gpu("current_solver_handle")
+    raise RuntimeError("cuda.current_solver_handle: there is none for others to use")
 
 
 _sync_debug_mode = 0
@@ -254,9 +267,11 @@ class _Cudart:
         return 0
 
     def cudaProfilerStart(self) -> int:
+        _gpu().profiler(True)
         return 0
 
     def cudaProfilerStop(self) -> int:
+        _gpu().profiler(False)
         return 0
 
     def cudaGetErrorString(self, code: int) -> str:
@@ -274,11 +289,16 @@ from taimatsu._tensor_types import legacy_types as _legacy_types  # noqa: E402
 _legacy = _legacy_types("cuda")
 globals().update(_legacy)
 
-from . import amp, graphs, memory, nccl, nvtx, profiler, random, streams  # noqa: E402
+from . import _nvml, amp, graphs, memory, nvtx, profiler, random, streams  # noqa: E402
+from ._nvml import *  # noqa: E402, F403
 from .graphs import *  # noqa: E402, F403
+from .green_contexts import GreenContext  # noqa: E402
 from .memory import *  # noqa: E402, F403
 from .random import *  # noqa: E402, F403
 from .streams import *  # noqa: E402, F403
+
+# Imported when they are first named.
+_LATER = ("jiterator", "nccl", "sparse", "tunable")
 
 if TYPE_CHECKING:
     default_generators: tuple
@@ -290,16 +310,22 @@ else:
     def __getattr__(name: str) -> Any:
         if name == "default_generators":  # made when the driver is there
             return tuple(random.generator_of(i) for i in range(device_count()))
+        if name in _LATER:
+            import importlib
+
+            return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 __all__ = [
-    *_absent.names, *graphs.__all__, *memory.__all__, *random.__all__, *streams.__all__, *_legacy,
-    "CudaError", "DeferredCudaCallError", "amp", "can_device_access_peer", "check_error",
-    "cudaStatus", "cudart", "current_device", "default_generators", "device", "device_count",
-    "device_of", "get_arch_list", "get_device_capability", "get_device_name",
-    "get_device_properties", "get_gencode_flags", "get_sync_debug_mode", "graphs", "has_half",
-    "has_magma", "init", "ipc_collect", "is_available", "is_bf16_supported", "is_initialized",
-    "is_tf32_supported", "memory", "nccl", "nvtx", "profiler", "random", "set_device",
-    "set_sync_debug_mode", "streams", "synchronize",
+    *_LATER, *_legacy, *_nvml.__all__, *graphs.__all__, *memory.__all__, *random.__all__,
+    *streams.__all__,
+    "CudaError", "DeferredCudaCallError", "GreenContext", "amp", "can_device_access_peer",
+    "check_error", "cudaStatus", "cudart", "current_blas_handle", "current_device",
+    "current_solver_handle", "default_generators", "device", "device_count", "device_of",
+    "get_arch_list", "get_device_capability", "get_device_name", "get_device_properties",
+    "get_gencode_flags", "get_sync_debug_mode", "graphs", "has_half", "has_magma", "init",
+    "ipc_collect", "is_available", "is_bf16_supported", "is_initialized", "is_tf32_supported",
+    "memory", "nvtx", "profiler", "random", "set_device", "set_sync_debug_mode", "streams",
+    "synchronize",
 ]  # fmt: skip

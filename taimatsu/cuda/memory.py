@@ -11,21 +11,26 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from taimatsu._absent import Absent
 from taimatsu._core import OutOfMemoryError as OutOfMemoryError
 
-from ._driver import core, driver_or_none, index_of, why_absent
+from ._driver import core, driver_or_none, index_of
+from ._history import _dump_snapshot as _dump_snapshot
+from ._history import _record_memory_history as _record_memory_history
+from ._history import _snapshot as _snapshot
 from .streams import _here
 
-_absent = Absent(globals(), "CUDA", why=why_absent)
-_absent.refuse("change_current_allocator")
-_absent.types("CUDAPluggableAllocator")
+# Blocks of any size may be split, so there are none that are too large for it.
+_UNLIMITED = {"max_split_size": -1} | {
+    f"oversize_{what}.{key}": 0
+    for what in ("allocations", "segments")
+    for key in ("allocated", "current", "freed", "peak")
+}
 
 
 def _figures(device: Any) -> dict[str, int]:
     """The allocator's; none where nothing was ever allocated."""
     cuda = driver_or_none()
-    return {} if cuda is None else cuda.figures(index_of(device))
+    return {} if cuda is None else cuda.figures(index_of(device)) | _UNLIMITED
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -186,13 +191,20 @@ def memory_snapshot(mempool_id: tuple[int, int] | None = None) -> list[dict[str,
     return [s for s in every if mempool_id is None or s["segment_pool_id"] == tuple(mempool_id)]
 
 
+_GROUPS = (".all", ".large_pool", ".small_pool")
 _ROWS = (
-    ("Allocated memory", "allocated_bytes", True), ("Active memory", "active_bytes", True),
-    ("Requested memory", "requested_bytes", True), ("GPU reserved memory", "reserved_bytes", True),
-    ("Non-releasable memory", "inactive_split_bytes", True), ("Allocations", "allocation", False),
-    ("Active allocs", "active", False), ("GPU reserved segments", "segment", False),
-    ("Non-releasable allocs", "inactive_split", False),
-)  # fmt: skip
+    ("Allocated memory", "allocated_bytes", True, _GROUPS),
+    ("Active memory", "active_bytes", True, _GROUPS),
+    ("Requested memory", "requested_bytes", True, _GROUPS),
+    ("GPU reserved memory", "reserved_bytes", True, _GROUPS),
+    ("Non-releasable memory", "inactive_split_bytes", True, _GROUPS),
+    ("Allocations", "allocation", False, _GROUPS),
+    ("Active allocs", "active", False, _GROUPS),
+    ("GPU reserved segments", "segment", False, _GROUPS),
+    ("Non-releasable allocs", "inactive_split", False, _GROUPS),
+    ("Oversize allocations", "oversize_allocations", False, ("",)),
+    ("Oversize GPU segments", "oversize_segments", False, ("",)),
+)
 _COLUMNS = (("Cur Usage", "current"), ("Peak Usage", "peak"), ("Tot Alloc", "allocated"),
             ("Tot Freed", "freed"))  # fmt: skip
 
@@ -210,7 +222,7 @@ def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
     """`memory_stats` as a table. ``abbreviated``: without the parts of large and small blocks."""
     index = index_of(device, "memory_summary")
     core().initialize()
-    stats = core().figures(index)
+    stats = _figures(index)
     width = 23 + 13 * len(_COLUMNS)
     line = "=" * width
     lines = [
@@ -221,13 +233,12 @@ def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
         f"|{line}|",
         "|" + f"{'Metric':^22}" + "".join(f" | {title:<10}" for title, _ in _COLUMNS) + " |",
     ]  # fmt: skip
-    groups = ["all"] if abbreviated else ["all", "large_pool", "small_pool"]
-    for title, key, is_bytes in _ROWS:
+    for title, key, is_bytes, groups in _ROWS:
         lines.append(f"|{'-' * width}|")
-        for group in groups:
-            label = title if group == "all" else f"from {group.replace('_', ' ')}"
-            label = f" {label:<21}" if group == "all" else f"{label:>21} "
-            cells = (_human(stats[f"{key}.{group}.{column}"], is_bytes) for _, column in _COLUMNS)
+        for group in groups[:1] if abbreviated else groups:
+            label = f"from {group[1:].replace('_', ' ')}"
+            label = f" {title:<21}" if group == groups[0] else f"{label:>21} "
+            cells = (_human(stats[f"{key}{group}.{column}"], is_bytes) for _, column in _COLUMNS)
             lines.append("|" + label + "".join(f" | {cell:>10}" for cell in cells) + " |")
     lines.append(f"|{line}|")
     return "\n".join(lines) + "\n"
@@ -274,6 +285,34 @@ def get_allocator_backend() -> str:
     """``"native"``: the caching allocator."""
     core("get_allocator_backend")
     return "native"
+
+
+class CUDAPluggableAllocator:
+    """An allocator from a library of one's own. RuntimeError: there is none but the caching one."""
+
+    def __init__(self, path_to_so_file: str, alloc_fn_name: str, free_fn_name: str):
+        _here("CUDAPluggableAllocator")
+        raise RuntimeError(
+            f"CUDAPluggableAllocator: allocators from libraries ({path_to_so_file}) are not "
+            "supported; MemPool keeps memory apart, set_per_process_memory_fraction limits it"
+        )
+
+
+def change_current_allocator(allocator: Any) -> None:
+    """RuntimeError: the caching allocator can't be exchanged."""
+    core("change_current_allocator")
+    raise RuntimeError(
+        f"change_current_allocator: the caching allocator can't be exchanged; got {allocator!r}"
+    )
+
+
+def _set_allocator_settings(settings: str) -> None:
+    """RuntimeError: ``PYTORCH_CUDA_ALLOC_CONF`` is read once, before the first allocation."""
+    core("_set_allocator_settings")
+    raise RuntimeError(
+        "_set_allocator_settings: set PYTORCH_CUDA_ALLOC_CONF before the program starts; it knows "
+        f"expandable_segments:False; got {settings!r}"
+    )
 
 
 class MemPool:
@@ -330,9 +369,9 @@ if typing.TYPE_CHECKING:
 
 
 __all__ = [
-    *_absent.names, "MemPool", "OutOfMemoryError", "caching_allocator_alloc",
+    "CUDAPluggableAllocator", "MemPool", "OutOfMemoryError", "caching_allocator_alloc",
     "caching_allocator_delete", "caching_allocator_disabled", "caching_allocator_enable",
-    "device_memory_used", "empty_cache", "get_allocator_backend",
+    "change_current_allocator", "device_memory_used", "empty_cache", "get_allocator_backend",
     "get_per_process_memory_fraction", "host_memory_stats", "host_memory_stats_as_nested_dict",
     "list_gpu_processes", "max_memory_allocated", "max_memory_cached", "max_memory_reserved",
     "mem_get_info", "memory_allocated", "memory_cached", "memory_reserved", "memory_snapshot",

@@ -1,20 +1,30 @@
-"""``cuda.profiler``: starts and stops NVIDIA's profiler, which needs a GPU."""
+"""``cuda.profiler``: starts and stops the recording of NVIDIA's profilers (nsys, ncu)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from taimatsu._absent import Absent
+from ._driver import core
 
-_absent = Absent(globals(), "CUDA")
-_absent.refuse("start stop")
+__all__ = ["profile", "start", "stop"]
+
+
+def start() -> None:
+    """From here on, what is launched is recorded, by a profiler that waits for this."""
+    core("profiler.start").profiler(True)
+
+
+def stop() -> None:
+    """Ends what `start` began."""
+    core("profiler.stop").profiler(False)
 
 
 @contextmanager
-def profile():
-    """A context that is profiled."""
-    raise _absent.refusal("profile")
-    yield
-
-
-__all__ = [*_absent.names, "profile"]
+def profile() -> Iterator[None]:
+    """A context that is recorded."""
+    start()
+    try:
+        yield
+    finally:
+        stop()

@@ -177,6 +177,25 @@ class Event(_streams.Event):
         """Whether it is reached; True if it was never recorded."""
         return not self.cuda_event or core().query_event(self._index, self.cuda_event)
 
+    def ipc_handle(self) -> bytes:
+        """What names it to other processes, of one made with ``interprocess=True``.
+
+        It is recorded in this process, and waited for in those that `from_ipc_handle` opens it in.
+        """
+        if not self._flags & _INTERPROCESS:
+            raise RuntimeError("Event.ipc_handle: the event is not made with interprocess=True")
+        event = self._made(core().current_device() if self.device is None else self._index)
+        return core().export_event(self._index, event)
+
+    @classmethod
+    def from_ipc_handle(cls, device: Any, handle: bytes) -> Event:
+        """An event of another process, by its `ipc_handle`, on the same GPU."""
+        index = index_of(device, "Event.from_ipc_handle")
+        opened = cls(interprocess=True)
+        opened.cuda_event = core().open_event(index, handle)
+        opened.device = _core.device("cuda", index)
+        return opened
+
     def synchronize(self) -> None:
         """Waits until it is reached; raises what kernels have reported."""
         if self.cuda_event:

@@ -31,6 +31,7 @@ class _Id(ctypes.Structure):
 _DATA = [Size, Int]  # the number of elements, and their type
 _PLACE = [Pointer, Pointer]  # communicator, stream
 nccl = Library("nccl", {
+    "ncclGetVersion?": [ctypes.POINTER(Int)],
     "ncclGetUniqueId": [ctypes.POINTER(_Id)],
     "ncclCommInitRank": [ctypes.POINTER(Pointer), Int, _Id, Int],
     "ncclCommDestroy": [Pointer],

@@ -107,11 +107,14 @@ def receive_descriptor(sent: Any) -> int:
 
 # ---- Storages ------------------------------------------------------------------------------------
 def reduce_storage(storage: UntypedStorage) -> tuple:
-    """A handle of a storage on the CPU, which moves to shared memory."""
+    """A handle of a storage: of one on the CPU, which moves to shared memory, or on a GPU."""
+    if storage.device.type == "cuda":
+        from .gpu import reduce_storage as reduce_gpu_storage
+
+        return reduce_gpu_storage(storage)
     if storage.device.type != "cpu":
         raise RuntimeError(
-            f"sending a storage on {storage.device} to another process: only those on the CPU can "
-            "be shared; use .cpu()"
+            f"sending a storage on {storage.device} to another process: it has no memory to share"
         )
     found = segment_of(share_storage(storage))
     if found is None and storage.filename is not None:
@@ -154,7 +157,7 @@ def reduce_tensor(tensor: Tensor) -> tuple:
             "does not support crossing process boundaries. If you just want to transfer the data, "
             "call detach() on the tensor before serializing (e.g., putting it on the queue)."
         )
-    if tensor.device.type != "cpu" or tensor.layout is not torch.strided:
+    if tensor.device.type not in ("cpu", "cuda") or tensor.layout is not torch.strided:
         return tensor.__reduce_ex__(2)  # of a sparse tensor with its parts, which come here in turn
     layout = (tensor.storage_offset(), tuple(tensor.size()), tensor.stride())
     return _rebuild_tensor, (

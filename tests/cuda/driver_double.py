@@ -41,7 +41,8 @@ def build() -> Path:
     return library
 
 
-LIBRARIES = ("cublasLt", "cudnn", "cufft", "cusolver", "nccl")  # which the double is too
+# Which the double is too.
+LIBRARIES = ("cublasLt", "cudnn", "cufft", "cusolver", "nccl", "nvidia-ml")
 
 
 def libraries() -> Path:

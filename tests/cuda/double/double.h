@@ -114,6 +114,8 @@ struct Task {
   CUevent event;
   struct Stream *on; /* of a wait: the stream whose task `number` it waits for */
   uint64_t number;
+  struct EventState *shared; /* of another process' event, or the number for it */
+  uint64_t shared_number;
   CUgraph graph;
   void (*call)(void *); /* with `staged` */
   CUdeviceptr uses[8];
@@ -141,6 +143,11 @@ struct Event {
   double milliseconds; /* when it was reached */
   unsigned flags;
   struct Capture *capture;
+  struct EventState *shared; /* of those that processes share */
+  int file, imported;
+};
+struct EventState { /* how often it was recorded, and which of these was reached */
+  volatile uint64_t recorded, reached;
 };
 struct Graph {
   struct Task *first;

@@ -20,6 +20,7 @@ static size_t window_end;
 struct Physical {
   struct Physical *next;
   struct Device *device;
+  int file; /* the device's, or that of another process, opened here */
   size_t offset, bytes;
   int references, fresh; /* the handle itself and its mappings */
 };
@@ -112,6 +113,7 @@ static struct Physical *take(struct Device *d, size_t bytes) {
     p->device = d;
     p->bytes = bytes;
     p->offset = d->file_end;
+    p->file = d->memory_file;
     d->file_end += bytes;
   }
   d->used += bytes;
@@ -121,6 +123,11 @@ static struct Physical *take(struct Device *d, size_t bytes) {
 
 static void let_go(struct Physical *p) {
   if (--p->references) return;
+  if (p->file != p->device->memory_file) {
+    close(p->file);
+    free(p);
+    return;
+  }
   p->device->used -= p->bytes;
   fallocate(p->device->memory_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, p->offset,
             p->bytes);
@@ -132,8 +139,7 @@ static struct Range *map(CUdeviceptr start, struct Physical *p) {
   struct Range *r = add(&mapped, start, p->bytes);
   r->physical = p;
   char *at = alias + (start - (CUdeviceptr)window);
-  mmap(at, p->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p->device->memory_file,
-       p->offset);
+  mmap(at, p->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p->file, p->offset);
   if (p->fresh) memset(at, POISON, p->bytes);
   p->fresh = 0;
   return r;
@@ -273,6 +279,82 @@ EXPORT CUresult cuMemSetAccess(CUdeviceptr p, size_t bytes, const void *descript
     }
     at = r->start + r->bytes;
   }
+  return leave(SUCCESS);
+}
+
+/* ---- Memory of other processes. A handle tells whose file it is a part of; as on a GPU, the
+ * exporter has to keep what the importer uses: what it gives back is gone here too. ---- */
+
+struct Ticket {
+  int process, file, device;
+  size_t offset, bytes;
+};
+
+static struct Physical *foreign(const struct Ticket *t) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/fd/%d", t->process, t->file);
+  int file = open(path, O_RDWR | O_CLOEXEC);
+  if (file < 0) return NULL;
+  struct Physical *p = calloc(1, sizeof *p);
+  p->device = &devices[t->device];
+  p->file = file;
+  p->offset = t->offset;
+  p->bytes = t->bytes;
+  p->references = 1;
+  return p;
+}
+static struct Ticket ticket_of(const struct Physical *p) {
+  return (struct Ticket){getpid(), p->file, p->device->ordinal, p->offset, p->bytes};
+}
+
+EXPORT CUresult cuMemExportToShareableHandle(void *out, uint64_t handle, int type,
+                                             unsigned long long flags) {
+  BEGIN("cuMemExportToShareableHandle");
+  if (type != 1 || flags) return leave(INVALID_VALUE);
+  struct Ticket t = ticket_of((struct Physical *)handle);
+  int file = memfd_create("exported", MFD_CLOEXEC);
+  if (write(file, &t, sizeof t) != sizeof t) abort();
+  *(int *)out = file;
+  return leave(SUCCESS);
+}
+EXPORT CUresult cuMemImportFromShareableHandle(uint64_t *out, void *name, int type) {
+  BEGIN("cuMemImportFromShareableHandle");
+  struct Ticket t;
+  if (type != 1 || pread((int)(intptr_t)name, &t, sizeof t, 0) != sizeof t) {
+    return leave(INVALID_VALUE);
+  }
+  *out = (uint64_t)foreign(&t);
+  return leave(*out ? SUCCESS : INVALID_VALUE);
+}
+
+struct Handle {
+  struct Ticket ticket;
+  char rest[64 - sizeof(struct Ticket)];
+};
+EXPORT CUresult cuIpcGetMemHandle(struct Handle *out, CUdeviceptr p) {
+  BEGIN_ON_DEVICE("cuIpcGetMemHandle");
+  struct Range *r = find(mapped, p);
+  if (!r || r->start != p || find(reserved, p)) return leave(INVALID_VALUE);
+  memset(out, 0, sizeof *out);
+  out->ticket = ticket_of(r->physical);
+  return leave(SUCCESS);
+}
+EXPORT CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *out, struct Handle handle, unsigned flags) {
+  BEGIN_ON_DEVICE("cuIpcOpenMemHandle_v2");
+  if (flags != 1) return leave(INVALID_VALUE);
+  if (handle.ticket.process == getpid()) return leave(INVALID_CONTEXT);
+  struct Physical *p = foreign(&handle.ticket);
+  if (!p) return leave(INVALID_VALUE);
+  *out = take_addresses(p->bytes);
+  map(*out, p)->readable = 1u << current->ordinal;
+  return leave(SUCCESS);
+}
+EXPORT CUresult cuIpcCloseMemHandle(CUdeviceptr p) {
+  BEGIN_ON_DEVICE("cuIpcCloseMemHandle");
+  struct Range *r = find(mapped, p);
+  if (!r || r->start != p) return leave(INVALID_VALUE);
+  if (in_use(p, r->bytes)) violation("memory of another process is closed while in use");
+  unmap(r);
   return leave(SUCCESS);
 }
 

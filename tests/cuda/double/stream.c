@@ -1,7 +1,10 @@
 /* Devices, streams, events, capture. */
 #include "double.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 struct Device devices[MAX_DEVICES];
 int device_total = 2, threads_mode = 0, virtual_memory = 1;
@@ -79,7 +82,8 @@ EXPORT CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice d) {
     case 81:
     case 97: *value = 227 << 10; break;
     case 82: *value = 65536; break;
-    case 102: *value = virtual_memory; break;
+    case 102:
+    case 103: *value = virtual_memory; break;
     default: *value = 0;
   }
   return leave(SUCCESS);
@@ -130,6 +134,15 @@ EXPORT CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest) {
   return leave(SUCCESS);
 }
 
+EXPORT CUresult cuProfilerStart(void) {
+  BEGIN_ON_DEVICE("cuProfilerStart");
+  return leave(SUCCESS);
+}
+EXPORT CUresult cuProfilerStop(void) {
+  BEGIN_ON_DEVICE("cuProfilerStop");
+  return leave(SUCCESS);
+}
+
 /* ---- Queues ---- */
 
 struct Task *new_task(enum TaskKind kind) {
@@ -147,12 +160,26 @@ static double now(void) {
   return 1e3 * t.tv_sec + 1e-6 * t.tv_nsec;
 }
 
+/* Another process' device goes on by itself. */
+static void await(const struct EventState *event, uint64_t number) {
+  for (int i = 0; event->reached < number; ++i) {
+    if (i == 20000) violation("another process' event is never reached");
+    if (i >= 20000) break;
+    pthread_mutex_unlock(&lock);
+    usleep(1000);
+    pthread_mutex_lock(&lock);
+  }
+}
+
 /* The next task of the stream. */
 static void run_one(struct Stream *s) {
   struct Task *t = s->first;
-  if (t->kind == WAIT) {
+  if (t->kind == WAIT && t->shared) {
+    await(t->shared, t->shared_number);
+  } else if (t->kind == WAIT) {
     finish(t->on, t->number);
   } else if (t->kind == RECORD) {
+    if (t->shared) t->shared->reached = t->shared_number;
     if (t->event->stream == s && t->event->number == t->number) t->event->milliseconds = now();
   } else if (!sticky) {
     execute(t);
@@ -283,16 +310,66 @@ EXPORT CUresult cuStreamQuery(CUstream stream) {
   return leave(r ? r : state_of(s, s->submitted));
 }
 
+/* ---- Events of other processes ---- */
+
+struct EventTicket {
+  int process, file;
+  char rest[56];
+};
+/* A device goes on by itself: so does a stream that another process may wait for, after a while. */
+static void *go_on(void *stream) {
+  struct Stream *s = stream;
+  usleep(100000);
+  pthread_mutex_lock(&lock);
+  finish(s, s->submitted);
+  pthread_mutex_unlock(&lock);
+  return NULL;
+}
+static void go_on_later(struct Stream *s) {
+  pthread_t thread;
+  if (threads_mode || pthread_create(&thread, NULL, go_on, s)) return;
+  pthread_detach(thread);
+}
+EXPORT CUresult cuIpcGetEventHandle(struct EventTicket *out, CUevent e) {
+  BEGIN_ON_DEVICE("cuIpcGetEventHandle");
+  if (!e->shared || e->imported) return leave(INVALID_VALUE);
+  memset(out, 0, sizeof *out);
+  out->process = getpid();
+  out->file = e->file;
+  return leave(SUCCESS);
+}
+EXPORT CUresult cuIpcOpenEventHandle(CUevent *out, struct EventTicket ticket) {
+  BEGIN_ON_DEVICE("cuIpcOpenEventHandle");
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/fd/%d", ticket.process, ticket.file);
+  int file = ticket.process == getpid() ? -1 : open(path, O_RDWR | O_CLOEXEC);
+  if (file < 0) return leave(INVALID_VALUE);
+  CUevent e = *out = calloc(1, sizeof *e);
+  e->imported = 1;
+  e->flags = 2;
+  e->file = file;
+  e->shared = mmap(NULL, sizeof(struct EventState), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  return leave(SUCCESS);
+}
+
 /* ---- Events ---- */
 
 EXPORT CUresult cuEventCreate(CUevent *out, unsigned flags) {
   BEGIN_ON_DEVICE("cuEventCreate");
   *out = calloc(1, sizeof **out);
   (*out)->flags = flags;
-  return leave(SUCCESS);
+  if (flags & 4) {
+    (*out)->file = memfd_create("event", MFD_CLOEXEC);
+    if (ftruncate((*out)->file, sizeof(struct EventState))) abort();
+    (*out)->shared = mmap(NULL, sizeof(struct EventState), PROT_READ | PROT_WRITE, MAP_SHARED,
+                          (*out)->file, 0);
+  }
+  return leave(flags & 4 && !(flags & 2) ? INVALID_VALUE : SUCCESS);
 }
+
 EXPORT CUresult cuEventDestroy_v2(CUevent e) {
   BEGIN("cuEventDestroy_v2");
+  if (e->shared) close(e->file); /* its page stays: waits may be queued */
   if (e->stream) finish(e->stream, e->number); /* its record may be queued */
   free(e);
   return leave(SUCCESS);
@@ -306,16 +383,22 @@ EXPORT CUresult cuEventRecord(CUevent e, CUstream stream) {
   struct Task *t = new_task(RECORD);
   t->event = e;
   if (!s->capture) e->number = t->number = s->submitted + 1;
+  if ((t->shared = e->shared)) {
+    t->shared_number = ++e->shared->recorded;
+    go_on_later(s);
+  }
   return leave(enqueue(s, t));
 }
 EXPORT CUresult cuEventQuery(CUevent e) {
   BEGIN("cuEventQuery");
   if (e->capture) return leave(CAPTURED_EVENT);
+  if (e->imported) return leave(e->shared->reached < e->shared->recorded ? NOT_READY : SUCCESS);
   return leave(e->stream ? state_of(e->stream, e->number) : SUCCESS);
 }
 EXPORT CUresult cuEventSynchronize(CUevent e) {
   BEGIN("cuEventSynchronize");
   if (e->capture) return leave(CAPTURED_EVENT);
+  if (e->imported) await(e->shared, e->shared->recorded);
   if (e->stream) finish(e->stream, e->number);
   return leave(sticky);
 }
@@ -331,6 +414,13 @@ EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent e, unsigned flags) {
   (void)flags;
   if ((uintptr_t)stream <= 2 && !current) return leave(INVALID_CONTEXT);
   struct Stream *s = resolve(stream);
+  if (e->imported) {
+    struct Task *t = new_task(WAIT);
+    t->on = s;
+    t->shared = e->shared;
+    t->shared_number = e->shared->recorded;
+    return leave(enqueue(s, t));
+  }
   if (!e->stream) return leave(SUCCESS);
   if (e->capture) { /* the stream joins, or waits for what joined */
     if (s->capture && s->capture != e->capture) return leave(CAPTURE_ISOLATION);
