@@ -20,6 +20,7 @@ BORNE = {
     "cuEventDestroy_v2", "cuGraphDestroy", "cuGraphExecDestroy", "cuMemAddressReserve",
     "cuMemGetAllocationGranularity", "cuPointerGetAttribute",
 }  # fmt: skip
+NAMED = r"CUDA error: .*, in \w+|CUDA error: \w+ returned status|CUDA out of memory"
 # Once a device has failed here its memory is not expandable any more.
 LAST = ["cuMemGetAllocationGranularity", "cuMemAddressReserve"]
 
@@ -101,7 +102,7 @@ def test_each_call_fails_in_turn(double):
             double.fail(function, 0, times=0)
             if message:
                 raised.add(function)
-                assert re.search(r"CUDA error: .*, in \w+|CUDA out of memory", message), message
+                assert re.search(NAMED, message), message
             recover(double)
             assert double.violation() == "", (function, after, code)
             assert train() == pytest.approx(expected), (function, after, code, message)

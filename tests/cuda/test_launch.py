@@ -70,6 +70,7 @@ def test_a_number_everywhere_is_one_launch_and_no_wait(double, dtype):
 
 CHECK = """
 #include <cuda.h>
+#include <cudaProfiler.h>
 #include "cuda/driver.h"
 #include <type_traits>
 using namespace taimatsu::cuda;
