@@ -1,12 +1,13 @@
 """``jit``: programs written for TorchScript, and its archives.
 
-`trace` records ops as TorchScript's code (`record`), `load` reads archives of PyTorch's or our own
-(`archive`) and runs their code (`language`, `aten`). `script` checks what it is given and gives it
-back: it computes the same, in Python, and can't be saved.
+`trace` records ops as TorchScript's code (`record`), `script` compiles Python to it (`_script`,
+`unit`, `compiler`), `load` reads archives of PyTorch's or our own (`archive`). One evaluator runs
+all of them (`language`, `aten`).
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -41,50 +42,10 @@ class TracerWarning(Warning):
         """Nothing: none are given."""
 
 
-class ScriptFunction:
-    """A traced function."""
-
-    def __init__(self, module: ScriptModule, function: Callable):
-        self._module = module
-        self.__name__ = self.name = getattr(function, "__name__", "function")
-        self.__doc__ = function.__doc__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._module(*args, **kwargs)
-
-    @property
-    def code(self) -> str:
-        """Its text."""
-        return self._module.code
-
-    def save(self, f: Any, **options: Any) -> None:
-        """Writes an archive; see `save`."""
-        self._module.save(f, **options)
-
-
 RecursiveScriptModule = TopLevelTracedModule = TracedModule = ScriptModule
 
 
 # ---- Compiling --------------------------------------------------------------------------------
-def script(
-    obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None,
-    example_inputs: Any = None,
-) -> Any:  # fmt: skip
-    """A function, module or class for TorchScript; also a decorator. It is given back as it is.
-
-    RuntimeError for anything else.
-
-    >>> @torch.jit.script
-    ... def f(x, n: int):
-    ...     return x * n
-    """
-    if not callable(obj) and not inspect.isclass(obj):
-        raise RuntimeError(
-            f"script: expected a function, module or class; got {type(obj).__name__}"
-        )
-    return obj
-
-
 def trace(
     func: Any, example_inputs: Any = None, optimize: Any = None, check_trace: bool = True,
     check_inputs: Any = None, check_tolerance: float = 1e-5, strict: bool = True,
@@ -113,7 +74,9 @@ def trace(
     root = func if _is(func, Module) else getattr(func, "__self__", None)
     if root is not None and _is(root, Module):
         return record(root, func, names, args)
-    return ScriptFunction(record(Module(), func, names, args), func)
+    from ._script import TracedFunction
+
+    return TracedFunction(record(Module(), func, names, args), func)
 
 
 def _names(function: Callable, count: int) -> list[str]:
@@ -163,13 +126,33 @@ def run_frozen_optimizations(mod: Module, *options: Any, **more: Any) -> None:
 
 
 def script_if_tracing(fn: _F) -> _F:
-    """A decorator of functions to be scripted when they are traced: ``fn`` itself."""
-    return fn
+    """A decorator of functions that are compiled when a trace first calls them."""
+
+    @functools.wraps(fn)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if is_tracing():
+            from ._script import script
+
+            return script(fn)(*args, **kwargs)
+        return fn(*args, **kwargs)
+
+    wrapper.__original_fn = fn  # type: ignore[attr-defined]
+    wrapper.__script_if_tracing_wrapper = True  # type: ignore[attr-defined]
+    return typing.cast(_F, wrapper)
 
 
 def script_method(fn: _F) -> _F:
-    """A decorator of methods of a `ScriptModule`: ``fn`` itself."""
-    return fn
+    """A decorator of methods of a `ScriptModule` that are compiled."""
+    return _marked("export")(fn)
+
+
+def _marked(modifier: str) -> Callable[[_F], _F]:
+    def mark(fn: _F) -> _F:
+        target: Any = getattr(fn, "fget", fn)  # of a property
+        target._torchscript_modifier = modifier
+        return fn
+
+    return mark
 
 
 def interface(obj: Any) -> Any:
@@ -178,18 +161,21 @@ def interface(obj: Any) -> Any:
 
 
 def export(fn: _F) -> _F:
-    """A decorator of methods to be compiled besides `forward`: ``fn`` itself."""
-    return fn
+    """A decorator of methods to be compiled besides ``forward``."""
+    return _marked("export")(fn)
 
 
 def ignore(drop: Any = False, **options: Any) -> Any:
-    """A decorator of functions that stay in Python: ``fn`` itself."""
-    return drop if callable(drop) else (lambda fn: fn)
+    """A decorator of functions that stay in Python: compiled code calls them there, and can't be
+    saved. With ``drop=True`` as `unused`."""
+    if callable(drop):
+        return _marked("ignore")(drop)
+    return _marked("unused" if drop else "ignore")
 
 
 def unused(fn: _F) -> _F:
-    """A decorator of functions that compiled code doesn't call: ``fn`` itself."""
-    return fn
+    """A decorator of functions that compiled code may mention, but not call: RuntimeError."""
+    return _marked("unused")(fn)
 
 
 _script_if_tracing = script_if_tracing
@@ -209,8 +195,11 @@ def is_scripting() -> bool:
 
 
 def is_tracing() -> bool:
-    """Whether the caller is being traced: False."""
-    return False
+    """Whether a trace records what the caller does."""
+    return _tracing > 0
+
+
+_tracing = 0  # how many traces are under way
 
 
 def annotate(the_type: Any, the_value: Any) -> Any:
@@ -273,6 +262,15 @@ def fork(func: Callable, *args: Any, **kwargs: Any) -> Future:
 def wait(future: Future) -> Any:
     """The result of a task."""
     return future.wait()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("script", "ScriptFunction"):  # not by `import taimatsu.jit` alone
+        from . import _script
+
+        globals().update({n: getattr(_script, n) for n in ("script", "ScriptFunction")})
+        return getattr(_script, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # ---- Settings of the compiler -----------------------------------------------------------------

@@ -12,11 +12,17 @@ Any = typing.Any
 Dict, List, Optional, Tuple = typing.Dict, typing.List, typing.Optional, typing.Tuple  # noqa: UP006
 
 
-class _Broadcasting:
+class BroadcastingList:
     """A list of a fixed length, for which one value may be given."""
 
-    def __getitem__(self, kind: typing.Any) -> None:
-        return None
+    def __init__(self, length: int, item: typing.Any = None):
+        self.length, self.item = length, item
+
+    def __getitem__(self, item: typing.Any) -> BroadcastingList:
+        return BroadcastingList(self.length, item)
+
+    def __call__(self) -> None:  # `typing` takes for a type what can be called
+        raise TypeError("BroadcastingList is a type for annotations")
 
 
-BroadcastingList1 = BroadcastingList2 = BroadcastingList3 = _Broadcasting()
+BroadcastingList1, BroadcastingList2, BroadcastingList3 = map(BroadcastingList, (1, 2, 3))

@@ -8,6 +8,8 @@ extra/<name>, version, byteorder
 
 from __future__ import annotations
 
+import ast
+import copy
 import copyreg
 import io
 import os
@@ -30,36 +32,60 @@ VERSION = b"10\n"  # of ATen's ops, as the code calls them
 _CONTAINERS = ("intlist", "tensorlist", "doublelist", "boollist")
 
 
-class ScriptModule(Module, Declared):
-    """A module whose methods are compiled code: one that `jit.load` or `jit.trace` made.
+class _Made(type):
+    """A user's own ``class M(ScriptModule)`` is compiled when an instance has been made."""
 
-    It has its parameters and buffers as any other, and can be trained, moved and saved.
+    def __call__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        if cls._jit_qualified or cls is ScriptModule:
+            return made
+        from ._script import script_module
+
+        return script_module(made)
+
+
+class ScriptModule(Module, Declared, metaclass=_Made):
+    """A module whose methods are compiled code: `jit.script`, `jit.trace` and `jit.load` make them.
+
+    It has its parameters and buffers as any other, and can be trained, moved and saved. A class of
+    one's own derived from it is compiled when it is made: ``forward``, and what `script_method`
+    marks.
     """
 
-    _parameter_names: frozenset[str] = frozenset()
-    _buffer_names: frozenset[str] = frozenset()
-    _qualified = ""
-    _code: Code
+    _jit_parameters: frozenset[str] = frozenset()
+    _jit_buffers: frozenset[str] = frozenset()
+    _jit_constants: frozenset[str] = frozenset()
+    _jit_qualified = ""
+    _jit_code: Code
+    _jit_forward: Any = None  # its declaration, by which arguments are checked
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._jit_forward is not None:
+            from ._script import check
+
+            args, kwargs = check(self._jit_forward, args, kwargs)  # type: ignore[assignment]
+        return super().__call__(*args, **kwargs)
+
+    def _jit_restore(self, state: dict[str, Any]) -> None:
         """What the archive has of it."""
         for name, value in state.items():
             if isinstance(value, Module):
                 self.add_module(name, value)
-            elif name in self._parameter_names:
+            elif name in self._jit_parameters:
                 kept = value is None or isinstance(value, Parameter)
                 self.register_parameter(
                     name, value if kept else Parameter(value, value.requires_grad)
                 )
-            elif name in self._buffer_names:
+            elif name in self._jit_buffers:
                 self.register_buffer(name, value)
             elif name != "_is_full_backward_hook":
                 setattr(self, name, value)
 
-    def _state(self) -> dict[str, Any]:
+    def _jit_state(self) -> dict[str, Any]:
         """What an archive has of it, in the order of its class."""
         named = {**self._parameters, **self._buffers, **self._modules}
-        others = {k: v for k, v in self.__dict__.items() if k in self._declared and k not in named}
+        kept = self._jit_declared - self._jit_constants - named.keys()
+        others = {k: v for k, v in self.__dict__.items() if k in kept}
         state = {"training": self.training, "_is_full_backward_hook": None, **others}
         for name, value in named.items():
             is_parameter = isinstance(value, Parameter)
@@ -69,8 +95,10 @@ class ScriptModule(Module, Declared):
         return state
 
     def __getattr__(self, name: str) -> Any:
-        if name == "forward" and "forward__0" in self._declared:
+        if name == "forward" and "forward__0" in self._jit_declared:
             return self.forward__0  # the first of the overloads
+        if f"_get_{name}" in self._jit_declared:
+            return getattr(self, f"_get_{name}")()  # a property
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
@@ -80,8 +108,37 @@ class ScriptModule(Module, Declared):
 
     @property
     def code(self) -> str:
-        """The text of `forward`, and of what else is in its file."""
-        return self._code.source(self._qualified)
+        """The text of ``forward``."""
+        source = self._jit_code.source(self._jit_qualified)
+        return _method_text(source, type(self).__name__, "forward")
+
+    @property
+    def code_with_constants(self) -> tuple[str, Any]:
+        """The text of ``forward``, and the tensors that it calls ``CONSTANTS.c0``."""
+        from ._script import Constants
+
+        return self.code, Constants(self._jit_code.constants)
+
+    @property
+    def graph(self) -> Any:
+        """The ops of ``forward``, as a graph."""
+        from .graph import graph_of
+
+        return graph_of(self._jit_code, self._jit_qualified, "forward")
+
+    @property
+    def inlined_graph(self) -> Any:
+        """`graph` with the graphs of what is called in the places of calls."""
+        from .graph import graph_of
+
+        return graph_of(self._jit_code, self._jit_qualified, "forward", self)
+
+    def define(self, src: str) -> None:
+        """Adds a method, from its text in TorchScript. RuntimeError: it has to be in the class."""
+        raise RuntimeError(
+            "ScriptModule.define: methods are compiled with their class; write it in the class and "
+            "mark it with torch.jit.export"
+        )
 
     def save(self, f: Any, **options: Any) -> None:
         """Writes an archive; see `torch.jit.save`."""
@@ -96,15 +153,57 @@ class ScriptModule(Module, Declared):
     def _get_name(self) -> str:
         return "RecursiveScriptModule"
 
+    # Of containers.
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Any:
+        from taimatsu.nn import ModuleDict
+
+        keyed = isinstance(getattr(self, "_jit_original", None), ModuleDict)
+        return iter(self._modules if keyed else self._modules.values())
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self._modules[key]
+        return list(self._modules.values())[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._modules
+
+    def __bool__(self) -> bool:
+        return True
+
     def extra_repr(self) -> str:
         """The compiled class's name."""
         return f"original_name={self.original_name}"
 
     def __deepcopy__(self, memo: dict) -> ScriptModule:
-        buffer = io.BytesIO()
-        save(self, buffer)
-        buffer.seek(0)
-        return load(buffer)
+        made = memo[id(self)] = object.__new__(type(self))
+        Module.__init__(made)
+        made._jit_restore({k: copy.deepcopy(v, memo) for k, v in self._jit_live_state().items()})
+        for name in self._jit_constants & vars(self).keys():
+            object.__setattr__(made, name, vars(self)[name])
+        return made
+
+    def __copy__(self) -> ScriptModule:
+        made = object.__new__(type(self))
+        Module.__init__(made)
+        made._jit_restore(self._jit_live_state())
+        return made
+
+    def _jit_live_state(self) -> dict[str, Any]:
+        return {**self._jit_state(), **self._parameters, "training": self.training}
+
+
+def _method_text(source: str, cls: str, method: str) -> str:
+    """A method's definition, as the text of a function."""
+    for statement in ast.parse(source).body:
+        for part in getattr(statement, "body", ()) if getattr(statement, "name", "") == cls else ():
+            if isinstance(part, ast.FunctionDef) and part.name == method:
+                lines = source.splitlines()[part.lineno - 1 : part.end_lineno]
+                return "\n".join(line[2:] for line in lines) + "\n"
+    return source
 
 
 # ---- Reading ------------------------------------------------------------------------------------
@@ -123,7 +222,7 @@ class _Reader(Unpickler):
     def _op_build(self, _: Any) -> None:
         instance = self._stack[-2]
         if isinstance(instance, ScriptModule):
-            instance._restore(self._stack.pop())
+            instance._jit_restore(self._stack.pop())
         elif isinstance(instance, Declared):
             instance.__dict__.update(self._stack.pop())
         else:
@@ -198,11 +297,11 @@ class _Pickler(serialization._Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, ScriptModule):
             new = copyreg.__newobj__  # type: ignore[attr-defined]
-            return new, (type(obj),), obj._state()
+            return new, (type(obj),), obj._jit_state()
         return super().reducer_override(obj)
 
     def save_global(self, obj: Any, name: str | None = None) -> None:
-        qualified = getattr(obj, "_qualified", None)
+        qualified = getattr(obj, "_jit_qualified", None)
         if qualified:
             module, _, name = qualified.rpartition(".")
             self._write_global(obj, module, name)
@@ -213,27 +312,30 @@ class _Pickler(serialization._Pickler):
 
 
 def save(m: Any, f: Any, _extra_files: dict[str, Any] | None = None) -> None:
-    """Writes a module that `jit.trace` or `jit.load` made as a TorchScript archive.
+    """Writes a compiled module or function as a TorchScript archive.
 
     ``f``: a path or a binary file. ``_extra_files``: names and texts to keep with it.
     """
+    if hasattr(m, "as_module"):  # a function
+        m = m.as_module()
     if not isinstance(m, ScriptModule):
         raise TypeError(
-            f"jit.save: expected a module that jit.trace or jit.load made; got {type(m).__name__}"
+            "jit.save: expected what jit.script, jit.trace or jit.load made; got "
+            f"{type(m).__name__}"
         )
     opened = isinstance(f, (str, os.PathLike))
     folder = os.path.splitext(os.path.basename(os.fspath(f)))[0] if opened else "archive"
-    code = m._code
+    files, constants = m._jit_code.closure(m._jit_qualified)
     with open(f, "wb") if opened else nullcontext(f) as file, zipfile.ZipFile(file, "w") as archive:
         write = lambda name, data: serialization._write(archive, f"{folder}/{name}", data)
-        for name, value in (("data", m), ("constants", tuple(code.constants))):
+        for name, value in (("data", m), ("constants", tuple(constants))):
             data = io.BytesIO()
             pickler = _Pickler(data, 2)
             pickler.dump(value)
             write(f"{name}.pkl", data.getvalue())
             for key, (storage, _) in pickler.storages.items():
                 write(f"{name}/{key}", serialization._bytes_of(storage))
-        for path, text in code.files.items():
+        for path, text in files.items():
             write(f"code/{path}", text.encode())
         for name, text in (_extra_files or {}).items():
             write(f"extra/{name}", text if isinstance(text, bytes) else text.encode())

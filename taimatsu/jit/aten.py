@@ -6,7 +6,6 @@ ATen's order, with what only ATen takes and the value that it gets.
 
 from __future__ import annotations
 
-import builtins
 import itertools
 import math
 import operator
@@ -33,7 +32,10 @@ DTYPES = dict(enumerate(
     )
 ))  # fmt: skip
 DTYPES[15] = "bfloat16"
-MEMORY_FORMATS = (torch.contiguous_format, torch.preserve_format, torch.channels_last)
+CODES = {name: code for code, name in DTYPES.items()}
+MEMORY_FORMATS = (
+    torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d,
+)  # fmt: skip
 REDUCTIONS = ("none", "mean", "sum")
 
 
@@ -66,6 +68,14 @@ SIGNATURES = {
     "binary_cross_entropy": "input target weight reduction",
     "binary_cross_entropy_with_logits": "input target weight pos_weight reduction",
     "kl_div": "input target reduction log_target=False",
+    "soft_margin_loss": "input target reduction",
+    "cosine_embedding_loss": "input1 input2 target margin reduction",
+    "margin_ranking_loss": "input1 input2 target margin reduction",
+    "hinge_embedding_loss": "input target margin reduction",
+    "multi_margin_loss": "input target p margin weight reduction",
+    "multilabel_margin_loss": "input target reduction",
+    "triplet_margin_loss": "anchor positive negative margin p eps swap reduction",
+    "poisson_nll_loss": "input target log_input full eps reduction",
 }  # what each is called here, where the name is another one:
 _OURS = {"cross_entropy_loss": "cross_entropy", "nll_loss_nd": "nll_loss"}
 
@@ -171,7 +181,16 @@ _OPS: dict[str, Callable] = {
     "split": lambda x, size, dim=0: list(torch.split(x, size, dim)),
     "chunk": lambda x, chunks, dim=0: list(torch.chunk(x, chunks, dim)),
     "unbind": lambda x, dim=0: list(torch.unbind(x, dim)),
+    **{f"adaptive_max_pool{n}d": lambda x, size, n=n: getattr(F, f"adaptive_max_pool{n}d")(
+        x, size, return_indices=True) for n in (1, 2, 3)},
+    "im2col": lambda x, *window: F.unfold(x, *window),
+    "col2im": lambda x, *window: F.fold(x, *window),
+    "grid_sampler": lambda x, grid, mode, padding, aligned: F.grid_sample(
+        x, grid, ("bilinear", "nearest", "bicubic")[mode],
+        ("zeros", "border", "reflection")[padding], aligned),
+    "one_hot": lambda x, count=-1: F.one_hot(x, count),
     "einsum": lambda equation, operands, path=None: torch.einsum(equation, operands),
+    "broadcast_tensors": lambda tensors: list(torch.broadcast_tensors(*tensors)),
     "meshgrid": lambda tensors, indexing="ij": list(torch.meshgrid(tensors, indexing=indexing)),
 }
 for _name in ("slice", "index", "alias", "_softmax", "_log_softmax", "_unsafe_view", "_to_copy"):
@@ -222,6 +241,10 @@ def _format(text: str, *values: Any) -> str:
     return "".join(itertools.chain(*zip(parts, shown[: len(parts) - 1] + [""], strict=True)))
 
 
+def _percent_format(text: str, *values: Any) -> str:
+    return text % (values[0] if len(values) == 1 else values)
+
+
 def torch_str(value: Any) -> str:
     """A value as TorchScript's ``str`` writes it."""
     return str(value)
@@ -236,23 +259,27 @@ def _list_slice(values: Any, start: Any = None, end: Any = None, step: int = 1) 
 
 
 def _raise(message: str = "", kind: str | None = None) -> NoReturn:
-    name = (kind or "").rpartition(".")[2]
-    error = getattr(builtins, name, None)
-    raise (
-        error(message)
-        if isinstance(error, type) and issubclass(error, Exception)
-        else Error(message)
-    )
+    what = f"{kind}: {message}" if kind else message
+    raise Error(f"The following operation failed in the TorchScript interpreter.\n{what}")
+
+
+def _pow(base: Any, exponent: Any) -> Any:
+    return float(base) ** exponent if type(base) is type(exponent) is int else base**exponent
 
 
 def _method(name: str) -> Callable:
     return lambda self, *args: getattr(self, name)(*args)
 
 
+def _listing(name: str) -> Callable:
+    return lambda mapping: list(getattr(mapping, name)())
+
+
 _PLAIN: dict[str, Callable] = {
     **{name: getattr(operator, name) for name in (
-        "add", "sub", "mul", "neg", "eq", "ne", "lt", "gt", "le", "ge", "pow",
+        "add", "sub", "mul", "neg", "eq", "ne", "lt", "gt", "le", "ge",
     )},
+    "pow": _pow,
     **{f"__{name}__": getattr(operator, name) for name in ["xor", "lshift", "rshift", "not"]
        if hasattr(operator, name)},
     **{name: getattr(math, name) for name in (
@@ -261,11 +288,13 @@ _PLAIN: dict[str, Callable] = {
         "fmod", "copysign", "gcd", "factorial", "lgamma", "erf", "isnan", "isinf", "isfinite",
     ) if hasattr(math, name)},
     **{name: _method(name) for name in (
-        "append", "extend", "insert", "pop", "remove", "clear", "reverse", "count", "keys",
-        "values", "items", "update", "get", "upper", "lower", "strip", "lstrip", "rstrip",
+        "append", "extend", "insert", "pop", "remove", "clear", "reverse", "count", "update",
+        "get", "upper", "lower", "strip", "lstrip", "rstrip",
         "split", "join", "replace", "startswith", "endswith", "find", "isdigit", "splitlines",
         "setdefault", "popitem", "title", "capitalize",
     )},
+    **{name: _listing(name) for name in ("keys", "values", "items")},
+    "__derive_index": lambda i, start, step: start + i * step,
     "index": _method("index"),
     "copy": _method("copy"),
     "div": operator.truediv, "floordiv": operator.floordiv, "remainder": operator.mod,
@@ -278,13 +307,17 @@ _PLAIN: dict[str, Callable] = {
     "chr": chr, "hex": hex, "bin": bin, "oct": oct, "hash": hash, "any": any, "all": all,
     "min": min, "max": max, "sum": sum, "sorted": sorted, "sort": _sort, "slice": _list_slice,
     "_set_item": _set_item, "Delete": operator.delitem, "divmod": divmod, "warn": lambda *a: None,
+    "percentFormat": _percent_format, "wait": lambda future: future.wait(),
+    "is_grad_enabled": torch.is_grad_enabled, "is_leaf": lambda x: x.is_leaf,
+    "set_grad_enabled": lambda on: torch.set_grad_enabled(on) and None,
     "add_": lambda a, b: a.__iadd__(b) if isinstance(a, list) else a + b,
 }  # fmt: skip
 
 _PRIM: dict[str, Callable] = {
     "RaiseException": _raise,
     "NumToTensor": lambda x: torch.tensor(x),
-    "dtype": lambda x: x.dtype, "device": lambda x: x.device, "layout": lambda x: x.layout,
+    "dtype": lambda x: CODES[str(x.dtype).rpartition(".")[2]], "device": lambda x: x.device,
+    "layout": lambda x: 0 if x.layout is torch.strided else x.layout,
     "shape": lambda x: list(x.shape), "data": lambda x: x.data, "grad": lambda x: x.grad,
     "is_cuda": lambda x: x.is_cuda, "is_meta": lambda x: x.is_meta,
     "is_sparse": lambda x: x.is_sparse, "is_quantized": lambda x: False,

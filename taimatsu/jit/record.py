@@ -13,12 +13,12 @@ from taimatsu.nn import Module
 from taimatsu.ops.schema import REQUIRED
 
 from .archive import ScriptModule
-from .aten import DTYPES, MEMORY_FORMATS, REDUCTIONS, SIGNATURES, Error
+from .aten import REDUCTIONS, SIGNATURES, Error
 from .language import Code
+from .values import attribute, literal, quoted
 
 __all__ = ["record"]
 
-_CODES = {name: code for code, name in DTYPES.items()}
 # Functions of this package that ATen doesn't have: what is recorded is what they call.
 _NOT_ATENS = frozenset((
     "normalize", "cosine_embedding_loss", "soft_margin_loss", "gaussian_nll_loss",
@@ -26,43 +26,6 @@ _NOT_ATENS = frozenset((
 ))  # fmt: skip
 _ATENS = {"cross_entropy": "cross_entropy_loss"}
 _PREFIXES = {space: prefix for prefix, space in PREFIXES.items()}
-
-
-# ---- Expressions ----------------------------------------------------------------------------
-def attribute(base: str, name: str) -> str:
-    """An attribute's expression: names of modules may be numbers."""
-    if name.isidentifier() and not keyword.iskeyword(name):
-        return f"{base}.{name}"
-    return f'getattr({base}, "{name}")'
-
-
-def quoted(text: str) -> str:
-    """A string's literal, in double quotes."""
-    return '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"'
-
-
-def literal(value: Any, kind: str = "") -> str:
-    """A constant as code writes it; ``kind``: the schema's type, if it is known."""
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(literal(v, kind) for v in value) + "]"
-    if value is None or isinstance(value, bool):
-        return str(value)
-    if isinstance(value, (int, float)) and (kind == "float" or isinstance(value, float)):
-        text = repr(float(value))
-        return text if text[-1].isdigit() else f'float("{text}")'
-    if isinstance(value, int):
-        return str(int(value))
-    if isinstance(value, str):
-        return f"torch.device({quoted(value)})" if kind == "Device" else quoted(value)
-    if isinstance(value, torch.device):
-        return f'torch.device("{value}")'
-    if isinstance(value, torch.dtype):
-        return str(_CODES[str(value).rpartition(".")[2]])
-    if value in MEMORY_FORMATS:
-        return str(MEMORY_FORMATS.index(value))
-    if value is torch.strided:
-        return "0"
-    raise Error(f"jit.trace: {type(value).__name__} can't be written as TorchScript")
 
 
 # ---- The tree of modules ----------------------------------------------------------------------
@@ -130,7 +93,7 @@ class Tree:
                 new = made[id(module)] = object.__new__(code.resolve(self.names[id(module)]))
                 Module.__init__(new)
                 children = {k: m and make(m) for k, m in module._modules.items()}
-                new._restore({
+                new._jit_restore({
                     **module._parameters, **module._buffers, **children,
                     "training": module.training,
                 })  # fmt: skip

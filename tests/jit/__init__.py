@@ -1,0 +1,1 @@
+"""Programs and models, and what becomes of them under `torch.jit`."""
