@@ -26,7 +26,11 @@ _warn_always = False
 
 def get_float32_matmul_precision() -> str:
     """ "highest", "high" or "medium"."""
-    return _precision
+    from taimatsu.backends._precision import matmul
+
+    if matmul.fp32_precision != "tf32":
+        return "highest"
+    return "high" if _precision == "highest" else _precision
 
 
 def set_float32_matmul_precision(precision: str) -> None:
@@ -42,8 +46,9 @@ def set_float32_matmul_precision(precision: str) -> None:
             f"got {precision!r}"
         )
     _precision = precision
-    if hasattr(_core, "_cuda"):
-        _core._cuda.set_allow_tf32(precision != "highest")
+    from taimatsu.backends._precision import matmul
+
+    matmul.fp32_precision = "ieee" if precision == "highest" else "tf32"
 
 
 def get_num_interop_threads() -> int:

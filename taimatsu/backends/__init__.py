@@ -6,6 +6,7 @@ Switches of devices that are not there are kept for the programs that set them.
 from __future__ import annotations
 
 from . import (
+    _precision,
     cpu,
     cuda,
     cudnn,
@@ -24,3 +25,5 @@ __all__ = [
     "cpu", "cuda", "cudnn", "cusparselt", "mha", "mkl", "mkldnn", "mps", "nnpack", "openmp",
     "opt_einsum", "quantized",
 ]  # fmt: skip
+
+_precision.gives(__name__, _precision.everything)

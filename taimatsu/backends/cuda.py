@@ -6,21 +6,24 @@ Which routine computes `scaled_dot_product_attention` is chosen by `nn.attention
 from __future__ import annotations
 
 import enum
+import typing
 from contextlib import contextmanager
 from typing import Any
 
 from taimatsu import _process
 from taimatsu._absent import Absent
 
+from . import _precision
+
 _absent = Absent(globals(), "CUDA")
 _absent.answer(
     bool,
-    "can_use_cudnn_attention can_use_efficient_attention can_use_flash_attention is_built "
-    "is_ck_sdpa_available is_flash_attention_available",
+    "can_use_efficient_attention can_use_flash_attention is_built is_ck_sdpa_available "
+    "is_flash_attention_available",
     "False.",
 )
 _absent.refuse("blas_workspace_size cublas_workspace_size cublaslt_workspace_size")
-_absent.types("SDPAParams cuFFTPlanCache cuFFTPlanCacheAttrContextProp")
+_absent.types("cuFFTPlanCache cuFFTPlanCacheAttrContextProp")
 
 
 class _Switches:
@@ -51,7 +54,7 @@ class cuBLASModule(_Switches):
     @property
     def allow_tf32(self) -> bool:
         """Whether float32 may be multiplied in TF32: `set_float32_matmul_precision` by a bool."""
-        return _process.get_float32_matmul_precision() != "highest"
+        return _precision.matmul.fp32_precision == "tf32"
 
     @allow_tf32.setter
     def allow_tf32(self, allowed: bool) -> None:
@@ -59,14 +62,12 @@ class cuBLASModule(_Switches):
 
     @property
     def fp32_precision(self) -> str:
-        """The same by name: "tf32" or "ieee"."""
-        return "tf32" if self.allow_tf32 else "ieee"
+        """The same by name: "tf32", "ieee", or "none" where `backends.fp32_precision` tells."""
+        return _precision.matmul.fp32_precision
 
     @fp32_precision.setter
     def fp32_precision(self, precision: str) -> None:
-        if precision not in ("ieee", "tf32", "none"):
-            raise RuntimeError(f"Unknown precision: {precision}; there are ieee, tf32, none")
-        self.allow_tf32 = precision == "tf32"
+        _precision.matmul.fp32_precision = precision
 
 
 class cuFFTPlanCacheManager:
@@ -159,6 +160,29 @@ mem_efficient_sdp_enabled, enable_mem_efficient_sdp = _switch("mem_efficient")
 cudnn_sdp_enabled, enable_cudnn_sdp = _switch("cudnn")
 
 
+class SDPAParams(typing.NamedTuple):
+    """The arguments of an attention, for the functions that tell who may compute it."""
+
+    query: Any
+    key: Any
+    value: Any
+    attn_mask: Any
+    dropout: float
+    is_causal: bool
+    enable_gqa: bool
+
+
+def can_use_cudnn_attention(params: Any, debug: bool = False) -> bool:
+    """Whether cuDNN is asked to compute an attention; `debug` is taken and has no effect."""
+    if not params.query.is_cuda:
+        return False
+    from taimatsu.cuda.libraries.attention import usable
+
+    query, key, value, mask, dropout, is_causal, _ = params
+    keep = True if dropout else None
+    return usable(query, key, value, mask, keep, is_causal)
+
+
 def fp16_bf16_reduction_math_sdp_allowed() -> bool:
     """Whether sums of attention may be 16-bit."""
     return _reduced
@@ -193,10 +217,10 @@ def sdp_kernel(
 
 
 __all__ = [
-    *_absent.names, "allow_fp16_bf16_reduction_math_sdp", "cuBLASModule", "cuFFTPlanCacheManager",
-    "cudnn_sdp_enabled", "cufft_plan_cache", "enable_cudnn_sdp", "enable_flash_sdp",
-    "enable_math_sdp", "enable_mem_efficient_sdp", "flash_sdp_enabled",
-    "fp16_bf16_reduction_math_sdp_allowed", "math_sdp_enabled", "matmul",
+    *_absent.names, "SDPAParams", "allow_fp16_bf16_reduction_math_sdp", "can_use_cudnn_attention",
+    "cuBLASModule", "cuFFTPlanCacheManager", "cudnn_sdp_enabled", "cufft_plan_cache",
+    "enable_cudnn_sdp", "enable_flash_sdp", "enable_math_sdp", "enable_mem_efficient_sdp",
+    "flash_sdp_enabled", "fp16_bf16_reduction_math_sdp_allowed", "math_sdp_enabled", "matmul",
     "mem_efficient_sdp_enabled", "preferred_blas_library", "preferred_linalg_library",
     "preferred_rocm_fa_library", "sdp_kernel",
 ]  # fmt: skip

@@ -1,7 +1,8 @@
 """``backends.cudnn``: NVIDIA's library of convolutions, which needs a GPU.
 
-``enabled`` and ``allow_tf32`` say whether and how it convolves; the other switches are kept:
-programs set ``torch.backends.cudnn.benchmark = True`` on any machine.
+``enabled`` says whether it is used, ``allow_tf32`` and ``conv.fp32_precision`` whether convolutions
+may round float32, ``deterministic`` whether attention's gradients have to be the same each time.
+The other switches are kept: programs set ``torch.backends.cudnn.benchmark = True`` on any machine.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any
 
+from . import _precision
+
 __all__ = [
-    "allow_tf32", "benchmark", "benchmark_limit", "deterministic", "enabled", "flags",
-    "is_acceptable", "is_available", "set_flags", "version",
+    "allow_tf32", "benchmark", "benchmark_limit", "conv", "deterministic", "enabled", "flags",
+    "is_acceptable", "is_available", "rnn", "set_flags", "version",
 ]  # fmt: skip
 
 enabled = True
@@ -19,7 +22,8 @@ benchmark = False
 benchmark_limit = 10
 deterministic = False
 allow_tf32 = True
-fp32_precision = "none"
+conv, rnn = _precision.conv, _precision.rnn
+_precision.gives(__name__, _precision.cudnn)
 
 
 def is_available() -> bool:
@@ -52,12 +56,14 @@ def set_flags(
     _allow_tf32: bool | None = None, _fp32_precision: str | None = None,
 ) -> tuple:  # fmt: skip
     """Sets those that are given; what was set before."""
-    global enabled, benchmark, benchmark_limit, deterministic, allow_tf32, fp32_precision
-    before: Any = enabled, benchmark, benchmark_limit, deterministic, allow_tf32, fp32_precision
+    global enabled, benchmark, benchmark_limit, deterministic, allow_tf32
+    precision = _precision.cudnn.fp32_precision
+    before: Any = enabled, benchmark, benchmark_limit, deterministic, allow_tf32, precision
     new: Any = _enabled, _benchmark, _benchmark_limit, _deterministic, _allow_tf32, _fp32_precision
-    enabled, benchmark, benchmark_limit, deterministic, allow_tf32, fp32_precision = (
+    enabled, benchmark, benchmark_limit, deterministic, allow_tf32, precision = (
         b if n is None else n for b, n in zip(before, new, strict=True)
     )
+    _precision.cudnn.fp32_precision = precision
     return before
 
 

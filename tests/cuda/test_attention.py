@@ -106,3 +106,11 @@ def test_scores_are_never_all_in_memory(monkeypatch):
     before = torch.cuda.memory_allocated()
     attend(*xs, is_causal=True).sum().backward()
     assert torch.cuda.max_memory_allocated() - before < 2 * n * n * 4 / 2
+
+
+def test_who_may_compute_it():
+    cuda = torch.backends.cuda
+    x = torch.zeros(1, 2, 3, 8, dtype=torch.bfloat16)
+    told = [cuda.can_use_cudnn_attention(cuda.SDPAParams(q, q, q, None, p, False, False))
+            for q, p in ((x.cuda(), 0.0), (x.cuda(), 0.1), (x.float().cuda(), 0.0), (x, 0.0))]
+    assert told == [True, False, False, False]

@@ -122,6 +122,28 @@ def test_tf32_where_it_is_allowed(double):
     assert chosen() == before + 2
 
 
+def test_precisions_by_level(double):
+    backends = torch.backends
+    a, chosen = torch.ones(18, 18, device="cuda"), []
+    try:
+        backends.cuda.matmul.fp32_precision = "none"
+        for level, precision in ((backends, "tf32"), (backends.cuda.matmul, "ieee"),
+                                 (backends.cuda.matmul, "none"), (backends, "ieee")):  # fmt: skip
+            level.fp32_precision = precision
+            a @ a
+            chosen.append(torch.get_float32_matmul_precision())
+        assert chosen == ["high", "highest", "high", "highest"]
+        assert backends.cudnn.fp32_precision == backends.cudnn.conv.fp32_precision == "ieee"
+        backends.cudnn.conv.fp32_precision = "tf32"
+        assert backends.cudnn.rnn.fp32_precision == "ieee"
+        with pytest.raises(RuntimeError, match="Unknown precision"):
+            backends.cuda.matmul.fp32_precision = "bf16"
+    finally:
+        for level in (backends, backends.cudnn.conv, backends.cuda.matmul):
+            level.fp32_precision = "none"
+    assert backends.cudnn.conv.fp32_precision == "tf32"
+
+
 def test_it_runs_on_the_current_stream(double):
     a = torch.full([8, 8], 2.0, device="cuda")
     side = torch.cuda.Stream()

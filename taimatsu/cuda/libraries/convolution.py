@@ -44,7 +44,8 @@ def _run(kind: tuple, x: Any, w: Any, y: Any, window: tuple) -> bool:
     if x.dim() == 3:  # cuDNN wants two dims in space
         stride, padding, dilation = window
         window = (1, *stride), (0, *padding), (1, *dilation)
-    exact = x.dtype == torch.float32 and not settings.allow_tf32
+    rounds = settings.allow_tf32 and settings.conv.fp32_precision != "ieee"
+    exact = x.dtype == torch.float32 and not rounds
     return dnn.run((kind, window), dnn.handle(x), lambda: _graph(kind, operands, window), operands,
                    exact)  # fmt: skip
 
