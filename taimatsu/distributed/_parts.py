@@ -17,35 +17,17 @@ from typing import Any
 
 from taimatsu._absent import Absent
 
-_STATE_DICTS = (
-    "FullOptimStateDictConfig FullStateDictConfig LocalOptimStateDictConfig LocalStateDictConfig "
-    "OptimStateDictConfig OptimStateKeyType ShardedOptimStateDictConfig ShardedStateDictConfig "
-    "StateDictConfig StateDictSettings StateDictType"
-)
-_FSDP = (
-    "BackwardPrefetch CPUOffload CPUOffloadPolicy FSDPModule FullyShardedDataParallel "
-    "MixedPrecision MixedPrecisionPolicy OffloadPolicy ShardingStrategy UnshardHandle "
-) + _STATE_DICTS
-
 # What configurations name is there as values, whoever acts on them.
 VALUES: dict[str, Any] = {
     name: enum.Enum(name, members, module=__name__)
     for name, members in {
-        "BackwardPrefetch": "BACKWARD_PRE BACKWARD_POST",
         "CheckpointImpl": "REENTRANT NO_REENTRANT",
-        "OptimStateKeyType": "PARAM_NAME PARAM_ID",
-        "ShardingStrategy": (
-            "FULL_SHARD SHARD_GRAD_OP NO_SHARD HYBRID_SHARD _HYBRID_SHARD_ZERO2"
-        ),
         "SplitPoint": "BEGINNING END",
-        "StateDictType": "FULL_STATE_DICT LOCAL_STATE_DICT SHARDED_STATE_DICT",
     }.items()
 }
 
 # Module: its classes; its functions.
 PARTS: dict[str, tuple[str, str]] = {
-    "_composable": ("", "checkpoint fully_shard replicate"),
-    "_composable.fsdp": (_FSDP, "fully_shard register_fsdp_forward_method"),
     "_functional_collectives": (
         "AsyncCollectiveTensor",
         "all_gather_tensor all_gather_tensor_autograd all_reduce all_to_all_single "
@@ -93,15 +75,6 @@ PARTS: dict[str, tuple[str, str]] = {
     "checkpoint.state_dict_saver": ("", "async_save save save_state_dict"),
     "checkpoint.stateful": ("Stateful", ""),
     "checkpoint.storage": ("StorageReader StorageWriter", ""),
-    "fsdp": (_FSDP, "fully_shard register_fsdp_forward_method"),
-    "fsdp.api": (_FSDP, ""),
-    "fsdp.fully_sharded_data_parallel": (_FSDP, ""),
-    "fsdp.sharded_grad_scaler": ("ShardedGradScaler", ""),
-    "fsdp.wrap": (
-        "CustomPolicy ModuleWrapPolicy",
-        "_or_policy always_wrap_policy enable_wrap lambda_auto_wrap_policy "
-        "size_based_auto_wrap_policy transformer_auto_wrap_policy wrap",
-    ),
     "launcher": ("LaunchConfig", "elastic_launch launch_agent"),
     "launcher.api": ("LaunchConfig", "elastic_launch launch_agent"),
     "optim": ("DistributedOptimizer PostLocalSGDOptimizer ZeroRedundancyOptimizer", ""),

@@ -343,8 +343,13 @@ def _dispatch(func: Callable, name: str, args: tuple, kwargs: dict[str, Any]) ->
     value = func(*args, **kwargs)
     if inplace:
         return itself
-    divided = any(isinstance(p, Shard) for p in results)
-    whole = _whole_shapes(func, leaves, specs, tree) if divided else None
+    whole = None
+    if any(isinstance(p, Shard) for p in results):
+        if _rules.is_elementwise(name, kind):
+            sizes = tuple(torch.broadcast_shapes(*(s.shape for s in specs.values())))
+            whole = pytree.tree_map(lambda _: sizes, value)
+        else:
+            whole = _whole_shapes(func, leaves, specs, tree)
     return _wrapped(value, whole, mesh, tuple(results))
 
 

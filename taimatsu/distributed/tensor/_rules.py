@@ -329,7 +329,10 @@ def decide(call: Call, kind: str | None, target: Sequence[int] | None) -> Decisi
     if call.name in _LIKE:
         p = call.operands[0].placement
         return [p], R if isinstance(p, Partial) else p
-    if kind == "pointwise" or call.name in _LINEAR or call.name in ("dropout", "copy_", "fill_",
-                                                                    "zero_", "where"):  # fmt: skip
-        return elementwise(call)
-    return replicated(call)
+    return elementwise(call) if is_elementwise(call.name, kind) else replicated(call)
+
+
+def is_elementwise(name: str, kind: str | None) -> bool:
+    """Whether the result's sizes are those of the operands, broadcast, and so is how it lies."""
+    others = ("dropout", "copy_", "fill_", "zero_", "where")
+    return kind == "pointwise" or name in _LINEAR or name in others or name in _LIKE
