@@ -48,33 +48,9 @@ PARTS: dict[str, tuple[str, str]] = {
     "algorithms.join": ("Join JoinHook Joinable", ""),
     "algorithms.model_averaging": ("", ""),
     "algorithms.model_averaging.averagers": ("ModelAverager PeriodicModelAverager", ""),
-    "checkpoint": (
-        "BytesStorageMetadata CheckpointException ChunkStorageMetadata DefaultLoadPlanner "
-        "DefaultSavePlanner FileSystemReader FileSystemWriter LoadPlan LoadPlanner Metadata "
-        "ReadItem SavePlan SavePlanner StorageReader StorageWriter TensorStorageMetadata WriteItem",
-        "async_save load load_state_dict save save_state_dict",
-    ),
     "checkpoint._consolidate_hf_safetensors": ("", "consolidate_safetensors_files"),
-    "checkpoint.default_planner": ("DefaultLoadPlanner DefaultSavePlanner", ""),
-    "checkpoint.filesystem": ("FileSystemReader FileSystemWriter", ""),
-    "checkpoint.format_utils": (
-        "_EmptyStateDictLoadPlanner", "_load_state_dict dcp_to_torch_save torch_save_to_dcp",
-    ),
     "checkpoint.hf_storage": ("HuggingFaceStorageReader HuggingFaceStorageWriter", ""),
-    "checkpoint.metadata": (
-        "BytesStorageMetadata ChunkStorageMetadata Metadata MetadataIndex TensorStorageMetadata",
-        "",
-    ),
     "checkpoint.optimizer": ("", "load_sharded_optimizer_state_dict"),
-    "checkpoint.state_dict": (
-        "StateDictOptions",
-        "get_model_state_dict get_optimizer_state_dict get_state_dict set_model_state_dict "
-        "set_optimizer_state_dict set_state_dict",
-    ),
-    "checkpoint.state_dict_loader": ("", "_load_state_dict load load_state_dict"),
-    "checkpoint.state_dict_saver": ("", "async_save save save_state_dict"),
-    "checkpoint.stateful": ("Stateful", ""),
-    "checkpoint.storage": ("StorageReader StorageWriter", ""),
     "launcher": ("LaunchConfig", "elastic_launch launch_agent"),
     "launcher.api": ("LaunchConfig", "elastic_launch launch_agent"),
     "optim": ("DistributedOptimizer PostLocalSGDOptimizer ZeroRedundancyOptimizer", ""),
