@@ -179,6 +179,7 @@ def _let_subprocesses_inherit() -> None:
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     others = [folder for folder in others if folder and folder not in ours]
     os.environ["PYTHONPATH"] = os.pathsep.join((*ours, *others))
+    sys.path.insert(1, ours[0])  # some programs give their processes their own path: pytest-xdist
 
 
 def _main() -> None:

@@ -63,10 +63,11 @@ def precision_to_scale_tril(precision: Tensor) -> Tensor:
 class Covariance(Distribution):
     """A covariance (*, n, n), its inverse, or its lower Cholesky factor is given.
 
-    The factor is kept as `_tril`, not expanded, so that a batch shares its systems.
+    The factor is kept not expanded, so that a batch shares its systems. Subclasses outside of this
+    package compute it when it is asked for.
     """
 
-    _kept = ("_tril",)
+    _kept = ("_unbroadcasted_scale_tril",)
     _MATRICES = {
         "covariance_matrix": constraints.positive_definite,
         "precision_matrix": constraints.positive_definite,
@@ -88,12 +89,15 @@ class Covariance(Distribution):
         return name, matrix
 
     def _factorize(self, name: str, matrix: Tensor) -> None:
-        if name == "scale_tril":
-            self._tril = matrix
-        elif name == "covariance_matrix":
-            self._tril = torch.linalg.cholesky(matrix)
-        else:
-            self._tril = precision_to_scale_tril(matrix)
+        if name == "covariance_matrix":
+            matrix = torch.linalg.cholesky(matrix)
+        elif name == "precision_matrix":
+            matrix = precision_to_scale_tril(matrix)
+        self._unbroadcasted_scale_tril = matrix
+
+    @property
+    def _tril(self) -> Tensor:
+        return self._unbroadcasted_scale_tril
 
     def _expanded(self, matrix: Tensor) -> Tensor:
         return matrix.expand(self.batch_shape + matrix.shape[-2:])

@@ -97,8 +97,23 @@ class Distribution:
         new._batch_shape = batch_shape
         return new
 
+    def _get_checked_instance(self, cls: type, _instance: Any = None) -> Any:
+        """What the `expand` of `cls` fills: `_instance`, or a new one of the same class.
+
+        NotImplementedError for a subclass whose own ``__init__`` sets what `expand` can't know.
+        """
+        if _instance is not None:
+            return _instance
+        kind = type(self)
+        if kind.__init__ is not cls.__init__:  # type: ignore[misc]
+            raise NotImplementedError(
+                f"expand: {kind.__name__} defines an __init__ of its own, so it has to define an "
+                f"expand too; that of {cls.__name__} can't copy it"
+            )
+        return kind.__new__(kind)
+
     def _copy(self, instance: Any = None) -> Any:
-        new = type(self).__new__(type(self)) if instance is None else instance
+        new = self._get_checked_instance(type(self), instance)
         for name in (*self._kept, "_batch_shape", "_event_shape", "_validate_args"):
             if name in self.__dict__:
                 new.__dict__[name] = self.__dict__[name]

@@ -17,6 +17,7 @@ from .transform import (
     ReshapeTransform,
     StackTransform,
     Transform,
+    _InverseTransform,  # noqa: F401 - its place in PyTorch
     identity_transform,
     with_event_dim,
 )

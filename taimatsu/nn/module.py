@@ -375,7 +375,10 @@ class Module(StateDict):
         self.add_module(name, module)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached for what isn't there; subclasses that define it call this one.
+        # Reached for what isn't there; but subclasses call it for members too.
+        for kind in REGISTRIES:
+            if name in self.__dict__.get(kind, ()):
+                return self.__dict__[kind][name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:

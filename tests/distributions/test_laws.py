@@ -167,6 +167,45 @@ def test_expand(name):
     assert d.expand(d.batch_shape).batch_shape == d.batch_shape
 
 
+def test_distributions_of_others_expand_and_factorize_themselves():
+    class Shifted(D.Distribution):
+        arg_constraints = {}
+
+        def __init__(self, base):
+            self.base = base
+            super().__init__(base.batch_shape, base.event_shape)
+
+        def expand(self, batch_shape, _instance=None):
+            new = self._get_checked_instance(Shifted, _instance)
+            new.base = self.base.expand(batch_shape)
+            super(Shifted, new).__init__(batch_shape, self.event_shape)
+            return new
+
+    class Named(Shifted):
+        def __init__(self, base, name):
+            super().__init__(base)
+
+    normal = D.Normal(0.0, 1.0)
+    assert Shifted(normal).expand((2,)).base.batch_shape == (2,)
+    with pytest.raises(NotImplementedError, match="Named defines an __init__ of its own"):
+        Named(normal, "n").expand((2,))
+
+    class Lazy(D.MultivariateNormal):
+        """Of a matrix that nobody factorizes before it has to be."""
+
+        _unbroadcasted_scale_tril = property(lambda self: self.given.cholesky())
+
+        def __init__(self, loc, given):
+            self.loc, self.given = loc, given
+            D.Distribution.__init__(self, (), loc.shape)
+
+    given = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
+    ours, theirs = Lazy(torch.zeros(2), given), D.MultivariateNormal(torch.zeros(2), given)
+    x = torch.ones(2)
+    assert torch.equal(ours.log_prob(x), theirs.log_prob(x))
+    assert torch.equal(D.kl_divergence(theirs, ours), D.kl_divergence(theirs, theirs))
+
+
 @pytest.mark.parametrize(
     ("family", "parameters"),
     [

@@ -31,6 +31,14 @@ NAMES = ["scale", "first.weight", "first.bias", "second.weight"]
 # ---- registration -------------------------------------------------------------------------------
 
 
+def test_getattr_of_the_base_gives_members_to_subclasses_that_ask_it():
+    net = Net()
+    for name in ("first", "scale", "count"):
+        assert net.__getattr__(name) is getattr(net, name)
+    with pytest.raises(AttributeError, match="'Net' object has no attribute 'third'"):
+        net.__getattr__("third")
+
+
 def test_names_come_in_order_of_registration_own_ones_first():
     net = Net()
     assert [n for n, _ in net.named_parameters()] == NAMES

@@ -78,6 +78,15 @@ def test_subprocesses_inherit_it(run):
     assert out.split() == ["torch.nn.modules.linear", "torch"]
 
 
+def test_a_process_that_is_given_the_search_path_finds_it(run):
+    out = run("""
+        import subprocess, sys
+        code = f"import sys; sys.path[:] = {sys.path!r}; import torch; print(torch.__version__)"
+        print(subprocess.run([sys.executable, "-c", code], env={}, capture_output=True).stdout)
+    """)
+    assert "taimatsu" in out
+
+
 def test_another_torch_that_is_imported_already_is_an_error():
     code = (
         "import sys, types\n"
