@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core
+from ._overridable import overridable
 
 __all__ = ["_assert", "_assert_async", "_check", "_check_index", "_check_is_size",
            "_check_not_implemented", "_check_tensor_all", "_check_type", "_check_value",
            "_check_with"]  # fmt: skip
 
 
+@overridable
 def _assert(condition: Any, message: str) -> None:
     """AssertionError with this message unless the condition, a bool or a tensor of one, holds."""
     if not condition:

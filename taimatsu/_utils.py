@@ -197,7 +197,30 @@ def _unflatten_dense_tensors(flat: Any, tensors: Iterable[Any]) -> tuple[Any, ..
     return tuple(part.view_as(t) for part, t in zip(parts, tensors, strict=True))
 
 
+def _element_size(dtype: Any) -> int:
+    """The bytes of an element. RuntimeError if it isn't a dtype."""
+    if not isinstance(dtype, torch.dtype):
+        raise RuntimeError(f"_element_size: expected a torch.dtype; got {type(dtype).__name__}")
+    return dtype.itemsize
+
+
 # ---- Devices ----------------------------------------------------------------------------------
+def _get_device_index(device: Any, optional: bool = False, allow_cpu: bool = False) -> int:
+    """The index of a device; -1 for the CPU. ValueError if there is none and it isn't optional."""
+    if isinstance(device, int):
+        return device
+    given = None if device is None else torch.device(device)
+    if given is not None and given.type == "cpu":
+        if allow_cpu:
+            return -1
+        raise ValueError(f"_get_device_index: expected a device that is not the CPU; got {device}")
+    if given is not None and given.index is not None:
+        return given.index
+    if not optional:
+        raise ValueError(f"_get_device_index: expected a device with an index; got {device}")
+    return torch.accelerator.current_device_index()
+
+
 def _get_available_device_type() -> str | None:
     """The type of the accelerator that is there, if any."""
     return "cuda" if torch.cuda.is_available() else None

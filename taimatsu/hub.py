@@ -88,6 +88,14 @@ class _NoProgress:
         pass
 
 
+def __getattr__(name: str) -> Any:
+    if name == "tqdm":
+        from tqdm import tqdm
+
+        return tqdm
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _progress(source: Any, wanted: bool) -> Any:
     try:
         from tqdm import tqdm

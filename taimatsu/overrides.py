@@ -237,6 +237,11 @@ def get_ignored_functions() -> set[Callable]:
     return found | {is_tensor_like, has_torch_function, handle_torch_function, resolve_name}
 
 
+def get_default_nowrap_functions() -> set[Callable]:
+    """Functions whose results a subclass's ``__torch_function__`` leaves as they are."""
+    return {torch.Tensor._base.__get__, torch.Tensor.grad.__get__}  # type: ignore[attr-defined]
+
+
 def _members() -> Iterator[tuple[str, Callable]]:
     for name in dir(torch.Tensor):
         if name in _NOT_METHODS:

@@ -6,6 +6,7 @@ older interface, kept for the programs that use it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -230,6 +231,20 @@ class _LegacyStorage(TypedStorage, metaclass=_LegacyStorageType):
         module = "torch" if place == "cpu" else f"torch.{place}"
         fields = {"dtype": dtype, "place": place, "__module__": module}
         return _LegacyStorageType(name, (_LegacyStorage,), fields)
+
+    @classmethod
+    def from_buffer(cls, buffer: Any, byte_order: str = sys.byteorder, **span: int) -> TypedStorage:
+        """The elements that the bytes of `buffer` are, copied; ``span``: `count` and `offset`.
+
+        >>> torch.ByteStorage.from_buffer(b"ab").tolist()
+        [97, 98]
+        """
+        if byte_order not in ("native", sys.byteorder):
+            raise ValueError(f"from_buffer: only this machine's byte order; got {byte_order!r}")
+        elements = torch.frombuffer(bytearray(buffer), dtype=cls.dtype, **span).clone()
+        return TypedStorage(wrap_storage=elements.untyped_storage(), dtype=cls.dtype)
+
+    _from_buffer = from_buffer
 
     def __new__(cls, *args: Any, wrap_storage: Any = None, **kwargs: Any) -> Any:
         if cls.place != "cpu":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import importlib
 import sys
 import types as _types
 from typing import Any
@@ -166,6 +167,10 @@ def _functional(name: str) -> Any:
         from taimatsu.nn.module import _parse_to
 
         return _parse_to
+    if name in ("flatten_dense_tensors", "unflatten_dense_tensors"):
+        from taimatsu import _utils
+
+        return getattr(_utils, f"_{name}")
     return getattr(F, name)
 
 
@@ -179,6 +184,8 @@ def __getattr__(name: str) -> Any:
         import taimatsu
 
         return taimatsu
+    if name == "_functorch":  # its imports are made when it is asked for
+        return importlib.import_module(f"{__name__}.{name}")
     if name.startswith("__"):
         raise AttributeError(name)
     raise AttributeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from taimatsu._lazy import submodules
 from taimatsu.compiler import (
     allow_in_graph,
     assume_constant_result,
@@ -17,6 +18,9 @@ from taimatsu.compiler import disable as disable
 
 from . import config, eval_frame, exc
 from .eval_frame import OptimizedModule
+
+__getattr__ = submodules(__name__)
+
 
 __all__ = [
     "OptimizedModule", "allow_in_graph", "assume_constant_result", "config", "disable",

@@ -3,6 +3,7 @@ they overflow."""
 
 from __future__ import annotations
 
+import enum
 import warnings
 import weakref
 from collections.abc import Iterable
@@ -14,6 +15,14 @@ from taimatsu import Tensor
 from .autocast_mode import is_autocast_available
 
 __all__ = ["GradScaler"]
+
+
+class OptState(enum.Enum):
+    """What has been done for an optimizer since the last `GradScaler.update`."""
+
+    READY = 0
+    UNSCALED = 1
+    STEPPED = 2
 
 
 class GradScaler:
@@ -58,7 +67,7 @@ class GradScaler:
     def _reset(self) -> None:
         # Of each optimizer since the last update: whether a gradient overflowed.
         self._found: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
-        self._stepped: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._states: weakref.WeakKeyDictionary[Any, OptState] = weakref.WeakKeyDictionary()
 
     def is_enabled(self) -> bool:
         """Whether it does anything."""
@@ -82,9 +91,10 @@ class GradScaler:
         """
         if not self._enabled:
             return
-        if optimizer in self._stepped:
+        state = self._states.get(optimizer, OptState.READY)
+        if state is OptState.STEPPED:
             raise RuntimeError("unscale_() is being called after step().")
-        if optimizer in self._found:
+        if state is OptState.UNSCALED:
             raise RuntimeError(
                 "unscale_() has already been called on this optimizer since the last update()."
             )
@@ -99,6 +109,7 @@ class GradScaler:
                     finite.setdefault(p.grad.device, []).append(torch.isfinite(p.grad).all())
                     p.grad.mul_(1.0 / self._scale)
         self._found[optimizer] = not all(bool(torch.stack(f).all()) for f in finite.values())
+        self._states[optimizer] = OptState.UNSCALED
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """``optimizer.step()`` on unscaled gradients, unless one of them overflowed."""
@@ -106,11 +117,12 @@ class GradScaler:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs:
             raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
-        if optimizer in self._stepped:
+        state = self._states.get(optimizer, OptState.READY)
+        if state is OptState.STEPPED:
             raise RuntimeError("step() has already been called since the last update().")
-        if optimizer not in self._found:
+        if state is OptState.READY:
             self.unscale_(optimizer)
-        self._stepped.add(optimizer)
+        self._states[optimizer] = OptState.STEPPED
         return None if self._found[optimizer] else optimizer.step(*args, **kwargs)
 
     def update(self, new_scale: float | Tensor | None = None) -> None:
@@ -192,7 +204,7 @@ class GradScaler:
                 "A GradScaler instance may only be pickled at the beginning of an iteration, or at "
                 "the end after scaler.update()."
             )
-        return {k: v for k, v in self.__dict__.items() if k not in ("_found", "_stepped")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_found", "_states")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -314,6 +314,8 @@ else:
             import importlib
 
             return importlib.import_module(f"{__name__}.{name}")
+        if name == "_initialized":
+            return is_initialized()
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,6 +13,8 @@ import importlib
 from types import MappingProxyType
 from typing import Any
 
+from taimatsu._lazy import submodules
+
 from . import _parts  # noqa: F401  (modules that are known by name only)
 from .collectives import *  # noqa: F403
 from .collectives import __all__ as _collectives
@@ -58,14 +60,10 @@ class Backend(str):
 __all__ += ["Backend"]
 
 
+_submodule = submodules(__name__)
+
+
 def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(name)
     if name in ("DeviceMesh", "init_device_mesh"):
         return getattr(importlib.import_module(f"{__name__}.device_mesh"), name)
-    try:
-        return importlib.import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError as missing:
-        if missing.name != f"{__name__}.{name}":
-            raise
-    raise AttributeError(f"module 'torch.distributed' has no attribute {name!r}")
+    return _submodule(name)

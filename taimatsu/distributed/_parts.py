@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from taimatsu._absent import Absent
+from taimatsu._lazy import submodules
 
 # What configurations name is there as values, whoever acts on them.
 VALUES: dict[str, Any] = {
@@ -84,6 +85,7 @@ class _Loader(importlib.abc.Loader):
         missing.refuse(functions)
         values = {name: VALUES[name] for name in classes.split() if name in VALUES}
         module.__dict__.update(values, __all__=[*missing.names, *values])
+        module.__dict__.setdefault("__getattr__", submodules(module.__name__))
 
 
 _PREFIX = __name__.rpartition(".")[0] + "."

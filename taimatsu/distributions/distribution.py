@@ -204,7 +204,7 @@ class Distribution:
         return torch.exp(self.entropy())
 
     def _extended_shape(self, sample_shape: Any = Size()) -> Size:  # noqa: B008
-        return Size(sample_shape) + self.batch_shape + self.event_shape
+        return Size(sample_shape) + self._batch_shape + self._event_shape
 
     def _validate_sample(self, value: Tensor) -> None:
         """ValueError unless `value` is a draw: by its type, its shape and the support."""

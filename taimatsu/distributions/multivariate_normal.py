@@ -76,7 +76,7 @@ class MultivariateNormal(Covariance):
 
     @property
     def variance(self) -> Tensor:
-        return self._tril.pow(2).sum(-1).expand(self.batch_shape + self.event_shape)
+        return self._tril.pow(2).sum(-1).expand(self._batch_shape + self._event_shape)
 
     def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
         shape = self._extended_shape(sample_shape)

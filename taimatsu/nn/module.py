@@ -324,10 +324,13 @@ class Module(StateDict):
             raise KeyError(f'{noun} name can\'t be empty string ""')
         if name not in registry and hasattr(self, name):
             raise KeyError(f"attribute '{name}' already exists")
+        self._enter(kind, name, value)
+
+    def _enter(self, kind: str, name: str, value: Any) -> None:
         for hook in _hooks.on_registration[kind].values():
             result = hook(self, name, value)
             value = value if result is None else result
-        registry[name] = value
+        self._registry(kind)[name] = value
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter; None reserves the name and is no part of ``state_dict``.
@@ -409,7 +412,7 @@ class Module(StateDict):
         if kind == "_parameters":
             self.register_parameter(name, value)
         elif kind == "_modules":
-            self._register(kind, name, value)
+            self._enter(kind, name, value)
         else:
             persistent = name not in self._non_persistent_buffers_set
             self.register_buffer(name, value, getattr(value, "persistent", persistent))

@@ -38,7 +38,7 @@ __all__ = [
 # PyTorch has each of them in a module of its own, by which programs import them too.
 for _kind in (ASGD, Adadelta, Adagrad, AdamW, Adamax, NAdam, RAdam, RMSprop, Rprop):
     _name = f"{__name__}.{_kind.__name__.lower()}"
-    _file = adam if _kind.__module__.endswith(".adam") else adaptive
+    _file = adam if _kind.__name__ in vars(adam) else adaptive
     _made = ModuleType(_name, f"See `{_file.__name__}`.")
     vars(_made).update({k: v for k, v in vars(_file).items() if not k.startswith("__")})
     _made.__spec__, _made.__file__ = ModuleSpec(_name, None), _file.__file__

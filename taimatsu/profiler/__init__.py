@@ -18,8 +18,12 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from taimatsu._lazy import submodules
 from taimatsu.autograd.profiler import EventList, record_function
 from taimatsu.autograd.profiler import profile as _Recording
+
+__getattr__ = submodules(__name__)
+
 
 __all__ = [
     "DeviceType", "ProfilerAction", "ProfilerActivity", "kineto_available", "profile",

@@ -186,6 +186,16 @@ class TreeSpec(typing.NamedTuple):
         """How many leaves the tree has."""
         return 1 if self.type is None else sum(c.num_leaves for c in self.children_specs)
 
+    @property
+    def num_nodes(self) -> int:
+        """How many nodes the tree has, leaves among them."""
+        return 1 + sum(c.num_nodes for c in self.children_specs)
+
+    @property
+    def num_children(self) -> int:
+        """How many children the root has."""
+        return len(self.children_specs)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TreeSpec) and self[:3] == other[:3]
 

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
-__all__ = ["WeakIdKeyDictionary", "WeakIdRef", "WeakTensorKeyDictionary"]
+__all__ = ["TensorWeakRef", "WeakIdKeyDictionary", "WeakIdRef", "WeakTensorKeyDictionary"]
 
 
 class WeakIdRef(weakref.ref):
@@ -67,3 +67,5 @@ class WeakIdKeyDictionary(MutableMapping):
 
 
 WeakTensorKeyDictionary = WeakIdKeyDictionary
+
+TensorWeakRef = weakref.ref  # the object of a tensor lives as long as the tensor

@@ -1,5 +1,7 @@
 """Densities, moments and quantiles against SciPy; sampling against them."""
 
+import typing
+
 import numpy as np
 import pytest
 import scipy.integrate
@@ -169,7 +171,7 @@ def test_expand(name):
 
 def test_distributions_of_others_expand_and_factorize_themselves():
     class Shifted(D.Distribution):
-        arg_constraints = {}
+        arg_constraints: typing.ClassVar[dict] = {}
 
         def __init__(self, base):
             self.base = base

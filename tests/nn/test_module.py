@@ -31,6 +31,24 @@ NAMES = ["scale", "first.weight", "first.bias", "second.weight"]
 # ---- registration -------------------------------------------------------------------------------
 
 
+def test_a_wrapper_may_give_the_attributes_of_what_it_wraps():
+    class Wrapper(nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base = base
+            self.second = nn.ReLU()  # the wrapped module has one too
+
+        def __getattr__(self, name):
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                return getattr(self.base, name)
+
+    wrapper = Wrapper(Net())
+    assert wrapper.first is wrapper.base.first
+    assert isinstance(wrapper.second, nn.ReLU)
+
+
 def test_getattr_of_the_base_gives_members_to_subclasses_that_ask_it():
     net = Net()
     for name in ("first", "scale", "count"):

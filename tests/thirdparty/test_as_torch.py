@@ -23,6 +23,25 @@ def test_every_name_of_torch_is_the_module_of_this_package(run):
     assert out == "torch torch\n"
 
 
+def test_optimizers_are_in_modules_of_their_own(run):
+    run("""
+        from torch.optim.adamw import AdamW
+        from torch.optim.radam import RAdam
+        from torch.optim.rmsprop import RMSprop
+        assert AdamW.__module__ == "torch.optim.adamw"
+    """)
+
+
+def test_submodules_are_attributes_without_an_import(run):
+    run("""
+        import torch
+        assert torch.cuda.amp.common.amp_definitely_not_available() != torch.cuda.is_available()
+        assert torch.utils.data.distributed.DistributedSampler
+        assert torch.distributed.fsdp.wrap.ModuleWrapPolicy
+        assert not torch._C._functorch.is_batchedtensor(torch.ones(1))
+    """)
+
+
 def test_what_is_missing_is_missing_under_the_name_that_was_asked_for(run):
     run("""
         import torch

@@ -205,3 +205,14 @@ def test_shapes_are_noted_and_parts_become_modules():
     fused = fuse(model)
     assert [n.target for n in fused.graph.nodes if n.op == "call_module"] == ["0", "2"]
     assert torch.allclose(fused(x), model(x), atol=1e-5)
+
+
+def test_assertions_about_sizes_are_part_of_the_graph():
+    def f(x):
+        torch._assert(x.shape[0] == 2, "two rows")
+        return x + 1
+
+    traced = fx.symbolic_trace(f)
+    assert torch.equal(traced(torch.ones(2)), torch.full((2,), 2.0))
+    with pytest.raises(AssertionError, match="two rows"):
+        traced(torch.ones(3))

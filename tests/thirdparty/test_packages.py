@@ -139,11 +139,26 @@ def test_tensorboard(run):
             writer.add_histogram("weights", torch.randn(100), 0)
             writer.add_text("note", "hello")
             writer.add_image("picture", torch.rand(3, 4, 5))
+            writer.add_hparams({"lr": 0.1, "name": "adam", "x": None}, {"best": 0.5}, run_name="h")
+            for wrong, error in (([1.0], NotImplementedError), (torch.ones(2), AssertionError)):
+                try:
+                    writer.add_scalar("loss", wrong)
+                except error:
+                    continue
+                raise AssertionError(wrong)
         seen = EventAccumulator("logs")
         seen.Reload()
         assert [e.value for e in seen.Scalars("loss")] == [1.0, 0.5, seen.Scalars("loss")[2].value]
         assert seen.Histograms("weights")[0].histogram_value.num == 100
         assert seen.Images("picture")[0].width == 5
+        from tensorboard.plugins.hparams import metadata
+        run = EventAccumulator("logs/h")
+        run.Reload()
+        assert run.Scalars("best")[0].value == 0.5
+        start = metadata.parse_session_start_info_plugin_data(
+            run.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+        )
+        assert start.hparams["lr"].number_value == 0.1 and "x" not in start.hparams
         """,
         needs=("tensorboard", "PIL"),
     )

@@ -6,6 +6,10 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import amp as _amp
+from taimatsu._lazy import submodules
+
+__getattr__ = submodules(__name__)
+
 
 __all__ = ["GradScaler", "autocast"]
 

@@ -7,6 +7,10 @@ import importlib
 from typing import Any
 
 import taimatsu.amp as _amp
+from taimatsu._lazy import submodules
+
+__getattr__ = submodules(__name__)
+
 
 __all__ = ["GradScaler", "amp_definitely_not_available", "autocast", "custom_bwd", "custom_fwd"]
 

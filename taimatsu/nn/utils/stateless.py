@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager
 from typing import Any
 
 from taimatsu import Tensor
@@ -32,3 +33,16 @@ def functional_call(
     return func.functional_call(
         module, parameters_and_buffers, args, kwargs, tie_weights=tie_weights, strict=strict
     )
+
+
+def _reparametrize_module(
+    module: Module,
+    parameters_and_buffers: dict[str, Tensor],
+    tie_weights: bool = False,
+    strict: bool = False,
+    stack_weights: bool = False,
+) -> AbstractContextManager:
+    """A context in which a module has these parameters and buffers in place of its own."""
+    from taimatsu.func._modules import swapped
+
+    return swapped(module, parameters_and_buffers, tie_weights, strict)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from taimatsu._lazy import submodules
+
 from ._shared import SharedDict, SharedList, shared
 from .collate import default_collate, default_convert
 from .dataloader import DataLoader, get_worker_info
@@ -38,6 +40,7 @@ _PIPES = (
     "runtime_validation",
     "runtime_validation_disabled",
 )
+_submodule = submodules(__name__)
 
 
 def __getattr__(name: str) -> Any:
@@ -45,7 +48,7 @@ def __getattr__(name: str) -> Any:
         from . import datapipes
 
         return getattr(datapipes, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _submodule(name)
 
 
 __all__ = [

@@ -25,6 +25,24 @@ def _array(x: Any) -> np.ndarray:
     return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
 
 
+def _number(x: Any) -> float:
+    """A scalar to be logged. NotImplementedError for lists and the like, AssertionError for more
+    than one element."""
+    if not isinstance(x, (bool, int, float, str, np.ndarray, np.generic)) and not hasattr(
+        x, "detach"
+    ):
+        raise NotImplementedError(
+            f"SummaryWriter: Got {type(x)}, but numpy array or torch tensor are expected."
+        )
+    array = _array(x)
+    if array.size != 1:
+        raise AssertionError(
+            "SummaryWriter: Tensor should contain one element (0 dimensions). Was given size: "
+            f"{array.size} and {array.ndim} dimensions."
+        )
+    return float(array.reshape(()))
+
+
 class FileWriter:
     """Events in a file of a folder."""
 
@@ -89,7 +107,7 @@ class SummaryWriter:
         walltime: float | None = None, **options: Any,
     ) -> None:  # fmt: skip
         """A number."""
-        number = float(_array(scalar_value).reshape(()))
+        number = _number(scalar_value)
         self._add(Summary.Value(tag=tag, simple_value=number), global_step, walltime)
 
     def add_scalars(
@@ -101,7 +119,7 @@ class SummaryWriter:
             folder = os.path.join(self.log_dir, f"{main_tag}_{tag}".replace("/", "_"))
             if folder not in self._beside:
                 self._beside[folder] = FileWriter(folder, *self._options)
-            number = float(_array(value).reshape(()))
+            number = _number(value)
             summary = Summary(value=[Summary.Value(tag=main_tag, simple_value=number)])
             self._beside[folder].add_summary(summary, global_step, walltime)
 
@@ -179,10 +197,30 @@ class SummaryWriter:
 
             plt.close(figure)
 
+    def add_hparams(
+        self, hparam_dict: dict[str, Any], metric_dict: dict[str, Any],
+        hparam_domain_discrete: dict[str, list] | None = None, run_name: str | None = None,
+        global_step: int | None = None,
+    ) -> None:  # fmt: skip
+        """Hyperparameters and what came of them, as a run beside: `run_name`, by default the time.
+
+        TypeError and ValueError as of `summary.hparams`.
+        """
+        from .summary import hparams
+
+        described = hparams(hparam_dict, metric_dict, hparam_domain_discrete)
+        folder = os.path.join(self.log_dir, run_name or str(time.time()))
+        with SummaryWriter(folder) as run:
+            for summary in described:
+                run.file_writer.add_summary(summary, global_step)
+            for tag, value in metric_dict.items():
+                run.add_scalar(tag, value, global_step)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("add_"):
             raise NotImplementedError(
-                f"SummaryWriter.{name}: scalars, histograms, images, figures and text are written"
+                f"SummaryWriter.{name}: scalars, histograms, images, figures, text and "
+                "hyperparameters are written"
             )
         raise AttributeError(name)
 

@@ -1,0 +1,148 @@
+"""Functions that PyTorch keeps private, and that libraries call all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import taimatsu as torch
+from taimatsu import Tensor
+from taimatsu.ops.random import (  # noqa: F401
+    _dirichlet_grad,
+    _sample_dirichlet,
+    _standard_gamma,
+    _standard_gamma_grad,
+)
+
+
+def _cast_to(dtype: Any) -> Any:
+    def cast(self: Tensor, non_blocking: bool = False) -> Tensor:
+        return self.to(dtype, non_blocking)
+
+    return cast
+
+
+_cast_Byte, _cast_Char, _cast_Short = map(_cast_to, (torch.uint8, torch.int8, torch.int16))
+_cast_Int, _cast_Long = map(_cast_to, (torch.int32, torch.int64))
+_cast_Half, _cast_Float, _cast_Double = map(_cast_to, (torch.half, torch.float, torch.double))
+
+
+def _shape_as_tensor(self: Tensor) -> Tensor:
+    """The sizes as a tensor of integers."""
+    return torch.tensor(self.shape, dtype=torch.int64)
+
+
+def _aminmax(self: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """See `aminmax`."""
+    return torch.aminmax(self, dim=dim, keepdim=keepdim)
+
+
+def _unique(self: Tensor, sorted: bool = True, return_inverse: bool = False) -> Any:
+    """The values of `unique` and, if asked for (else empty), where each element's is."""
+    return _unique2(self, sorted, return_inverse)[:2]
+
+
+def _unique2(
+    self: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `unique` gives, as three tensors; those that aren't asked for are empty."""
+    values, inverse, counts = torch.unique(self, sorted, return_inverse=True, return_counts=True)
+    empty = inverse.new_empty(0)
+    return values, inverse if return_inverse else empty, counts if return_counts else empty
+
+
+def _softmax(self: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    """See `softmax`; ``half_to_float``: in float32."""
+    return torch.softmax(self, dim, torch.float32 if half_to_float else None)
+
+
+def _log_softmax(self: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    """See `log_softmax`; ``half_to_float``: in float32."""
+    return torch.log_softmax(self, dim, torch.float32 if half_to_float else None)
+
+
+def _softmax_backward_data(grad: Tensor, output: Tensor, dim: int, input_dtype: Any) -> Tensor:
+    """The gradient of the input of a softmax, from that of its output."""
+    weighted = grad * output
+    return (weighted - output * weighted.sum(dim, keepdim=True)).to(input_dtype)
+
+
+def _log_softmax_backward_data(grad: Tensor, output: Tensor, dim: int, input_dtype: Any) -> Tensor:
+    """The gradient of the input of a log_softmax, from that of its output."""
+    return (grad - output.exp() * grad.sum(dim, keepdim=True)).to(input_dtype)
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """``v`` with its slices along `dim` scaled to the norms `g`."""
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+def _int_mm(self: Tensor, mat2: Tensor) -> Tensor:
+    """The product of matrices of int8, in int32. RuntimeError for other dtypes or shapes."""
+    for x in (self, mat2):
+        if x.dtype != torch.int8:
+            raise RuntimeError(f"_int_mm: both matrices have to be of torch.int8; got {x.dtype}")
+    return torch.mm(self.to(torch.int32), mat2.to(torch.int32))
+
+
+def _convert_indices_from_coo_to_csr(
+    self: Tensor, size: int, *, out_int32: bool = False
+) -> Tensor:
+    """Where each of `size` rows begins, and the last ends, among sorted row indices."""
+    rows = torch.arange(size + 1, device=self.device, dtype=self.dtype)
+    return torch.searchsorted(self, rows, out_int32=out_int32)
+
+
+def _convert_indices_from_csr_to_coo(
+    crow_indices: Tensor, col_indices: Tensor, *, out_int32: bool = False, transpose: bool = False
+) -> Tensor:
+    """The (2, nnz) rows and columns of compressed rows; ``transpose``: columns and rows."""
+    count = crow_indices.diff()
+    rows = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    pair = (col_indices, rows) if transpose else (rows, col_indices)
+    return torch.stack([index.to(torch.int32 if out_int32 else torch.int64) for index in pair])
+
+
+def _grouped_mm(
+    self: Tensor,
+    mat2: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: Any = None,
+) -> Tensor:
+    """A product for each group of rows, of columns, or of what is summed over.
+
+    `offs` (int32) tells where each group ends, along the one dim that 2-dimensional operands have
+    in place of a dim of groups: the rows of `self`, the columns of `mat2`, or what both are summed
+    over. Rows and columns after the last group are zero. Without it both have a dim of groups.
+
+    RuntimeError for offsets too few or too many, dtypes that differ, and for a bias.
+
+    >>> ends = torch.tensor([1, 3], dtype=torch.int32)
+    >>> torch._grouped_mm(torch.ones(3, 2), torch.tensor([[[1.], [2]], [[3], [4]]]), ends)
+    tensor([[3.],
+            [7.],
+            [7.]])
+    """
+    if (offs is None) != (self.dim() == mat2.dim() == 3) or {self.dim(), mat2.dim()} - {2, 3}:
+        raise RuntimeError(
+            "_grouped_mm: Have to provide offsets if there is a 2d matrix, or no offset if both "
+            f"matrices are 3d; got {self.dim()} and {mat2.dim()} dims and offs={offs}"
+        )
+    if bias is not None or out_dtype not in (None, self.dtype) or mat2.dtype != self.dtype:
+        raise RuntimeError(
+            "_grouped_mm: Grouped gemm output dtype must match `mat_a` dtype, and `mat_b` too; no "
+            f"bias is taken; got {self.dtype}, {mat2.dtype}, out_dtype={out_dtype}"
+        )
+    if offs is None:
+        return torch.bmm(self, mat2)
+    if offs.dtype != torch.int32:
+        raise RuntimeError(f"_grouped_mm: Offsets have to be int32; got {offs.dtype}")
+    ends = offs.tolist()
+    groups = list(zip([0, *ends], ends, range(len(ends)), strict=False))
+    if self.dim() == mat2.dim():
+        return torch.stack([self[:, a:b] @ mat2[a:b] for a, b, _ in groups])
+    if self.dim() == 2:
+        rest = self.new_zeros(self.shape[0] - ends[-1], mat2.shape[-1])
+        return torch.cat([*(self[a:b] @ mat2[i] for a, b, i in groups), rest])
+    rest = self.new_zeros(self.shape[1], mat2.shape[1] - ends[-1])
+    return torch.cat([*(self[i] @ mat2[:, a:b] for a, b, i in groups), rest], 1)
