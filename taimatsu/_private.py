@@ -31,11 +31,6 @@ def _shape_as_tensor(self: Tensor) -> Tensor:
     return torch.tensor(self.shape, dtype=torch.int64)
 
 
-def _aminmax(self: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """See `aminmax`."""
-    return torch.aminmax(self, dim=dim, keepdim=keepdim)
-
-
 def _unique(self: Tensor, sorted: bool = True, return_inverse: bool = False) -> Any:
     """The values of `unique` and, if asked for (else empty), where each element's is."""
     return _unique2(self, sorted, return_inverse)[:2]
@@ -71,9 +66,18 @@ def _log_softmax_backward_data(grad: Tensor, output: Tensor, dim: int, input_dty
     return (grad - output.exp() * grad.sum(dim, keepdim=True)).to(input_dtype)
 
 
+def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
+    """The norm of each slice along `dim`, all of whose other dims are kept with size 1; of all
+    elements for -1."""
+    if dim == -1:
+        return torch.linalg.vector_norm(v, pow)
+    others = [d for d in range(v.dim()) if d != dim % v.dim()]
+    return torch.linalg.vector_norm(v, pow, others, keepdim=True) if others else v.abs()
+
+
 def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     """``v`` with its slices along `dim` scaled to the norms `g`."""
-    return v * (g / torch.norm_except_dim(v, 2, dim))
+    return v * (g / norm_except_dim(v, 2, dim))
 
 
 def _int_mm(self: Tensor, mat2: Tensor) -> Tensor:

@@ -218,7 +218,7 @@ def _get_device_index(device: Any, optional: bool = False, allow_cpu: bool = Fal
         return given.index
     if not optional:
         raise ValueError(f"_get_device_index: expected a device with an index; got {device}")
-    return torch.accelerator.current_device_index()
+    return torch.cuda.current_device()
 
 
 def _get_available_device_type() -> str | None:

@@ -239,7 +239,7 @@ def get_ignored_functions() -> set[Callable]:
 
 def get_default_nowrap_functions() -> set[Callable]:
     """Functions whose results a subclass's ``__torch_function__`` leaves as they are."""
-    return {torch.Tensor._base.__get__, torch.Tensor.grad.__get__}  # type: ignore[attr-defined]
+    return {vars(torch.Tensor)[name].__get__ for name in ("_base", "grad")}
 
 
 def _members() -> Iterator[tuple[str, Callable]]:

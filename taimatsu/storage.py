@@ -233,7 +233,7 @@ class _LegacyStorage(TypedStorage, metaclass=_LegacyStorageType):
         return _LegacyStorageType(name, (_LegacyStorage,), fields)
 
     @classmethod
-    def from_buffer(cls, buffer: Any, byte_order: str = sys.byteorder, **span: int) -> TypedStorage:
+    def from_buffer(cls, buffer: Any, byte_order: str = sys.byteorder, **span: Any) -> TypedStorage:
         """The elements that the bytes of `buffer` are, copied; ``span``: `count` and `offset`.
 
         >>> torch.ByteStorage.from_buffer(b"ab").tolist()

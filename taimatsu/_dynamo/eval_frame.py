@@ -21,14 +21,22 @@ class OptimizedModule(Module):
 
     _orig_mod: Module
 
-    def __init__(self, module: Module, captured: Callable | None = None):
+    def __init__(
+        self, module: Module, run: Callable | None = None, dynamo_ctx: Callable | None = None
+    ):
+        """`run` makes the calls, which else are put off; `dynamo_ctx` compiles in the same way."""
         super().__init__()
-        self._orig_mod, self._captured = module, captured
+        self._orig_mod = module
+        self._run = None if run is module else run
+        self._as_it_is = run is module
+        self.dynamo_ctx = dynamo_ctx
         self.training = module.training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if self._captured is not None:
-            return self._captured(*args, **kwargs)
+        if self._as_it_is:
+            return self._orig_mod(*args, **kwargs)
+        if self._run is not None:
+            return self._run(*args, **kwargs)
         return _core._deferred(self._orig_mod, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:

@@ -26,7 +26,8 @@ __all__ = [
     "set_enable_guard_collectives", "set_stance", "substitute_in_graph", "wrap_numpy",
 ]  # fmt: skip
 
-_BACKENDS = ("inductor", "eager", "aot_eager", "cudagraphs")
+_AS_IT_IS = ("eager", "aot_eager")
+_BACKENDS = ("inductor", *_AS_IT_IS, "cudagraphs")
 _MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 _default = "inductor"
 
@@ -73,32 +74,38 @@ def compile(
     def checked(function: Callable) -> Callable:
         if not callable(function):
             raise RuntimeError(f"compile: expected a callable; got {type(function).__name__}")
-        if disable or backend in ("eager", "aot_eager"):
+        if disable:
             return function
-        return _compiled(function, own, fullgraph)
+        run: Callable | None = None  # by putting calls off
+        if own is not None:
+            from ._captured import Captured
+
+            run = Captured(function, own, fullgraph)
+        elif backend in _AS_IT_IS:
+            run = function
+        if not isinstance(function, Module):
+            return run or _deferring(function)
+        from taimatsu._dynamo import OptimizedModule
+
+        again = functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
+            options=options,
+        )  # fmt: skip
+        return OptimizedModule(function, run, again)
+
+    from taimatsu.nn import Module
 
     return checked if model is None else checked(model)
 
 
-def _compiled(function: Callable, backend: Callable | None, fullgraph: bool) -> Callable:
+def _deferring(function: Callable) -> Callable:
     from taimatsu import _core
-    from taimatsu.nn import Module
-
-    captured = None
-    if backend is not None:
-        from ._captured import Captured
-
-        captured = Captured(function, backend, fullgraph)
-    if isinstance(function, Module):
-        from taimatsu._dynamo import OptimizedModule
-
-        return OptimizedModule(function, captured)
 
     @functools.wraps(function)
     def deferred(*args: Any, **kwargs: Any) -> Any:
         return _core._deferred(function, args, kwargs)
 
-    return captured or deferred
+    return deferred
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:

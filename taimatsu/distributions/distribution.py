@@ -105,7 +105,7 @@ class Distribution:
         if _instance is not None:
             return _instance
         kind = type(self)
-        if kind.__init__ is not cls.__init__:  # type: ignore[misc]
+        if kind.__init__ is not cls.__init__:
             raise NotImplementedError(
                 f"expand: {kind.__name__} defines an __init__ of its own, so it has to define an "
                 f"expand too; that of {cls.__name__} can't copy it"

@@ -150,6 +150,13 @@ def test_whole_batches_are_fetched_at_once_where_the_dataset_can():
     assert [b.tolist() for b in data.DataLoader(Batched(3), 2)] == [[0, 1], [4]]
     assert calls == [[0, 1], [2]]
 
+    class Ready(Squares):
+        def __getitems__(self, indices):
+            return torch.tensor(indices), torch.tensor([i * i for i in indices])
+
+    (batch,) = data.DataLoader(Ready(3), 3, collate_fn=lambda made: made)
+    assert [column.tolist() for column in batch] == [[0, 1, 2], [0, 1, 4]]
+
 
 @pytest.mark.parametrize(
     "error, options",

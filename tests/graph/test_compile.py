@@ -281,6 +281,10 @@ def test_modules():
     for _ in range(3):
         np.testing.assert_array_equal(compiled(x).detach().numpy(), model(x).detach().numpy())
     assert torch.compile(F.relu, backend="eager") is F.relu
+    as_it_is = torch.compile(model, backend="eager")
+    assert type(as_it_is) is type(compiled) and torch.equal(as_it_is(x), model(x))
+    assert torch.compile(model, disable=True) is model
+    assert torch.equal(compiled.dynamo_ctx(model.forward)(x), model(x))
     assert not compiled.eval()._orig_mod.training
 
 
