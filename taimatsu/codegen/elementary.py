@@ -70,7 +70,8 @@ def reduce_exponent(x: Value, period: tuple[float, float], shift: int = 0) -> Re
 
 def exp(x: Value) -> Value:
     form = FORMATS[x.dtype]
-    x = at_least(form.underflow, at_most(form.overflow, x))
+    # The least has a root of 0: products that underflow are slow, and masks are full of them.
+    x = at_least(-form.bias * TWICE_LN2[0], at_most(form.overflow, x))
     r, _, _, root = reduce_exponent(x, TWICE_LN2)
     p = horner((1.0, 1.0, *coefficients("exp", x.dtype)), r)
     return p * root * root
@@ -83,7 +84,7 @@ def exp2(x: Value) -> Value:
 def exp2_sum(x: Value, low: Value | None) -> Value:
     """2**(x + low)"""
     form = FORMATS[x.dtype]
-    x = at_least(-form.bias - form.mantissa - 2.0, at_most(form.bias + 2.0, x))
+    x = at_least(-2.0 * form.bias, at_most(form.bias + 2.0, x))
     r, _, _, root = reduce_exponent(x, (2.0, 0.0))
     if low is not None:
         r = r + low

@@ -21,7 +21,6 @@ class Format(typing.NamedTuple):
     tiny: float  # the smallest normal number
     huge: float  # the largest finite number
     overflow: float  # exp of more is infinite
-    underflow: float  # exp of less is zero
     word: DType  # the integer of the same width
 
     @property
@@ -31,10 +30,8 @@ class Format(typing.NamedTuple):
 
 
 FORMATS = {
-    F32: Format(23, 127, 1.5 * 2.0**23, 2.0**-126, 2.0**128 - 2.0**104, 89.0, -104.0, I32),
-    F64: Format(
-        52, 1023, 1.5 * 2.0**52, 2.0**-1022, (2.0 - 2.0**-52) * 2.0**1023, 710.0, -746.0, I64
-    ),
+    F32: Format(23, 127, 1.5 * 2.0**23, 2.0**-126, 2.0**128 - 2.0**104, 89.0, I32),
+    F64: Format(52, 1023, 1.5 * 2.0**52, 2.0**-1022, (2.0 - 2.0**-52) * 2.0**1023, 710.0, I64),
 }
 
 
