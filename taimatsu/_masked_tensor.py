@@ -28,11 +28,12 @@ _DIRECT = {
 
 
 @functools.cache
-def _kinds() -> dict[str, str]:
-    """The kinds of the table's ops, by name."""
+def _pointwise() -> frozenset[str]:
+    """The names of the table's pointwise ops."""
     from taimatsu.ops.table import ENTRIES
 
-    return {op.name.partition(".")[0]: op.kind for op in ENTRIES}
+    found = [op for op in ENTRIES if op.kind == "pointwise"]
+    return frozenset(n for op in found for n in (op.name.partition(".")[0], *op.names))
 
 
 def _plain(value: Any) -> Any:
@@ -125,7 +126,7 @@ class MaskedTensor(Tensor):
             return _reduced(name, *args, **kwargs)
         inplace = name.endswith("_") and not name.endswith("__")
         base = name.removesuffix("_") if inplace else name.strip("_")
-        if _kinds().get(base) == "pointwise" or base in ("where", "masked_fill"):
+        if base in _pointwise() or base in ("where", "masked_fill"):
             mask = _common_mask([*args, *kwargs.values()])
             result = func(*_plain(args), **{k: _plain(v) for k, v in kwargs.items()})
             return args[0] if inplace else _wrapped(result, mask)

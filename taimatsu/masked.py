@@ -65,11 +65,18 @@ def _filled(input: Tensor, mask: Tensor | None, value: float) -> Tensor:
     return input if kept is None else torch.where(kept, input, value)
 
 
+def _ordered(dtype: typing.Any) -> None:
+    if dtype == torch.bool or dtype.is_complex:
+        raise NotImplementedError(f"masked: there is no least or greatest element of {dtype}")
+
+
 def _least(dtype: typing.Any) -> float:
+    _ordered(dtype)
     return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
 
 
 def _greatest(dtype: typing.Any) -> float:
+    _ordered(dtype)
     return torch.inf if dtype.is_floating_point else torch.iinfo(dtype).max
 
 
@@ -92,8 +99,11 @@ def sum(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.
 
 def prod(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
          mask: Tensor | None = None) -> Tensor:  # fmt: skip
-    """The product of the elements where the mask holds."""
-    result = _filled(_typed(input, dtype), mask, 1)
+    """The product of the elements where the mask holds; of integers and bools as int64."""
+    x = _typed(input, dtype)
+    if dtype is None and not (x.is_floating_point() or x.is_complex()):
+        x = x.to(torch.int64)
+    result = _filled(x, mask, 1)
     for d in sorted(_dims(input, dim), reverse=True):
         result = torch.prod(result, d, keepdim=keepdim)
     return result
@@ -103,14 +113,16 @@ def amax(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing
          mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The largest element where the mask holds."""
     x = _typed(input, dtype)
-    return torch.amax(_filled(x, mask, _least(x.dtype)), _dims(input, dim), keepdim=keepdim)
+    x = x if mask is None else _filled(x, mask, _least(x.dtype))
+    return torch.amax(x, _dims(input, dim), keepdim=keepdim)
 
 
 def amin(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
          mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The smallest element where the mask holds."""
     x = _typed(input, dtype)
-    return torch.amin(_filled(x, mask, _greatest(x.dtype)), _dims(input, dim), keepdim=keepdim)
+    x = x if mask is None else _filled(x, mask, _greatest(x.dtype))
+    return torch.amin(x, _dims(input, dim), keepdim=keepdim)
 
 
 def argmax(input: Tensor, dim: int | None = None, *, keepdim: bool = False,
@@ -135,10 +147,14 @@ def _count(input: Tensor, dim: Dim, keepdim: bool, mask: Tensor | None) -> Tenso
 
 def mean(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
          mask: Tensor | None = None) -> Tensor:  # fmt: skip
-    """The mean of the elements where the mask holds; nan where there are none."""
+    """The mean of the elements where the mask holds; nan where there are none.
+
+    ValueError for integers and bools without a floating ``dtype``.
+    """
     x = _typed(input, dtype)
     if not (x.is_floating_point() or x.is_complex()):
-        x = x.to(torch.get_default_dtype())
+        raise ValueError("mean(): Could not infer output dtype. Input dtype must be either a "
+                         f"floating point or complex dtype. Got: {x.dtype}")
     return sum(x, dim, keepdim=keepdim, mask=mask) / _count(x, dim, keepdim, mask).to(x.dtype)
 
 
@@ -192,9 +208,10 @@ def norm(input: Tensor, ord: float | None = 2.0, dim: Dim = None, *, keepdim: bo
 
 def logsumexp(input: Tensor, dim: Dim = None, *, keepdim: bool = False, dtype: typing.Any = None,
               mask: Tensor | None = None) -> Tensor:  # fmt: skip
-    """log(sum(exp)) of the elements where the mask holds."""
-    x = _filled(_typed(input, dtype), mask, -torch.inf)
-    return torch.logsumexp(x, _dims(input, dim), keepdim)
+    """log(sum(exp)) of the elements where the mask holds, in the input's dtype."""
+    x = _typed(input, dtype)
+    found = torch.logsumexp(_filled(x, mask, -torch.inf), _dims(input, dim), keepdim)
+    return found.to(x.dtype)
 
 
 def logaddexp(input: Tensor, other: Tensor, *, dtype: typing.Any = None,
@@ -210,13 +227,15 @@ def logaddexp(input: Tensor, other: Tensor, *, dtype: typing.Any = None,
 def cumsum(input: Tensor, dim: int, *, dtype: typing.Any = None,
            mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The running sum, to which what is masked out adds nothing."""
-    return torch.cumsum(_filled(_typed(input, dtype), mask, 0), dim)
+    x = _typed(input, dtype)
+    return torch.cumsum(_filled(x, mask, 0), dim, dtype=x.dtype)
 
 
 def cumprod(input: Tensor, dim: int, *, dtype: typing.Any = None,
             mask: Tensor | None = None) -> Tensor:  # fmt: skip
     """The running product, which what is masked out leaves as it is."""
-    return torch.cumprod(_filled(_typed(input, dtype), mask, 1), dim)
+    x = _typed(input, dtype)
+    return torch.cumprod(_filled(x, mask, 1), dim, dtype=x.dtype)
 
 
 def softmax(input: Tensor, dim: int, *, dtype: typing.Any = None,

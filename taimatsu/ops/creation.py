@@ -88,7 +88,9 @@ def _zero_dim(name: str, start, end) -> list:
         if isinstance(x, _core.Tensor) and x.dim():
             raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got "
                                f"{which} with {x.dim()} dimension(s).")
-    return [x.item() if isinstance(x, _core.Tensor) else x for x in (start, end)]
+    return [
+        x if not isinstance(x, _core.Tensor) else 0 if x.is_meta else x.item() for x in (start, end)
+    ]
 
 
 @composite("linspace.Tensor(Tensor|Number start, Tensor|Number end, int steps, *,"
@@ -102,10 +104,13 @@ def linspace_tensor(start, end, steps, dtype, layout, device, pin_memory, requir
 @composite(f"logspace(Number start, Number end, int steps, float base=10.0, *, {TENSOR_OPTIONS})"
            " -> Tensor", method=False, out=True)
 def logspace(start, end, steps, base, dtype, layout, device, pin_memory, requires_grad):
-    """`steps` numbers from base**start to base**end whose logarithms are at equal distances."""
+    """`steps` numbers from base**start to base**end whose logarithms are at equal distances; of
+    integers, `start` and `end` are integers first."""
     from taimatsu import float64, get_default_dtype
     from taimatsu import pow as power
 
+    if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+        start, end = int(start), int(end)
     exponents = linspace(start, end, steps, dtype=float64, device=device)
     out = power(base, exponents).to(dtype or get_default_dtype())
     return out.requires_grad_() if requires_grad else out

@@ -67,6 +67,7 @@ def test_masked_tensors():
     (x * 3).sum().backward()
     assert x.grad.to_tensor(0).tolist() == [[3, 0, 3], [0, 0, 0]]
     assert repr(x.amax(1)) == "MaskedTensor(\n  [  2.0000,       --]\n)"
+    assert (1 / (x + 1)).to_tensor(0).tolist()[0] == [1, 0, torch.tensor(1 / 3).item()]
     assert x.t().get_mask().tolist() == mask.t().tolist() and x[0].shape == (3,)
     source = data.clone().requires_grad_()
     as_masked_tensor(source, mask).sum().backward()
@@ -79,3 +80,15 @@ def test_masked_tensors():
         masked_tensor(data, mask.int())
     assert torch.masked.median(data, 1, mask=mask)[0] == 0
     assert torch.masked.median(data, 1, mask=mask)[1].isnan()
+
+
+def test_dtypes_of_integers():
+    whole, kept = torch.tensor([[5, 1, 9], [2, 8, 4]]), torch.tensor([[1, 0, 1], [1, 1, 1]]).bool()
+    small = whole.to(torch.uint8)
+    assert torch.masked.cumsum(small, 1).dtype == torch.uint8
+    assert torch.masked.prod(small, ()).dtype == torch.int64
+    assert torch.masked.logsumexp(whole, 1, mask=kept).tolist() == [9, 8]
+    with pytest.raises(ValueError, match="floating"):
+        torch.masked.mean(whole, 1)
+    with pytest.raises(NotImplementedError, match="bool"):
+        torch.masked.amax(kept, 1, mask=kept)
