@@ -110,7 +110,9 @@ Recipe::Recipe(const Plan& plan, const Value* args) : plan(plan) {
 
 Recipe::Recipe(const Plan& plan, const Recipe& whole)
     : plan(plan), tensors(whole.tensors), list_params(whole.list_params) {
-  std::copy(&whole.places_[0][0], &whole.places_[2][0], &places_[0][0]);
+  for (int k = 0; k < 2; ++k) {
+    std::copy(std::begin(whole.places_[k]), std::end(whole.places_[k]), places_[k]);
+  }
   trace();
 }
 
