@@ -107,46 +107,8 @@ def _convert_indices_from_csr_to_coo(
 
 
 def _grouped_mm(
-    self: Tensor,
-    mat2: Tensor,
-    offs: Tensor | None = None,
-    bias: Tensor | None = None,
+    self: Tensor, mat2: Tensor, offs: Tensor | None = None, bias: Tensor | None = None,
     out_dtype: Any = None,
-) -> Tensor:
-    """A product for each group of rows, of columns, or of what is summed over.
-
-    `offs` (int32) tells where each group ends, along the one dim that 2-dimensional operands have
-    in place of a dim of groups: the rows of `self`, the columns of `mat2`, or what both are summed
-    over. Rows and columns after the last group are zero. Without it both have a dim of groups.
-
-    RuntimeError for offsets too few or too many, dtypes that differ, and for a bias.
-
-    >>> ends = torch.tensor([1, 3], dtype=torch.int32)
-    >>> torch._grouped_mm(torch.ones(3, 2), torch.tensor([[[1.], [2]], [[3], [4]]]), ends)
-    tensor([[3.],
-            [7.],
-            [7.]])
-    """
-    if (offs is None) != (self.dim() == mat2.dim() == 3) or {self.dim(), mat2.dim()} - {2, 3}:
-        raise RuntimeError(
-            "_grouped_mm: Have to provide offsets if there is a 2d matrix, or no offset if both "
-            f"matrices are 3d; got {self.dim()} and {mat2.dim()} dims and offs={offs}"
-        )
-    if bias is not None or out_dtype not in (None, self.dtype) or mat2.dtype != self.dtype:
-        raise RuntimeError(
-            "_grouped_mm: Grouped gemm output dtype must match `mat_a` dtype, and `mat_b` too; no "
-            f"bias is taken; got {self.dtype}, {mat2.dtype}, out_dtype={out_dtype}"
-        )
-    if offs is None:
-        return torch.bmm(self, mat2)
-    if offs.dtype != torch.int32:
-        raise RuntimeError(f"_grouped_mm: Offsets have to be int32; got {offs.dtype}")
-    ends = offs.tolist()
-    groups = list(zip([0, *ends], ends, range(len(ends)), strict=False))
-    if self.dim() == mat2.dim():
-        return torch.stack([self[:, a:b] @ mat2[a:b] for a, b, _ in groups])
-    if self.dim() == 2:
-        rest = self.new_zeros(self.shape[0] - ends[-1], mat2.shape[-1])
-        return torch.cat([*(self[a:b] @ mat2[i] for a, b, i in groups), rest])
-    rest = self.new_zeros(self.shape[1], mat2.shape[1] - ends[-1])
-    return torch.cat([*(self[i] @ mat2[:, a:b] for a, b, i in groups), rest], 1)
+) -> Tensor:  # fmt: skip
+    """See `nn.functional.grouped_mm`."""
+    return torch.nn.functional.grouped_mm(self, mat2, offs=offs, bias=bias, out_dtype=out_dtype)

@@ -250,24 +250,3 @@ def local_response_norm(
     squares = pad(squares, (0, 0, size // 2, (size - 1) // 2))
     mean = avg_pool2d(squares, (size, 1), stride=1).reshape(n, channels, *rest)
     return input / (mean * alpha + k) ** beta
-
-
-def grouped_mm(
-    mat_a: Tensor,
-    mat_b: Tensor,
-    *,
-    offs: Tensor | None = None,
-    bias: Tensor | None = None,
-    out_dtype: Any = None,
-) -> Tensor:
-    """A product for each group of rows, of columns, or of what is summed over, up to `offs`.
-
-    Two 3-dimensional operands have a dim of groups each, and no `offs`. RuntimeError for offsets
-    (int32) too few or too many, dtypes that differ, and for a bias.
-
-    >>> ends = torch.tensor([1, 3], dtype=torch.int32)
-    >>> weights = torch.tensor([[[1.], [2]], [[3], [4]]])
-    >>> F.grouped_mm(torch.ones(3, 2), weights, offs=ends).flatten()
-    tensor([3., 7., 7.])
-    """
-    return torch._grouped_mm(mat_a, mat_b, offs, bias, out_dtype)

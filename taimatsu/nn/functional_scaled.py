@@ -145,7 +145,8 @@ def grouped_mm(
 
     An operand of 3 dims has a group in each entry of the first. The groups of one of 2 dims lie one
     after another, the i-th ends at ``offs[i]``: rows of ``mat_a``, columns of ``mat_b``; or, where
-    both have 2 dims, what is summed over. RuntimeError where ``offs`` is missing or too much.
+    both have 2 dims, what is summed over. ``offs``: int32. RuntimeError where it is missing or too
+    much, or the dtypes differ.
 
     >>> tokens, experts = torch.ones(3, 2), torch.stack([torch.eye(2), 2 * torch.eye(2)])
     >>> grouped_mm(tokens, experts, offs=torch.tensor([1, 3], dtype=torch.int32))
@@ -158,10 +159,16 @@ def grouped_mm(
         raise RuntimeError(f"grouped_mm: mat_a and mat_b have to be 2d or 3d; got {dims}")
     if (offs is None) != (dims == (3, 3)):
         raise RuntimeError(
-            "Have to provide offsets if there is a 2d matrix, or no offset if both matrices are 3d"
+            "grouped_mm: Have to provide offsets if there is a 2d matrix, or no offset if both "
+            f"matrices are 3d; got {dims} dims and offs={offs}"
         )
-    if mat_a.shape[-1] != mat_b.shape[-2]:
-        raise RuntimeError("contraction dimension of mat_a and mat_b must match")
+    if mat_a.shape[-1] != mat_b.shape[-2] or mat_a.dtype != mat_b.dtype:
+        raise RuntimeError(
+            "grouped_mm: contraction dimension and dtype of mat_a and mat_b must match; got "
+            f"{list(mat_a.shape)}, {list(mat_b.shape)}, {mat_a.dtype} and {mat_b.dtype}"
+        )
+    if offs is not None and offs.dtype != torch.int32:
+        raise RuntimeError(f"grouped_mm: Offsets have to be int32; got {offs.dtype}")
     if offs is None:
         result = mat_a @ mat_b
     else:
