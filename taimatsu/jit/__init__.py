@@ -105,20 +105,28 @@ def trace_module(mod: Module, inputs: dict[str, Any], *options: Any, **more: Any
 
 
 def freeze(
-    mod: Module, preserved_attrs: list[str] | None = None, optimize_numerics: bool = True
-) -> Module:
-    """A module whose parameters are constants: ``mod``. RuntimeError in training mode."""
-    if mod.training:
+    mod: Any, preserved_attrs: list[str] | None = None, optimize_numerics: bool = True
+) -> Any:
+    """A compiled module in eval mode with its parameters as constants; see `_freeze`.
+
+    RuntimeError for modules that aren't compiled, or are in training mode.
+    """
+    from ._freeze import freeze as frozen
+
+    return frozen(mod, preserved_attrs, optimize_numerics)
+
+
+def optimize_for_inference(mod: Any, other_methods: list[str] | None = None) -> Any:
+    """The module frozen: kernels are fused as they run, there is nothing else to prepare.
+
+    RuntimeError for modules that aren't compiled.
+    """
+    if not _is(mod, ScriptModule):
         raise RuntimeError(
-            "Freezing is currently only implemented for modules in eval mode. "
-            "Please call .eval() on your module before freezing."
+            "optimize_for_inference expects a ScriptModule as input. Please use torch.jit.script "
+            "or torch.jit.trace to script your 'nn.Module'."
         )
-    return mod
-
-
-def optimize_for_inference(mod: Module, other_methods: list[str] | None = None) -> Module:
-    """The module itself; see `freeze`."""
-    return freeze(mod)
+    return freeze(mod.eval(), other_methods) if hasattr(mod, "training") else mod
 
 
 def run_frozen_optimizations(mod: Module, *options: Any, **more: Any) -> None:

@@ -122,6 +122,10 @@ class ScriptFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         found, named = check(self._function, args, kwargs)
+        if torch.jit.is_tracing():
+            from .record import calling
+
+            return calling(self._run, found, named, self._function, self._code)
         return self._run(*found, **named)
 
     @property
@@ -130,10 +134,6 @@ class ScriptFunction:
 
     def function_for(self, unit: Any) -> Function:
         """What a program that calls it calls."""
-        if self._code is not unit:
-            from .adopt import adopt
-
-            adopt(unit, self._code, self._function)
         return self._function
 
     @property

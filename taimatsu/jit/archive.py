@@ -20,7 +20,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from taimatsu import serialization
+from taimatsu import jit, serialization
 from taimatsu._weights_unpickler import Unpickler
 from taimatsu.nn import Module, Parameter
 
@@ -64,6 +64,12 @@ class ScriptModule(Module, Declared, metaclass=_Made):
             from ._script import check
 
             args, kwargs = check(self._jit_forward, args, kwargs)  # type: ignore[assignment]
+            if jit.is_tracing():
+                from .record import calling
+
+                return calling(
+                    super().__call__, args, kwargs, self._jit_forward, self._jit_code, self
+                )
         return super().__call__(*args, **kwargs)
 
     def _jit_restore(self, state: dict[str, Any]) -> None:
@@ -126,12 +132,22 @@ class ScriptModule(Module, Declared, metaclass=_Made):
 
         return graph_of(self._jit_code, self._jit_qualified, "forward")
 
-    @property
-    def inlined_graph(self) -> Any:
-        """`graph` with the graphs of what is called in the places of calls."""
-        from .graph import graph_of
+    inlined_graph = graph
 
-        return graph_of(self._jit_code, self._jit_qualified, "forward", self)
+    def graph_for(self, *args: Any, **kwargs: Any) -> Any:
+        """The graph that runs for these arguments: `graph`."""
+        return self.graph
+
+    @property
+    def _c(self) -> ScriptModule:
+        """PyTorch's native module, for programs that ask it for methods: the module itself."""
+        return self
+
+    def _get_method(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def _has_method(self, name: str) -> bool:
+        return name in self._jit_declared and callable(getattr(self, name, None))
 
     def define(self, src: str) -> None:
         """Adds a method, from its text in TorchScript. RuntimeError: it has to be in the class."""
@@ -261,33 +277,40 @@ def load(
         raise ValueError(f"The provided filename {os.fspath(f)} does not exist")
     with open(f, "rb") if opened else nullcontext(f) as file:
         try:
-            source = serialization._ZipSource(file, False)
-        except zipfile.BadZipFile as error:
-            raise RuntimeError(f"jit.load: the file is no TorchScript archive: {error}") from error
-        if not source.is_script:
+            return _read(file, map_location, {} if _extra_files is None else _extra_files)
+        except (RuntimeError, MemoryError):
+            raise
+        except Exception as error:  # of zip files, of pickles, of text, as the damage has it
             raise RuntimeError(
-                "jit.load: the file is a checkpoint of torch.save, no TorchScript archive: "
-                "use torch.load"
-            )
-        for name in _extra_files or ():
-            content = source.read(f"extra/{name}")
-            if content is not None:
-                _extra_files[name] = content  # type: ignore[index]
+                f"jit.load: the file is no TorchScript archive, or it is damaged: {error}"
+            ) from error
 
-        files = {path: text.decode() for path, text in source.below("code/", ".py")}
-        constants: list[Any] = []
-        code = Code(files, constants, ScriptModule)
 
-        def unpickle(name: str) -> Any:
-            reader = serialization._StorageReader(
-                partial(source.read_storage, pickle=name), map_location
-            )
-            return _Reader(
-                source.pickle(name), partial(_find, code), reader.load, lambda _: False
-            ).load()
+def _read(file: Any, map_location: Any, extra_files: dict[str, Any]) -> Any:
+    source = serialization._ZipSource(file, False)
+    if not source.is_script:
+        raise RuntimeError(
+            "jit.load: the file is a checkpoint of torch.save, no TorchScript archive: "
+            "use torch.load"
+        )
+    for name in extra_files:
+        content = source.read(f"extra/{name}")
+        if content is not None:
+            extra_files[name] = content
+    files = {path: text.decode() for path, text in source.below("code/", ".py")}
+    constants: list[Any] = []
+    code = Code(files, constants, ScriptModule)
 
-        constants.extend(unpickle("constants"))
-        return unpickle("data")
+    def unpickle(name: str) -> Any:
+        reader = serialization._StorageReader(
+            partial(source.read_storage, pickle=name), map_location
+        )
+        return _Reader(
+            source.pickle(name), partial(_find, code), reader.load, lambda _: False
+        ).load()
+
+    constants.extend(unpickle("constants"))
+    return unpickle("data")
 
 
 # ---- Writing ------------------------------------------------------------------------------------

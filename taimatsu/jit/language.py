@@ -10,6 +10,7 @@ object's class in the archive declares.
 from __future__ import annotations
 
 import ast
+import copy
 import enum
 import re
 import sys
@@ -22,7 +23,7 @@ from taimatsu.ops.schema import split
 
 from .aten import Error, operator_of
 
-__all__ = ["Code", "Declared", "path_of"]
+__all__ = ["Code", "Declared", "dotted", "path_of"]
 
 _STATEMENTS = (
     ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.If, ast.For, ast.While, ast.Return,
@@ -103,7 +104,7 @@ def _call(function: str, *args: ast.expr) -> ast.Call:
     return ast.Call(_load(function), list(args), [])
 
 
-def _dotted(node: ast.expr) -> list[str] | None:
+def dotted(node: ast.expr) -> list[str] | None:
     """The names of ``a.b.c``."""
     names = []
     while isinstance(node, ast.Attribute):
@@ -124,7 +125,7 @@ class _Compiler(ast.NodeTransformer):
         return super().visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
-        names = _dotted(node)
+        names = dotted(node)
         if names and names[0] in ("torch", "ops"):
             return _item("<ops>", ".".join(names[1:]))
         if names and names[0] == "CONSTANTS":
@@ -257,6 +258,7 @@ class Code:
 
     def definition(self, given: ast.FunctionDef) -> ast.FunctionDef:
         """What Python runs for a definition."""
+        given = copy.deepcopy(given)  # it is rewritten in place
         compiler, args = _Compiler(self), given.args
         if args.vararg or args.kwarg or args.posonlyargs or given.decorator_list:
             raise Error(f"jit: {given.name}() has parameters that TorchScript doesn't have")
@@ -273,7 +275,7 @@ class Code:
         return ast.FunctionDef(**fields, decorator_list=[], returns=None)
 
     def _class(self, qualified: str, definition: ast.ClassDef) -> None:
-        kind = _dotted(definition.bases[0]) if definition.bases else None
+        kind = dotted(definition.bases[0]) if definition.bases else None
         fields = {s.target.id: s for s in definition.body if _is_field(s)}
         if any(name[:2] == "__" for name in fields):
             raise Error(f"jit: {qualified} has fields that TorchScript doesn't have")
@@ -321,10 +323,10 @@ class Code:
         if isinstance(node, (ast.Tuple, ast.List)):
             return tuple(self.type(e) for e in node.elts)
         if isinstance(node, ast.Subscript):
-            origin = _TYPES[_dotted(node.value)[-1]]  # type: ignore[index]
+            origin = _TYPES[dotted(node.value)[-1]]  # type: ignore[index]
             inner = self.type(node.slice)
             return origin[inner]
-        names = _dotted(node)
+        names = dotted(node)
         if names and names[0] == "__torch__":
             return self.resolve(".".join(names))
         if names and names[-1] in _TYPES:
@@ -351,6 +353,7 @@ _DUNDERS = frozenset(f"__{name}__" for name in (
 ))  # fmt: skip
 
 
+CONSTANT = re.compile(r"\bCONSTANTS\.c(\d+)")
 _HEAD = re.compile(r"(?<=def )(\w+)\((.*?)\)(?= ->|:\n)", re.DOTALL)
 
 
@@ -361,6 +364,11 @@ def parsed(text: str) -> ast.Module:
         return ast.parse(text)
     except SyntaxError:
         return ast.parse(_HEAD.sub(_without_early_defaults, text))
+
+
+def shifted(text: str, by: int) -> str:
+    """The text where its constants come behind others."""
+    return CONSTANT.sub(lambda m: f"CONSTANTS.c{int(m[1]) + by}", text)
 
 
 def _without_early_defaults(head: re.Match) -> str:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import keyword
+import typing
 from collections.abc import Callable
 from typing import Any
 
 import taimatsu as torch
-from taimatsu._interpreter import Interpreter
+from taimatsu import jit
+from taimatsu._interpreter import Interpreter, frames
 from taimatsu._op_namespaces import PREFIXES
 from taimatsu.nn import Module
 from taimatsu.ops.schema import REQUIRED
 
 from .archive import ScriptModule
 from .aten import REDUCTIONS, SIGNATURES, Error
-from .language import Code
+from .language import Code, parsed, shifted
 from .values import attribute, literal, quoted
 
-__all__ = ["record"]
+__all__ = ["calling", "record"]
 
 # Functions of this package that ATen doesn't have: what is recorded is what they call.
 _NOT_ATENS = frozenset((
@@ -28,6 +32,14 @@ _ATENS = {"cross_entropy": "cross_entropy_loss"}
 _PREFIXES = {space: prefix for prefix, space in PREFIXES.items()}
 
 
+_numbers = itertools.count()  # a class of this process has its name for itself
+
+
+def _is_scripted(module: Any) -> typing.TypeGuard[ScriptModule]:
+    """Whether its calls are recorded as calls."""
+    return isinstance(module, ScriptModule) and module._jit_forward is not None
+
+
 # ---- The tree of modules ----------------------------------------------------------------------
 class Tree:
     """Modules as classes of an archive, and the expressions of their parameters and buffers."""
@@ -36,13 +48,20 @@ class Tree:
         self.root, self.expressions = root, {}  # type: ignore[var-annotated]
         self.tensors: list[Any] = []  # those that have expressions stay alive
         self.names: dict[int, str] = {}
+        self.paths: dict[int, str] = {}
+        self.used: list[tuple[Code, str]] = []  # scripted code that is called
         self._visit(root, "self")
 
     def _visit(self, module: Module, path: str) -> None:
         if id(module) in self.names:
             return
+        self.paths[id(module)] = path
+        if _is_scripted(module):
+            self.names[id(module)] = module._jit_qualified
+            self.used.append((module._jit_code, module._jit_qualified))
+            return
         place = type(module).__module__.partition(".")[2] or type(module).__module__
-        mangled = f"___torch_mangle_{len(self.names)}"
+        mangled = f"___torch_mangle_{next(_numbers)}"
         base = f"__torch__.{place}" if place.isidentifier() or "." in place else "__torch__"
         self.names[id(module)] = f"{base}.{mangled}.{type(module).__name__}"
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
@@ -60,8 +79,10 @@ class Tree:
     def files(self, methods: str) -> dict[str, str]:
         """The classes' sources; the root's has these methods."""
         found = {}
-        for module in {id(m): m for m in self.root.modules()}.values():
-            qualified = self.names[id(module)]
+        for module in self.root.modules():
+            qualified = self.names.get(id(module), "")
+            if not qualified or _is_scripted(module):
+                continue
             text = self._class(module) + (methods if module is self.root else "")
             found[qualified.rpartition(".")[0].replace(".", "/") + ".py"] = text
         return found
@@ -89,6 +110,8 @@ class Tree:
         made: dict[int, ScriptModule] = {}
 
         def make(module: Module) -> ScriptModule:
+            if _is_scripted(module):
+                return module
             if id(module) not in made:
                 new = made[id(module)] = object.__new__(code.resolve(self.names[id(module)]))
                 Module.__init__(new)
@@ -145,6 +168,22 @@ class _Recorder(Interpreter):
             return result
         self._bind(result, expression)
         return result
+
+    def calling(self, expression: str, result: Any, code: Code, qualified: str) -> Any:
+        """A call of scripted code, whose ops aren't recorded."""
+        self.tree.used.append((code, qualified))
+        self._bind_parts(result, self.fresh(expression))
+        return result
+
+    def _bind_parts(self, value: Any, expression: str) -> None:
+        if isinstance(value, torch.Tensor):
+            self.tree.name(value, expression)
+        elif isinstance(value, (tuple, list)):
+            for i, item in enumerate(value):
+                self._bind_parts(item, f"({expression})[{i}]")
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                self._bind_parts(item, f"({expression})[{literal(key)}]")
 
     def _bind(self, result: Any, expression: str) -> None:
         if isinstance(result, (tuple, list)):
@@ -287,6 +326,55 @@ def _result(value: Any, recorder: _Recorder) -> str:
     )
 
 
+def _kind(value: Any) -> str:
+    """The type of what is returned."""
+    if isinstance(value, tuple):
+        return f"Tuple[{', '.join(map(_kind, value))}]"
+    if isinstance(value, list):
+        return f"List[{_kind(value[0])}]" if value else "List[Tensor]"
+    if isinstance(value, dict):
+        key = type(next(iter(value))).__name__ if value else "str"
+        return f"Dict[{key}, {_kind(next(iter(value.values()))) if value else 'Tensor'}]"
+    return "Tensor"
+
+
+def _passed(value: Any, recorder: _Recorder) -> str:
+    """An argument of a scripted function."""
+    if isinstance(value, tuple):
+        return f"({', '.join(_passed(v, recorder) for v in value)}{',' * (len(value) == 1)})"
+    if isinstance(value, list):
+        return f"[{', '.join(_passed(v, recorder) for v in value)}]"
+    if isinstance(value, dict):
+        items = (f"{literal(k)}: {_passed(v, recorder)}" for k, v in value.items())
+        return f"{{{', '.join(items)}}}"
+    return recorder.text(value)
+
+
+def calling(
+    run: Callable, args: Any, kwargs: dict[str, Any], function: Any, code: Code, module: Any = None
+) -> Any:
+    """A call of scripted code while a trace is recorded: it is recorded as a call, so that its
+    control flow is kept."""
+    recorder = next((f for f in frames() if isinstance(f, _Recorder)), None)
+    if recorder is None or recorder is not frames()[-1] or (
+        module is not None and id(module) not in recorder.tree.paths
+    ):
+        return run(*args, **kwargs)
+    given = dict(zip((p.name for p in function.params), args, strict=False)) | kwargs
+    texts = [_passed(given[p.name], recorder) for p in function.params if p.name in given]
+    recorder.__exit__()
+    try:
+        result = run(*args, **kwargs)
+    finally:
+        recorder.__enter__()
+    callee, qualified = function.qualified, function.qualified
+    if module is not None:
+        callee = f"({recorder.tree.paths[id(module)]}).{function.name}"
+        qualified = module._jit_qualified
+    expression = f"{callee}({''.join(f'{t}, ' for t in texts)})"
+    return recorder.calling(expression, result, code, qualified)
+
+
 def record(
     root: Module, function: Callable, names: list[str], args: tuple, method: str = "forward"
 ) -> ScriptModule:
@@ -295,11 +383,31 @@ def record(
     tree = Tree(root)
     kinds = [_parameter(a, n, tree) for n, a in zip(names, args, strict=True)]
     recorder = _Recorder(tree)
-    with torch.no_grad(), recorder:
-        output = function(*args)
+    jit._tracing += 1
+    try:
+        with torch.no_grad(), recorder:
+            output = function(*args)
+    finally:
+        jit._tracing -= 1
     returned = _result(output, recorder)
     head = ",\n    ".join(f"{n}: {k}" for n, k in zip(names, kinds, strict=True))
     body = "".join(f"    {line}\n" for line in (*recorder.lines, f"return {returned}"))
     qualified = tree.names[id(root)]
-    text = f"  def {method}(self: {qualified},\n    {head}):\n{body}"
-    return tree.build(Code(tree.files(text), recorder.constants, ScriptModule))
+    text = f"  def {method}(self: {qualified},\n    {head}) -> {_kind(output)}:\n{body}"
+    files = tree.files(text)
+    for path, more in scripted_files(tree.used, recorder.constants).items():
+        files[path] = more + files.get(path, "")
+    return tree.build(Code(files, recorder.constants, ScriptModule))
+
+
+def scripted_files(used: list[tuple[Code, str]], constants: list[Any]) -> dict[str, str]:
+    """The files of scripted code that a trace calls; its constants go behind the trace's own."""
+    found: dict[str, dict[str, str]] = {}
+    for code, qualified in used:
+        files, more = code.closure(qualified)
+        for path, text in files.items():
+            for statement in parsed(shifted(text, len(constants))).body:
+                name = getattr(statement, "name", "")
+                found.setdefault(path, {}).setdefault(name, ast.unparse(statement) + "\n")
+        constants.extend(more)
+    return {path: "".join(texts.values()) for path, texts in found.items()}

@@ -24,7 +24,7 @@ from .archive import ScriptModule
 from .aten import Error
 from .compiler import _TYPING, Compiler, Function, Parameter
 from .frontend import FrontendTypeError, NotSupportedError, Source
-from .language import Code, path_of
+from .language import CONSTANT, Code, path_of
 from .objects import ClassInfo, EnumText, ModuleInfo, named_in, tuple_text
 from .types import NONE, TENSOR, NamedTupleInfo, Type, from_annotation
 
@@ -54,6 +54,7 @@ class Unit(Code):
         self._modules: dict[Any, ModuleInfo] = {}
         self._compiling: list[Any] = []
         self._python: dict[str, Callable] = {}
+        self.infos: dict[str, Any] = {}  # of modules that were traced or loaded
 
     # ---- As code ----------------------------------------------------------------------------
     def defines(self, qualified: str) -> ast.stmt | None:
@@ -87,7 +88,13 @@ class Unit(Code):
             uses = found.depends() if hasattr(found, "depends") else found.uses
             waiting += sorted(u for u in uses if u not in seen)
             seen |= set(uses)
-        return {path: "".join(texts) for path, texts in files.items()}, self.constants
+        used: dict[str, str] = {}  # constants, by the numbers that they have here
+
+        def renumbered(match: Any) -> str:
+            return used.setdefault(match[0], f"CONSTANTS.c{len(used)}")
+
+        made = {p: CONSTANT.sub(renumbered, "".join(texts)) for p, texts in files.items()}
+        return made, [self.constants[int(name[11:])] for name in used]
 
     # ---- Names ------------------------------------------------------------------------------
     def qualified(self, target: Any, name: str | None = None) -> str:
@@ -324,9 +331,9 @@ class Unit(Code):
         found = self.definitions.get(module._jit_qualified)
         if module._jit_code is self and isinstance(found, ModuleInfo):
             return found
-        from .adopt import adopted
+        from .adopt import adopted_module
 
-        return adopted(self, module)
+        return adopted_module(self, module)
 
 
 def _default_of(p: Parameter) -> str:
