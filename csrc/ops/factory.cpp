@@ -3,9 +3,12 @@
 #include <cmath>
 
 #include "autograd/autograd.h"
+#include "cpu/clones.h"
 #include "cpu/threads.h"
 #include "ops/launch.h"
 #include "python/objects.h"
+
+#pragma GCC optimize("O3")
 
 namespace taimatsu {
 namespace {
@@ -152,41 +155,64 @@ void infer_arange(Call& c) {
   make(c, contiguous_layout({&n, 1}).get(), o);
 }
 
-// Writes value(i) to element i, converted to the output's dtype.
-template <class F>
-void generate(Tensor& t, const F& value) {
+// start + step * (i - origin), rounded as it stands.
+struct Line {
+  double start, step;
+  int64_t origin = 0;
+  Number at(int64_t i) const {
+    return Number::real(start + step * static_cast<double>(i - origin));
+  }
+};
+struct IntegerLine {
+  int64_t start, step;
+  Number at(int64_t i) const { return Number::integer(start + i * step); }
+};
+
+// Elements [begin, end) of a line. What is converted to doubles has 32 bits, of which vectors can.
+template <class T>
+VECTORISED void draw(const Line& line, int64_t begin, int64_t end, T* to) {
+  constexpr int64_t kBlock = 4096;
+  const double start = line.start, step = line.step;
+  for (int64_t i = begin; i < end; i += kBlock) {
+    const auto first = static_cast<double>(i - line.origin);
+    const auto n = static_cast<int32_t>(std::min(kBlock, end - i));
+    T* block = to + i;
+    for (int32_t j = 0; j < n; ++j) block[j] = static_cast<T>(start + step * (first + j));
+  }
+}
+template <class T>
+VECTORISED void draw(const IntegerLine& line, int64_t begin, int64_t end, T* to) {
+  const auto step = static_cast<uint64_t>(line.step);
+  uint64_t v = static_cast<uint64_t>(line.start) + static_cast<uint64_t>(begin) * step;
+  for (int64_t i = begin; i < end; ++i, v += step) to[i] = static_cast<T>(static_cast<int64_t>(v));
+}
+
+// Writes a line to the elements [from, to).
+template <class L>
+void generate(Tensor& t, const L& line, int64_t from, int64_t to) {
   char* p = t.data();
   const int64_t size = itemsize(t.dtype);
-  auto loop = [&](auto* typed) {
-    using T = std::remove_pointer_t<decltype(typed)>;
-    parallel_for(t.numel(), 32768, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) typed[i] = static_cast<T>(value(i));
-    });
+  auto typed = [&](auto* out) {
+    parallel_for(to - from, 32768, 64,
+                 [&](int64_t begin, int64_t end) { draw(line, from + begin, from + end, out); });
   };
   switch (t.dtype) {
-    case DType::F32: return loop(reinterpret_cast<float*>(p));
-    case DType::F64: return loop(reinterpret_cast<double*>(p));
-    case DType::I64: return loop(reinterpret_cast<int64_t*>(p));
-    case DType::I32: return loop(reinterpret_cast<int32_t*>(p));
+    case DType::F32: return typed(reinterpret_cast<float*>(p));
+    case DType::F64: return typed(reinterpret_cast<double*>(p));
+    case DType::I64: return typed(reinterpret_cast<int64_t*>(p));
+    case DType::I32: return typed(reinterpret_cast<int32_t*>(p));
     default:
-      for (int64_t i = 0; i < t.numel(); ++i) {
-        auto v = value(i);
-        store_element(t.dtype, p + i * size,
-                      std::is_integral<decltype(v)>::value
-                          ? Number::integer(static_cast<int64_t>(v))
-                          : Number::real(static_cast<double>(v)));
-      }
+      for (int64_t i = from; i < to; ++i) store_element(t.dtype, p + i * size, line.at(i));
   }
 }
 
 void run_arange(Call& c) {
   Range r(c);
-  if (is_integral(c.outs[0]->dtype, true)) {
-    const int64_t start = r.start.as_int(), step = r.step.as_int();
-    return generate(*c.outs[0], [&](int64_t i) { return start + i * step; });
+  Tensor& t = *c.outs[0];
+  if (is_integral(t.dtype, true)) {
+    return generate(t, IntegerLine{r.start.as_int(), r.step.as_int()}, 0, t.numel());
   }
-  const double start = r.start.as_double(), step = r.step.as_double();
-  generate(*c.outs[0], [&](int64_t i) { return start + static_cast<double>(i) * step; });
+  generate(t, Line{r.start.as_double(), r.step.as_double()}, 0, t.numel());
 }
 
 void infer_linspace(Call& c) {
@@ -203,11 +229,16 @@ void infer_linspace(Call& c) {
 }
 
 // From both ends, so that the last element is exact and the result symmetric.
-double between(double start, double end, int64_t i, int64_t n) {
-  const double step = n > 1 ? (end - start) / static_cast<double>(n - 1) : 0;
-  return i < n / 2 || n == 1 ? start + step * static_cast<double>(i)
-                             : end - step * static_cast<double>(n - 1 - i);
-}
+struct Between {
+  Line rises, falls;  // the first half, the second
+  int64_t half;
+  Between(double start, double end, int64_t n) : half(n == 1 ? 1 : n / 2) {
+    const double step = n > 1 ? (end - start) / static_cast<double>(n - 1) : 0;
+    rises = {start, step, 0};
+    falls = {end, step, n - 1};
+  }
+  double at(int64_t i) const { return (i < half ? rises : falls).at(i).as_double(); }
+};
 
 void run_linspace(Call& c) {
   Tensor& t = *c.outs[0];
@@ -215,10 +246,10 @@ void run_linspace(Call& c) {
   const std::complex<double> start = c.args[0].number.as_complex();
   const std::complex<double> end = c.args[1].number.as_complex();
   if (is_complex(t.dtype)) {
+    const Between real(start.real(), end.real(), n), imaginary(start.imag(), end.imag(), n);
     for (int64_t i = 0; i < n; ++i) {
       store_element(t.dtype, t.data() + i * itemsize(t.dtype),
-                    Number::complex(between(start.real(), end.real(), i, n),
-                                    between(start.imag(), end.imag(), i, n)));
+                    Number::complex(real.at(i), imaginary.at(i)));
     }
     return;
   }
@@ -227,7 +258,9 @@ void run_linspace(Call& c) {
     first = std::trunc(first);
     last = std::trunc(last);
   }
-  generate(t, [&](int64_t i) { return between(first, last, i, n); });
+  const Between line(first, last, n);
+  generate(t, line.rises, 0, std::min(n, line.half));
+  generate(t, line.falls, line.half, n);
 }
 
 void infer_eye(Call& c) {
