@@ -15,7 +15,7 @@ from taimatsu import _core
 from taimatsu._interpreter import followed
 from taimatsu.codegen import lang
 from taimatsu.codegen.ir import I64
-from taimatsu.codegen.lang import inf, where, window
+from taimatsu.codegen.lang import inf, minimum, where, window
 from taimatsu.codegen.promote import FLOATING, INTEGERS
 
 from .shape import cat
@@ -42,12 +42,16 @@ class Volume:
     def index(self, at: Sequence) -> tuple:
         return (self.n, *at, self.c) if self.last else (self.n, self.c, *at)
 
-    def largest(self, at: Sequence, axes: Sequence, inside: Any = True) -> tuple:
-        """The largest element of the places `at`, and its position in the flattened volume."""
+    def largest(self, at: Sequence, axes: Sequence, outside: bool = True) -> tuple:
+        """The largest element of the places `at`, and its position in the flattened volume.
+
+        Some may lie outside of it, unless that is ruled out.
+        """
         d, h, w = at
         position = (d * self.extents[1] + h) * self.extents[2] + w
-        value = self.x.at(*self.index(at), outside=_least(self.x.dtype))
-        return where(inside, value, _least(self.x.dtype)).argmax(*axes, index=position)
+        place = self.index(at)
+        value = self.x.at(*place, outside=_least(self.x.dtype)) if outside else self.x[place]
+        return value.argmax(*axes, index=position)
 
 
 def _least(t) -> float:
@@ -113,12 +117,11 @@ def max_values(x, n, p, q, r, s, *, kernel, stride, padding, dilation, last):
 def adaptive_max(x, n, p, q, r, s, *, size, kernel, last):
     """The largest element of each part of an even division; `kernel` bounds the parts."""
     volume, axes = Volume(x, (n, p, q, r, s), last), window(kernel)
-    at, inside = [], True
+    at = []
     for i, u, count, extent in zip(volume.at, axes, size, volume.extents, strict=True):
         first, end = _parts(i, extent, count)
-        at.append(first + u)
-        inside = (first + u < end) & inside
-    return volume.largest(at, axes, inside)
+        at.append(minimum(first + u, end - 1))  # the last element again doesn't count
+    return volume.largest(at, axes, outside=False)
 
 
 @indexed("_fractional_max(Tensor self, Tensor samples, int[3] size, int[3] kernel)"
@@ -188,7 +191,7 @@ def _mean(x, n, p, q, r, s, *, kernel, stride, padding, include_pad, divisor, la
     count: Any = 1
     for first, k, extent, p in zip(begin, kernel, volume.extents, padding, strict=True):
         margin = p if include_pad else 0
-        count = count * (lang.minimum(first + k, extent + margin) - lang.maximum(first, -margin))
+        count = count * (minimum(first + k, extent + margin) - lang.maximum(first, -margin))
     return _quotient(total, count)
 
 
@@ -204,7 +207,7 @@ def _share(g, n, p, q, r, s, *, kernel, padding, last):
     count: Any = 1
     for i, k, extent, p in zip(volume.at, kernel, volume.extents, padding, strict=True):
         end = extent + (k - 1 - 2 * p)  # of what was pooled
-        count = count * (lang.minimum(i - p + k, end) - lang.maximum(i - p, 0))
+        count = count * (minimum(i - p + k, end) - lang.maximum(i - p, 0))
     return _quotient(g[volume.index(volume.at)], count)
 
 
