@@ -58,6 +58,47 @@ def test_products(threads, m, k, n, dtype):
     invariant(threads, lambda: (a @ b, a @ turned, a.expand(9, m, k) @ b.expand(9, k, n)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+@pytest.mark.parametrize("most", [5, 900], ids=["crowded", "spread"])
+def test_sums_at_positions(threads, dtype, most):
+    """Threads share out targets if these are met about as often, else columns."""
+    rng = np.random.default_rng(3)
+    at = torch.from_numpy(rng.integers(0, most, 700))
+    grid = torch.from_numpy(rng.integers(0, most, (700, 300)))
+    x, y = random_tensor(rng, (900, 300), dtype), random_tensor(rng, (700, 300), dtype)
+    want = array(x).copy()
+    np.add.at(want, array(at), array(y))
+    np.testing.assert_allclose(array(x.index_add(0, at, y)), want, rtol=1e-4, atol=1e-4)
+    invariant(threads, lambda: (x.index_add(0, at, y), x.clone().index_add_(0, at, y),
+                                x.scatter_add(0, grid, y), x.gather(0, grid), x[at]))  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [
+    lambda x, at: x.gather(0, at), lambda x, at: x.index_add_(0, at, torch.ones(at.shape)),
+    lambda x, at: x.scatter_add(0, at, torch.ones(at.shape)), lambda x, at: x[at],
+    lambda x, at: x.__setitem__(at, 1.0),
+])  # fmt: skip
+def test_a_position_out_of_range_is_found_by_any_thread(threads, form):
+    threads(4)
+    for place in (0, 123_456, 199_999):
+        x, at = torch.zeros(1000), torch.arange(200_000) % 1000
+        at[place] = 1000
+        with pytest.raises((IndexError, RuntimeError), match="1000 is out of bounds"):
+            form(x, at)
+        assert not x.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8])
+def test_order_of_long_lines(threads, dtype):
+    rng = np.random.default_rng(4)
+    x = random_tensor(rng, (100_000,), dtype)
+    order = np.argsort(array(x), kind="stable")
+    assert (array(x.sort(stable=True)[1]) == order).all()
+    assert (array(x.topk(20, largest=False)[1]) == order[:20]).all()
+    invariant(threads, lambda: (x.sort(stable=True), x.sort(descending=True), x.topk(20),
+                                x.topk(200), x.kthvalue(777), x.unique()))  # fmt: skip
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_convolution(threads, dtype):
     rng = np.random.default_rng(1)
