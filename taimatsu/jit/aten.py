@@ -150,6 +150,16 @@ def _softmax(name: str) -> Callable:
     return lambda x, dim, dtype=None: getattr(torch, name)(x, dim, dtype=_dtype(dtype))
 
 
+_METHODS = (
+    "as_strided_", "fill_diagonal_", "is_pinned", "resize_as_", "squeeze_", "swapaxes_",
+    "swapdims_", "t_", "transpose_", "unsqueeze_",
+)  # fmt: skip
+
+
+def _tensor_method(name: str) -> Callable:
+    return lambda x, *args, **options: getattr(x, name)(*args, **options)
+
+
 _OPS: dict[str, Callable] = {
     **{name: _in_atens_order(name) for name in SIGNATURES},
     **{name: _softmax(name) for name in ("softmax", "log_softmax")},
@@ -164,6 +174,7 @@ _OPS: dict[str, Callable] = {
     **{f"reflection_pad{n}d": lambda x, pad: F.pad(x, pad, "reflect") for n in (1, 2, 3)},
     **{f"replication_pad{n}d": lambda x, pad: F.pad(x, pad, "replicate") for n in (1, 2, 3)},
     "feature_dropout": lambda x, p, train: F.dropout2d(x, p, train),
+    **{name: _tensor_method(name) for name in _METHODS},
     "expand": lambda x, size, implicit=False: x.expand(*size),
     "index_put_": _index_put,
     "numpy_T": lambda x: x.T,

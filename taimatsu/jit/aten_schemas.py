@@ -40,6 +40,17 @@ cpu(Tensor self) -> Tensor
 cuda(Tensor self) -> Tensor
 ndimension(Tensor self) -> int
 resize_(Tensor self, int[] size) -> Tensor
+resize_as_(Tensor self, Tensor the_template) -> Tensor
+as_strided_(Tensor self, int[] size, int[] stride, int? storage_offset=None) -> Tensor
+squeeze_(Tensor self) -> Tensor
+squeeze_.dim(Tensor self, int dim) -> Tensor
+unsqueeze_(Tensor self, int dim) -> Tensor
+t_(Tensor self) -> Tensor
+transpose_(Tensor self, int dim0, int dim1) -> Tensor
+swapaxes_(Tensor self, int axis0, int axis1) -> Tensor
+swapdims_(Tensor self, int dim0, int dim1) -> Tensor
+fill_diagonal_(Tensor self, Number fill_value, bool wrap=False) -> Tensor
+is_pinned(Tensor self, Device? device=None) -> bool
 repeat(Tensor self, int[] repeats) -> Tensor
 reshape_as(Tensor self, Tensor other) -> Tensor
 tensor(Any data, *, ScalarType? dtype=None, Device? device=None, bool requires_grad=False) -> Tensor

@@ -6,8 +6,11 @@ A type's ``info`` answers what its values' attributes are, and compiles the meth
 from __future__ import annotations
 
 import ast
+import dataclasses
 import enum
 import inspect
+import linecache
+import sys
 import types as python_types
 import typing
 from collections.abc import Callable
@@ -131,7 +134,8 @@ class ClassInfo(ObjectInfo):
         for name, hint in getattr(self.cls, "__annotations__", {}).items():
             self.fields[name] = self.unit.annotation(hint, self.cls)
         functions = [n for n, f in vars(self.cls).items()
-                     if isinstance(f, (python_types.FunctionType, staticmethod))]  # fmt: skip
+                     if isinstance(f, (python_types.FunctionType, staticmethod))
+                     and (n == "__init__" or not _is_made(f))]  # fmt: skip
         if "__init__" in functions:
             self.initialising = True
             self.method("__init__")
@@ -141,6 +145,10 @@ class ClassInfo(ObjectInfo):
                 self.method(name)
 
     initialising = False
+
+    def function_named(self, name: str) -> Any:
+        found = super().function_named(name)
+        return _data_init(self.cls) if name == "__init__" and _is_made(found) else found
 
     def member(self, compiler: Any, base: Value, name: str, node: ast.AST) -> Any:
         """An attribute or method."""
@@ -217,6 +225,32 @@ class ClassInfo(ObjectInfo):
         lines = [f"class {self.qualified.rpartition('.')[2]}:"]
         lines += [f"  {name} : {kind}" for name, kind in self.fields.items()]
         return "\n".join(lines) + "\n" + self._methods_text()
+
+
+def _is_made(function: Any) -> bool:
+    """Whether a method is one that `dataclass` writes."""
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    return code is not None and code.co_filename == "<string>"
+
+
+def _data_init(cls: Any) -> Callable:
+    """The `__init__` of a dataclass, with a source. TypeError for fields with a factory."""
+    fields = [f for f in dataclasses.fields(cls) if f.init]
+    if any(f.default_factory is not dataclasses.MISSING for f in fields):
+        raise TypeError(f"{cls.__name__}: fields with a default_factory are not supported")
+    defaults = {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    params = ", ".join(f"{f.name}=_{f.name}" if f.name in defaults else f.name for f in fields)
+    lines = [f"def __init__(self, {params}):", *(f"    self.{f.name} = {f.name}" for f in fields)]
+    if hasattr(cls, "__post_init__"):
+        lines.append("    self.__post_init__()")
+    text, path = "\n".join(lines) + "\n", f"<dataclass {cls.__module__}.{cls.__qualname__}>"
+    linecache.cache[path] = len(text), None, text.splitlines(True), path
+    names = dict(vars(sys.modules[cls.__module__])) | {f"_{n}": v for n, v in defaults.items()}
+    exec(compile(text, path, "exec"), names)
+    function = names["__init__"]
+    function.__annotations__ = {f.name: f.type for f in fields}
+    function.__module__ = cls.__module__
+    return function
 
 
 def _base(base: Value) -> str:

@@ -110,7 +110,8 @@ def overloads(name: str) -> list[Overload]:
     if not entries and name in _aliases():
         return overloads(_aliases()[name])
     if not entries and name.endswith("_") and not name.endswith("__"):
-        entries = [e for e in _table().get(name[:-1], []) if e.inplace]
+        base = _aliases().get(name[:-1], name[:-1])
+        entries = [e for e in _table().get(base, []) if e.inplace]
     return [Overload(name, e.parsed) for e in entries]
 
 

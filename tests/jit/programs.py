@@ -3,6 +3,7 @@
 
 
 import enum
+from dataclasses import dataclass
 import math
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
@@ -282,6 +283,15 @@ def methods(x):
     return a, values, indices, top[0], low, high, b, c, d, e, f
 
 
+@runs((X, Y))
+def in_place(x, y):
+    y = y.clone()
+    y.resize_as_(x).copy_(x)
+    y.unsqueeze_(0).transpose_(0, 1).squeeze_(1).t_()
+    y.clip_(0.0, 4.0).negative_().multiply_(2.0)
+    return y.fill_diagonal_(3.0)
+
+
 @runs((X,))
 def functional(x):
     y = F.relu(x) + F.gelu(x) + F.leaky_relu(x, 0.2) + F.elu(x) + F.silu(x) + F.softplus(x)
@@ -359,3 +369,21 @@ def classes(n: int):
     counter.add("a")
     total = counter.add("b", 5)
     return total, counter.count, counter.names, counter + 4, len(counter)
+
+
+@torch.jit.script
+@dataclass
+class Weighted:
+    """A dataclass: its `__init__` is written by Python."""
+
+    value: Tensor
+    weight: float = 2.0
+    shift: Optional[Tensor] = None
+
+    def total(self) -> Tensor:
+        return self.value.sum() * self.weight
+
+
+@runs((X,))
+def dataclasses(x):
+    return Weighted(x).total() + Weighted(x, weight=0.5).total(), Weighted(x).shift is None
