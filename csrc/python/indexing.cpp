@@ -429,16 +429,6 @@ void assign(Tensor& place, PyObject* value) {
   Object done = Object::steal(call_op_inplace(fill_number, v, 2));
 }
 
-// A number as a tensor of the dtype that it is assigned to; a tensor itself.
-TensorRef assigned(const Tensor& place, PyObject* value) {
-  if (is_tensor(value)) return TensorRef(as_tensor(value));
-  static PyObject* convert = nullptr;
-  python_function(convert, "taimatsu.ops.indexing", "as_value");
-  Object made = Object::steal(checked(
-      PyObject_CallFunctionObjArgs(convert, value, const_cast<Tensor&>(place).object(), nullptr)));
-  return TensorRef(as_tensor(made.get()));
-}
-
 // Whether a Python number is one of the dtype's, so that filling with it is assigning it.
 bool number_for(DType dtype, PyObject* value, Number& n) {
   if (Py_TYPE(value) != &PyFloat_Type && !PyLong_Check(value)) return false;
@@ -450,6 +440,22 @@ bool number_for(DType dtype, PyObject* value, Number& n) {
     case DType::Bool: return n.tag == Number::Bool;
     default: return false;
   }
+}
+
+// A number as a tensor of the dtype that it is assigned to; a tensor itself.
+TensorRef assigned(const Tensor& place, PyObject* value) {
+  if (is_tensor(value)) return TensorRef(as_tensor(value));
+  Number n;
+  if (place.device().type == DeviceType::CPU && number_for(place.dtype, value, n)) {
+    TensorRef one = empty(Ints(), place.dtype);
+    store_element(place.dtype, one->data(), n);
+    return one;
+  }
+  static PyObject* convert = nullptr;
+  python_function(convert, "taimatsu.ops.indexing", "as_value");
+  Object made = Object::steal(checked(
+      PyObject_CallFunctionObjArgs(convert, value, const_cast<Tensor&>(place).object(), nullptr)));
+  return TensorRef(as_tensor(made.get()));
 }
 
 void assign_advanced(PyObject* self, PyObject* key, PyObject* value) {
