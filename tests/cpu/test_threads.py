@@ -91,7 +91,7 @@ def test_a_position_out_of_range_is_found_by_any_thread(threads, form):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8])
 def test_order_of_long_lines(threads, dtype):
     rng = np.random.default_rng(4)
-    x = random_tensor(rng, (100_000,), dtype)
+    x = random_tensor(rng, (200_000,), dtype)
     order = np.argsort(array(x), kind="stable")
     assert (array(x.sort(stable=True)[1]) == order).all()
     assert (array(x.topk(20, largest=False)[1]) == order[:20]).all()
