@@ -24,12 +24,17 @@ std::string type_of(PyObject* o) {
 // Other names that NumPy users and PyTorch's documentation have for a param.
 bool also_named(const std::string& param, const char* given) {
   auto is = [&](const char* s) { return std::strcmp(given, s) == 0; };
-  if (param == "self") return is("input") || is("x") || is("a") || is("x1");
-  if (param == "A") return is("input");
+  if (param == "self") return is("input") || is("x") || is("a") || is("x1") || is("tensor");
+  if (param == "A" || param == "x") return is("input");
   if (param == "dim") return is("axis");
   if (param == "dims") return is("axis") || is("dim");
   if (param == "keepdim") return is("keepdims");
+  if (param == "dim0" || param == "dim1") return is(param == "dim0" ? "axis0" : "axis1");
   if (param == "other") return is("x2");
+  if (param == "L") return is("input2");
+  if (param == "split_size") return is("split_size_or_sections") || is("split_sizes");
+  if (param == "elements") return is("element");
+  if (param == "test_elements") return is("test_element");
   if (param == "sizes") return is("size");
   return false;
 }

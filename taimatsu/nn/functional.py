@@ -155,23 +155,23 @@ def softmin(
     return _along(torch.softmax, -input, dim, dtype)
 
 
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """Classes (*) of int64 as rows (*, num_classes): a 1 at the class, else 0."""
-    if tensor.dtype != torch.int64:
-        raise RuntimeError(f"one_hot: classes must be int64; got {tensor.dtype}")
+    if input.dtype != torch.int64:
+        raise RuntimeError(f"one_hot: classes must be int64; got {input.dtype}")
     if num_classes == -1:
-        if tensor.numel() == 0:
+        if input.numel() == 0:
             raise RuntimeError("one_hot: num_classes can't be found from a tensor of no elements")
-        num_classes = int(tensor.max()) + 1
+        num_classes = int(input.max()) + 1
     if num_classes <= 0:
         raise RuntimeError(f"one_hot: num_classes must be positive; got {num_classes}")
-    if tensor.numel() and any_outside(tensor, 0, num_classes - 1):
+    if input.numel() and any_outside(input, 0, num_classes - 1):
         raise RuntimeError(
-            f"one_hot: classes must be in [0, {num_classes}); got {int(tensor.min())} to "
-            f"{int(tensor.max())}"
+            f"one_hot: classes must be in [0, {num_classes}); got {int(input.min())} to "
+            f"{int(input.max())}"
         )
-    classes = torch.arange(num_classes, device=tensor.device)
-    return (tensor.unsqueeze(-1) == classes).to(torch.int64)
+    classes = torch.arange(num_classes, device=input.device)
+    return (input.unsqueeze(-1) == classes).to(torch.int64)
 
 
 def embedding(

@@ -64,11 +64,12 @@ def rot90(self, k, dims):
     return self.clone()
 
 
-@composite("roll(Tensor self, int[1] shifts, int[1] dims=[]) -> Tensor", out=False)
+@composite("roll(Tensor self, int[1] shifts, int[1]? dims=None) -> Tensor", out=False)
 def roll(self, shifts, dims):
     """Elements moved by `shifts` along `dims`, round the end; without dims of the flat tensor."""
     if not dims and len(shifts) == 1:
         return roll(self.reshape(-1), shifts, (0,)).reshape(self.shape)
+    dims = dims or ()
     if len(shifts) != len(dims) or not shifts:
         raise RuntimeError(f"roll: shifts and dimensions must align; got {len(shifts)} shifts, "
                            f"{len(dims)} dims")

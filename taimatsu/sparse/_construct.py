@@ -229,20 +229,16 @@ def _index(data: Any, device: Any) -> Tensor:
 def _of_layout(name: str, compressed_name: str, plain_name: str, what: str) -> Any:
     layout = getattr(_core, f"sparse_{name}")
 
-    def function(
-        compressed_indices: Any, plain_indices: Any, values: Any, size: Any = None, *,
-        dtype: Any = None, device: Any = None, pin_memory: bool = False,
-        requires_grad: bool = False, check_invariants: bool | None = None,
-    ) -> Tensor:  # fmt: skip
-        return sparse_compressed_tensor(
-            compressed_indices, plain_indices, values, size, dtype=dtype, layout=layout,
-            device=device, requires_grad=requires_grad,
-        )  # fmt: skip
+    own = {compressed_name: "compressed_indices", plain_name: "plain_indices"}
+
+    def function(*args: Any, **options: Any) -> Tensor:
+        options = {own.get(name, name): value for name, value in options.items()}
+        return sparse_compressed_tensor(*args, layout=layout, **options)
 
     function.__name__ = function.__qualname__ = f"sparse_{name}_tensor"
     function.__doc__ = f"""A sparse tensor by {what}: `sparse_compressed_tensor` of this layout.
 
-    The indices are `{compressed_name}` and `{plain_name}`.
+    ``({compressed_name}, {plain_name}, values, size=None, *, dtype, device, requires_grad)``.
 
     >>> x = torch.sparse_{name}_tensor([0, 1, 2], [0, 1], {_EXAMPLES[name]})
     >>> x.layout

@@ -236,12 +236,12 @@ def sampled_addmm(
     return make(own.holding(values.reshape(own.values.shape)), input.shape)
 
 
-def smm(input: Tensor, mat: Tensor) -> Tensor:
+def smm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of a sparse and a dense matrix, as a sparse one of the rows that there are."""
-    _check(input, mat, "smm")
+    _check(input, mat2, "smm")
     used = coalesced(_matrix(input), input.shape).indices[0].unique()
-    rows = mm(input, mat).index_select(0, used)
-    width = mat.shape[1]
+    rows = mm(input, mat2).index_select(0, used)
+    width = mat2.shape[1]
     indices = torch.stack([
         torch.repeat_interleave(used, width),
         torch.arange(width).repeat(used.shape[0]),

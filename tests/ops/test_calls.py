@@ -89,3 +89,25 @@ def test_integrals_of_nothing_and_of_bytes():
     y = torch.tensor([20, 30, 40], dtype=torch.uint8)
     assert torch.trapezoid(y, dx=0.5).item() == np.trapezoid([20, 30, 40], dx=0.5)
     assert [t.dtype for t in torch.unravel_index(y, (50, 50))] == [torch.int64] * 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: torch.swapaxes(x, axis0=0, axis1=1),
+        lambda x: x.swapaxes(axis0=0, axis1=1),
+        lambda x: torch.split(tensor=x, split_size_or_sections=2, dim=0),
+        lambda x: torch.split_with_sizes(x, split_sizes=[1, 2]),
+        lambda x: torch.cholesky_solve(x, input2=x),
+        lambda x: torch.special.modified_bessel_k0(input=x),
+        lambda x: torch.isin(x, test_element=1),
+        lambda x: torch.isin(element=1, test_elements=x),
+        lambda x: torch.roll(x, shifts=1, dims=None),
+        lambda x: torch.smm(x.to_sparse(), mat2=x),
+        lambda x: torch.nn.functional.one_hot(input=x.long(), num_classes=2),
+        lambda x: torch.sparse_csr_tensor(crow_indices=[0, 1], col_indices=[0], values=[1.0]),
+        lambda x: torch.sparse_bsc_tensor(ccol_indices=[0, 1], row_indices=[0], values=[[[1.0]]]),
+    ],
+)
+def test_keywords_are_those_that_pytorch_s_parser_takes(call):
+    assert call(torch.eye(3)) is not None
