@@ -133,13 +133,14 @@ def _mapping(make: Callable[[Any, dict], Any], context: Callable[[Any], Any]) ->
     )
 
 
-_nodes: dict[type, _Node] = {
+_nodes: dict[Any, _Node] = {
     tuple: _Node(lambda t: (list(t), None), lambda children, _: tuple(children)),
     list: _Node(lambda t: (list(t), None), lambda children, _: list(children)),
     dict: _mapping(lambda _, d: d, lambda d: None),
     OrderedDict: _mapping(lambda _, d: OrderedDict(d), lambda d: None),
     defaultdict: _mapping(lambda f, d: defaultdict(f, d), lambda d: d.default_factory),
     deque: _Node(lambda q: (list(q), q.maxlen), lambda children, n: deque(children, n)),
+    namedtuple: _Node(lambda t: (list(t), type(t)), lambda children, cls: cls(*children)),
 }
 
 
@@ -167,7 +168,7 @@ def _node_of(tree: Any) -> _Node | None:
     if cls in _nodes:
         return _nodes[cls]
     if is_namedtuple_class(cls):
-        return _Node(lambda t: (list(t), None), lambda children, _: cls(*children))
+        return _nodes[namedtuple]
     if is_structseq_class(cls):  # torch.return_types.max
         return _Node(lambda t: (list(t), None), lambda children, _: cls(children))
     return None

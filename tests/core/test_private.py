@@ -101,6 +101,16 @@ def test_nodes_of_trees_are_counted():
     assert (spec.num_nodes, spec.num_children, spec.num_leaves) == (5, 2, 3)
 
 
+def test_named_tuples_are_a_supported_kind_of_node():
+    from collections import namedtuple
+
+    from taimatsu.utils import _pytree as pytree
+
+    point = namedtuple("point", "x y")(1, [2])
+    assert pytree._get_node_type(point) in pytree.SUPPORTED_NODES
+    assert pytree.tree_map(lambda x: -x, point) == type(point)(-1, [-2])
+
+
 def test_words_for_the_generator_of_numpy():
     from taimatsu.utils.data._utils.worker import _generate_state
 
