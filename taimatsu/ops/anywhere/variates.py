@@ -159,33 +159,6 @@ def _gamma_drawn(shape, counter, key):
     return cast(where(a > 0, scale * made, a), shape.dtype)
 
 
-def _drawn(op, generator, *parameters):
-    like = parameters[0]
-    n = like.numel()
-    key, offset = random._seed(generator, like.device, n * _COUNTERS)
-    if isinstance(key, int):
-        key, offset = signed(key), signed(offset)
-    counter = iota(n, like.device).reshape(like.shape) * _COUNTERS + offset
-    return op(*parameters, counter, key)
-
-
-@computes("poisson")
-def _(self, generator):
-    _check(not bool((self < 0).any()), "invalid Poisson rate, expected rate to be non-negative")
-    return _drawn(_poisson_drawn, generator, self)
-
-
-@computes("_binomial")
-def _(count, prob, generator):
-    return _drawn(_binomial_drawn, generator, count, prob)
-
-
-@computes("_standard_gamma")
-def _(self, generator):
-    found = _drawn(_gamma_drawn, generator, self)
-    return found.clamp(min=torch.finfo(self.dtype).smallest_normal)
-
-
 # ---- how numbers move with their parameters ------------------------------------------------------
 
 
@@ -293,6 +266,42 @@ def _beta_slope(x, a, total):
     found = where(low, -at / p * (f.d + f.v * (slope - 1 / p)), at / q * (f.d + f.v * slope))
     wide = cast(x, F64)
     return cast(where(good, found, where(isnan(wide), wide, 0.0)), x.dtype)
+
+
+# ---- the ops -------------------------------------------------------------------------------------
+
+
+for _op, _names in ((_poisson_drawn, ("rate",)), (_binomial_drawn, ("count", "prob")),
+                    (_gamma_drawn, ("shape",)), (_gamma_slope, ("shape", "x")),
+                    (_beta_slope, ("x", "a", "total"))):  # fmt: skip
+    _op.gradient(**dict.fromkeys(_names, lambda g: None))  # none of them is for the tape
+
+
+def _drawn(op, generator, *parameters):
+    like = parameters[0]
+    n = like.numel()
+    key, offset = random._seed(generator, like.device, n * _COUNTERS)
+    if isinstance(key, int):
+        key, offset = signed(key), signed(offset)
+    counter = iota(n, like.device).reshape(like.shape) * _COUNTERS + offset
+    return op(*parameters, counter, key)
+
+
+@computes("poisson")
+def _(self, generator):
+    _check(not bool((self < 0).any()), "invalid Poisson rate, expected rate to be non-negative")
+    return _drawn(_poisson_drawn, generator, self)
+
+
+@computes("_binomial")
+def _(count, prob, generator):
+    return _drawn(_binomial_drawn, generator, count, prob)
+
+
+@computes("_standard_gamma")
+def _(self, generator):
+    found = _drawn(_gamma_drawn, generator, self)
+    return found.clamp(min=torch.finfo(self.dtype).smallest_normal)
 
 
 @computes("_standard_gamma_grad")
