@@ -46,6 +46,13 @@ def test_factors(double, dtype):
         check(double, "cusolverDnXgetrs",
               lambda a, b, t=adjoint: torch.linalg.lu_solve(*torch.linalg.lu_factor(a), b,
                                                             adjoint=t), a[0] + 1, b[0])  # fmt: skip
+    def by_ldl(a, b):
+        return torch.linalg.ldl_solve(*torch.linalg.ldl_factor(a), b)
+
+    symmetric = torch.randn(2, 6, 6, dtype=dtype)
+    symmetric = symmetric + symmetric.mT
+    symmetric[..., 0, 0] = 0  # so that D has blocks of two
+    check(double, "cusolverDnXsytrs", by_ldl, symmetric, torch.randn(2, 6, 3, dtype=dtype), count=2)
     for mode in ("reduced", "complete"):
         check(double, "cusolverDnXgeqrf", lambda x, m=mode: torch.linalg.qr(x, m), tall)
     check(double, "cusolverDngqr",

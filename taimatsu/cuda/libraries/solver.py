@@ -29,6 +29,7 @@ _OF_REFLECTIONS: dict[str, list[Any]] = {
     "mqr_bufferSize": [*_REFLECTED, ctypes.POINTER(Int)],
     "mqr": [*_REFLECTED, Pointer, Int, Pointer],
 }
+_SYMMETRIC = [Pointer, Int, Long, Long, *_MATRIX, Pointer, *_MATRIX]
 _LOWER, _UPPER = 0, 1
 _PLAIN, _TRANSPOSED, _ADJOINT = 0, 1, 2
 
@@ -57,6 +58,12 @@ cusolver = Library("cusolver", {
     "cusolverDnXgetrs": [Pointer, Pointer, Int, Long, Long, *_MATRIX, Pointer, *_MATRIX, Pointer],
     **{f"cusolverDn{letter}potrfBatched": [Pointer, Int, Int, Pointer, Int, Pointer, Int]
        for letter in "SDCZ"},
+    **{f"cusolverDn{letter}sytrf_bufferSize": [Pointer, Int, Pointer, Int, ctypes.POINTER(Int)]
+       for letter in "SDCZ"},
+    **{f"cusolverDn{letter}sytrf": [Pointer, Int, Int, Pointer, Int, Pointer, Pointer, Int, Pointer]
+       for letter in "SDCZ"},
+    "cusolverDnXsytrs_bufferSize": [*_SYMMETRIC, _Sizes, _Sizes],
+    "cusolverDnXsytrs": [*_SYMMETRIC, Pointer, Size, Pointer, Size, Pointer],
     **{f"cusolverDn{kind}{name}": parameters
        for kind in ("Sor", "Dor", "Cun", "Zun")
        for name, parameters in _OF_REFLECTIONS.items()},
@@ -210,6 +217,46 @@ def _(A, B):
     X = _substituted(a, pivots, B, _TRANSPOSED)
     LU = a.mT.reshape(A.shape)
     return X, LU, pivots.to(torch.int32).reshape(*lead, -1), info.reshape(lead)
+
+
+# ---- LDL: symmetric ones; Hermitian ones are the CPU's ------------------------------------------
+
+
+@computes("_ldl_factor", device="cuda")
+def _(A, hermitian):
+    if not _usable(A) or (hermitian and A.is_complex()):
+        return NotImplemented
+    a, size = _columns(A), Int()
+    count, n, _ = a.shape
+    run, info = Solver(a), _info(a)
+    pivots = torch.empty([count, n], dtype=torch.int32, device=a.device)
+    name = f"cusolverDn{_LETTERS[a.dtype][0]}sytrf"
+    for i in range(count):
+        getattr(cusolver, f"{name}_bufferSize")(run.handle, n, a[i].data_ptr(), n, size)
+        area, _ = run.area(size.value * a.itemsize)
+        getattr(cusolver, name)(run.handle, _LOWER, n, a[i].data_ptr(), n, pivots[i].data_ptr(),
+                                area.data_ptr(), size.value, info[i].data_ptr())  # fmt: skip
+    lead = A.shape[:-2]
+    return a.mT.tril().reshape(A.shape), pivots.reshape(*lead, n), info.reshape(lead)
+
+
+@computes("_ldl_solve", device="cuda")
+def _(LD, pivots, B, hermitian):
+    if not _usable(LD, B) or (hermitian and LD.is_complex()):
+        return NotImplemented
+    a, x = _columns(LD, False), _columns(B)
+    order = pivots.reshape(-1, pivots.size(-1)).to(torch.int64)
+    run, info = Solver(a), _info(a)
+    count, n, _ = a.shape
+    for i in range(count):
+        start = (run.handle, _LOWER, n, x.size(1), *_matrix(a[i]), order[i].data_ptr(),
+                 *_matrix(x[i]))  # fmt: skip
+        on_device, on_host = Size(), Size()
+        cusolver.cusolverDnXsytrs_bufferSize(*start, on_device, on_host)
+        device, host = run.area(on_device.value, on_host.value)
+        cusolver.cusolverDnXsytrs(*start, device.data_ptr(), on_device, host, on_host,
+                                  info[i].data_ptr())  # fmt: skip
+    return x.mT.reshape(B.shape)
 
 
 # ---- QR -----------------------------------------------------------------------------------------

@@ -127,6 +127,86 @@ static void solve_lu(Dense a, const int64_t* pivots, Dense b, int operation) {
   }
 }
 
+static void swap(number* x, number* y) {
+  const number t = *x;
+  *x = *y;
+  *y = t;
+}
+/* L D L^T of the lower triangle, D of blocks of one and two (Bunch and Kaufman). */
+static int factor_ldl(Dense a, int* pivots) {
+  const int64_t n = a.n;
+  const double alpha = (1 + sqrt(17)) / 8;
+  int info = 0;
+  for (int64_t k = 0, step; k < n; k += step) {
+    int64_t most = k, p = k;
+    double column = 0, row = 0;
+    for (int64_t i = k + 1; i < n; ++i) {
+      if (magnitude(AT(a, i, k)) > column) column = magnitude(AT(a, most = i, k));
+    }
+    const double here = magnitude(AT(a, k, k));
+    step = 1;
+    if (here < alpha * column) {
+      for (int64_t j = k; j < n; ++j) {
+        if (j != most) row = fmax(row, magnitude(j < most ? AT(a, most, j) : AT(a, j, most)));
+      }
+      if (here < alpha * column * (column / row)) {
+        p = most;
+        if (magnitude(AT(a, most, most)) < alpha * row) step = 2;
+      }
+    }
+    const int64_t at = k + step - 1;
+    if (p != at) {
+      for (int64_t i = p + 1; i < n; ++i) swap(&AT(a, i, at), &AT(a, i, p));
+      for (int64_t j = at + 1; j < p; ++j) swap(&AT(a, j, at), &AT(a, p, j));
+      swap(&AT(a, at, at), &AT(a, p, p));
+      if (step == 2) swap(&AT(a, at, k), &AT(a, p, k));
+    }
+    for (int64_t i = k; i <= at; ++i) pivots[i] = (int)(step == 2 ? -p - 1 : p + 1);
+    if (step == 1 && AT(a, k, k) == 0) {
+      if (!info) info = (int)k + 1;
+      continue;
+    }
+    const number d = AT(a, k, k), e = step == 2 ? AT(a, at, k) : 0, f = AT(a, at, at),
+                 det = step == 2 ? d * f - e * e : d;
+    for (int64_t j = at + 1; j < n; ++j) { /* of row j: L */
+      const number x = AT(a, j, k), y = step == 2 ? AT(a, j, at) : 0;
+      const number u = step == 2 ? (x * f - y * e) / det : x / det, v = (y * d - x * e) / det;
+      for (int64_t i = j; i < n; ++i) {
+        AT(a, i, j) -= AT(a, i, k) * u + (step == 2 ? AT(a, i, at) * v : 0);
+      }
+      AT(a, j, k) = u;
+      if (step == 2) AT(a, j, at) = v;
+    }
+  }
+  return info;
+}
+static void solve_ldl(Dense a, const int64_t* pivots, Dense b) {
+  const int64_t n = a.n;
+  for (int64_t k = 0, step; k < n; k += step) {
+    step = pivots[k] > 0 ? 1 : 2;
+    const int64_t at = k + step - 1;
+    exchange(b, at, (step == 1 ? pivots[k] : -pivots[k]) - 1);
+    for (int64_t c = 0; c < b.n; ++c) {
+      for (int64_t i = at + 1; i < n; ++i) {
+        for (int64_t j = k; j <= at; ++j) AT(b, i, c) -= AT(a, i, j) * AT(b, j, c);
+      }
+      const number d = AT(a, k, k), e = AT(a, at, k), f = AT(a, at, at), x = AT(b, k, c),
+                   y = AT(b, at, c);
+      AT(b, k, c) = step == 1 ? x / d : (x * f - y * e) / (d * f - e * e);
+      if (step == 2) AT(b, at, c) = (y * d - x * e) / (d * f - e * e);
+    }
+  }
+  for (int64_t k = n - 1, step; k >= 0; k -= step) {
+    step = pivots[k] > 0 ? 1 : 2;
+    for (int64_t c = 0; c < b.n; ++c) {
+      for (int64_t j = k - step + 1; j <= k; ++j) {
+        for (int64_t i = k + 1; i < n; ++i) AT(b, j, c) -= AT(a, i, j) * AT(b, i, c);
+      }
+    }
+    exchange(b, k, (step == 1 ? pivots[k] : -pivots[k]) - 1);
+  }
+}
+
 static void factor_qr(Dense a, number* tau) { /* LAPACK's reflections */
   for (int64_t j = 0; j < a.m && j < a.n; ++j) {
     double rest = 0;
@@ -291,7 +371,7 @@ static void eigen(Dense a, number* values, Dense v) {
 
 /* ---- Calls: what is asked for is kept until the stream gets there ---- */
 
-enum What { LU, SOLVE, QR, EIGH, SVD, CHOLESKY, GQR, MQR, EIG };
+enum What { LU, SOLVE, QR, EIGH, SVD, CHOLESKY, GQR, MQR, EIG, LDL, LDL_SOLVE };
 struct Call {
   enum What what;
   int type, flags[2];
@@ -439,6 +519,14 @@ static void compute(void* about) {
   if (c->what == EIG) return general_eigenvalues(c, a, b, third);
   if (c->what == LU) {
     *info = factor_lu(a, (int64_t*)b);
+  } else if (c->what == LDL) {
+    *info = factor_ldl(a, (int*)b);
+  } else if (c->what == LDL_SOLVE) {
+    Dense x = read_matrix(third, c->type, c->n, c->k, c->other_leading);
+    solve_ldl(a, (int64_t*)b, x);
+    write_matrix(x, third, c->type, c->other_leading);
+    free(a.x);
+    return;
   } else if (c->what == SOLVE) {
     Dense x = read_matrix(third, c->type, c->n, c->k, c->other_leading);
     solve_lu(a, (int64_t*)b, x, c->flags[0]);
@@ -531,6 +619,34 @@ EXPORT int cusolverDnXgetrs(Handle h, void* p, int operation, int64_t n, int64_t
                    n,      columns,     .leading = lda, .other_leading = ldb,
                    .a = a, .b = pivots, .c = b,         .info = info};
   return leave(call("Xgetrs", h, c, bytes_of(type, n, n, lda)));
+}
+EXPORT int cusolverDnXsytrs_bufferSize(Handle h, int uplo, int64_t n, int64_t columns, int type,
+                                       CUdeviceptr a, int64_t lda, CUdeviceptr pivots, int type_b,
+                                       CUdeviceptr b, int64_t ldb, size_t* device, size_t* host) {
+  (void)h, (void)uplo, (void)n, (void)columns, (void)type, (void)a, (void)lda, (void)pivots;
+  (void)type_b, (void)b, (void)ldb;
+  return sizes(device, host);
+}
+EXPORT int cusolverDnXsytrs(Handle h, int uplo, int64_t n, int64_t columns, int type, CUdeviceptr a,
+                            int64_t lda, CUdeviceptr pivots, int type_b, CUdeviceptr b, int64_t ldb,
+                            AREA) {
+  BEGIN_ON_DEVICE("cusolverDnXsytrs");
+  CHECK_AREA("Xsytrs");
+  if (uplo != LOWER || type_b != type)
+    violation("Xsytrs: uplo %d, types %d, %d", uplo, type, type_b);
+  if (!checked_reach("Xsytrs", "B", b, bytes_of(type, n, columns, ldb))) return leave(BAD);
+  struct Call c = {LDL_SOLVE,
+                   type,
+                   .m = n,
+                   .n = n,
+                   .k = columns,
+                   .leading = lda,
+                   .other_leading = ldb,
+                   .a = a,
+                   .b = pivots,
+                   .c = b,
+                   .info = info};
+  return leave(call("Xsytrs", h, c, bytes_of(type, n, n, lda)));
 }
 EXPORT int cusolverDnXgeqrf_bufferSize(Handle h, void* p, int64_t m, int64_t n, int type,
                                        CUdeviceptr a, int64_t lda, int type_tau, CUdeviceptr tau,
@@ -644,6 +760,24 @@ EXPORT int cusolverDnXgesvd(Handle h, void* p, signed char jobu, signed char job
     struct Call c = {CHOLESKY,       type,           {uplo}, n,           n,                     \
                      .count = count, .leading = lda, .a = a, .info = info};                      \
     return leave(call("potrfBatched", h, c, 8 * (size_t)count));                                 \
+  }                                                                                              \
+  EXPORT int cusolverDn##plain##sytrf_bufferSize(Handle h, int n, CUdeviceptr a, int lda,        \
+                                                 int* size) {                                    \
+    (void)h, (void)n, (void)a, (void)lda;                                                        \
+    *size = WORKSPACE;                                                                           \
+    return SUCCESS;                                                                              \
+  }                                                                                              \
+  EXPORT int cusolverDn##plain##sytrf(Handle h, int uplo, int n, CUdeviceptr a, int lda,         \
+                                      CUdeviceptr pivots, CUdeviceptr work, int size,            \
+                                      CUdeviceptr info) {                                        \
+    BEGIN_ON_DEVICE("cusolverDnsytrf");                                                          \
+    if (uplo != LOWER) violation("sytrf: the upper triangle");                                   \
+    if (!checked_reach("sytrf", "the workspace", work, size * size_of(type)) ||                  \
+        !checked_reach("sytrf", "the pivots", pivots, 4 * (size_t)n))                            \
+      return leave(BAD);                                                                         \
+    struct Call c = {                                                                            \
+        LDL, type, .m = n, .n = n, .leading = lda, .a = a, .b = pivots, .info = info};           \
+    return leave(call("sytrf", h, c, bytes_of(type, n, n, lda)));                                \
   }                                                                                              \
   EXPORT int cusolverDn##letters##gqr_bufferSize(Handle h, int m, int n, int k, CUdeviceptr a,   \
                                                  int lda, CUdeviceptr tau, int* size) {          \
