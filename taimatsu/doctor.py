@@ -92,6 +92,7 @@ def gpu() -> Iterator[Finding]:
         return
     version = core().driver_version()
     yield Finding("CUDA driver", f"of CUDA {version // 1000}.{version % 1000 // 10}")
+    yield from settings()
     supported = cuda.get_arch_list()
     for i in range(cuda.device_count()):
         about = cuda.get_device_properties(i)
@@ -103,10 +104,36 @@ def gpu() -> Iterator[Finding]:
         known = target in supported
         mend = "" if known else f"code generation knows {', '.join(supported)}"
         yield Finding(f"GPU {i}", text, known, mend, needed=False)
+        try:
+            free, total = cuda.mem_get_info(i)
+        except RuntimeError as error:  # another program has all of it, or the GPU has failed
+            yield Finding(f"memory {i}", str(error), False, "see what nvidia-smi says", False)
+            continue
+        text = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free, "
+        text += "expandable segments" if core().expandable(i) else "segments of fixed size"
+        yield Finding(f"memory {i}", text)
+    yield assembler()
     for stem, library in LIBRARIES.items():
         file = found(stem)
         yield Finding(library.name, file or f"not found ({library.purpose})", bool(file),
                       "" if file else command(stem), False)  # fmt: skip
+
+
+def settings() -> Iterator[Finding]:
+    """Variables of the environment that change what a GPU does."""
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "PYTORCH_CUDA_ALLOC_CONF",
+                 "TAIMATSU_LIBCUDA", "TAIMATSU_CUDA_LIBRARIES", "TAIMATSU_PTXAS"):  # fmt: skip
+        if name in os.environ:
+            yield Finding("environment", f"{name}={os.environ[name]}")
+
+
+def assembler() -> Finding:
+    """What keeps kernels on disk assembled."""
+    from .codegen import ptx
+
+    found = ptx.assembler()
+    return Finding("ptxas", found or "not found: the driver assembles kernels in each process",
+                   bool(found), "" if found else "pip install nvidia-cuda-nvcc", False)  # fmt: skip
 
 
 def findings() -> Iterator[Finding]:

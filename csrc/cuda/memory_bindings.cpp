@@ -146,6 +146,10 @@ PyObject* py_record_stream(PyObject*, PyObject* args) {
     return boolean(record_stream(from_handle<void*>(p), device, from_handle<StreamHandle>(s)));
   });
 }
+PyObject* py_expandable(PyObject*, PyObject* args) {
+  return call<int>(args, "i",
+                   [](int device) { return boolean(expandable(checked_device(device))); });
+}
 // storage_at(address, bytes, device, owner): of memory that somebody else has allocated.
 PyObject* py_storage_at(PyObject*, PyObject* args) {
   return call<Handle, Py_ssize_t, int, PyObject*>(
@@ -311,6 +315,7 @@ PyMethodDef memory_functions[] = {
     TM_FUNCTION(allocate, "allocate(device, bytes, stream) -> address"),
     TM_FUNCTION(deallocate, "deallocate(address)"),
     TM_FUNCTION(record_stream, "record_stream(address, device, stream): whether it is known."),
+    TM_FUNCTION(expandable, "expandable(device): whether memory is mapped where it is needed."),
     TM_FUNCTION(storage_at, "storage_at(address, bytes, device, owner): of others' memory."),
     TM_FUNCTION(device_of, "device_of(address): -1 of what is no device's."),
     TM_FUNCTION(set_memory_fraction, "set_memory_fraction(device, fraction)"),

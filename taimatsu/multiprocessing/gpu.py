@@ -14,6 +14,7 @@ import os
 import warnings
 import weakref
 from multiprocessing import util
+from multiprocessing.context import get_spawning_popen
 from typing import Any
 
 import taimatsu as torch
@@ -45,13 +46,17 @@ class _Sent:
         self.device: int = storage.device.index
         self.users = shared_memory.allocate(8)  # how many there are, an int64
         self.users.fill_(0)
-        atomic_add(self.users._owner(), 0, 1)
+        self.hand_out()
         self.event = torch.cuda.Event(interprocess=True)
         with torch.cuda.device(self.device):
             self.handle = self.event.ipc_handle()
         self.event.record(torch.cuda.current_stream(self.device))
         *self.place, fds = core().export_memory(storage.data_ptr(), storage.nbytes())
         self.descriptors = [_Descriptor(fd) for fd in fds]
+
+    def hand_out(self, handles: int = 1) -> None:
+        """Counts one on its way, or takes it back if it was not sent."""
+        atomic_add(self.users._owner(), 0, handles)
 
     def in_use(self) -> bool:
         return atomic_add(self.users._owner(), 0, 0) > 0
@@ -109,6 +114,10 @@ def reduce_storage(storage: UntypedStorage) -> tuple:
     _prepare()
     uuid = torch.cuda.get_device_properties(sent.device).uuid.bytes
     fds = [reductions.send_descriptor(d, d.fd) for d in sent.descriptors]
+    if get_spawning_popen() is None:  # else they are wanted when the process is started
+        sent.descriptors.clear()
+    if (parcel := getattr(reductions._local, "packing", None)) is not None:
+        parcel.handles.append(sent)
     return rebuild_storage, (
         os.getpid(), serial, uuid, storage.nbytes(), tuple(sent.place), fds, sent.handle,
         sent.users,

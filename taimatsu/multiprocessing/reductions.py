@@ -42,7 +42,7 @@ class Parcel:
         self.data = data
         self.fds: list[int] = fds or []
         self.held: list[Any] = []
-        self.handles: list[Segment] = []
+        self.handles: list[Any] = []
         self.segments: dict[int, Segment] = {}  # of one being read, by position
 
     def place(self, owner: Any, fd: int) -> int:

@@ -129,6 +129,27 @@ def test_a_queue_within_the_process():
     assert y.data_ptr() == x.data_ptr()
 
 
+def test_a_message_that_cant_be_written_takes_its_handles_back(other):
+    x = torch.ones(4, device="cuda")
+    with pytest.raises(Exception, match="pickle"):
+        mp.reductions.pack((x, lambda: 0))
+    cuda.ipc_collect()
+    assert not gpu._sent
+
+
+def test_arguments_of_a_process(other):
+    context = mp.get_context("spawn")
+    outbox = context.Queue()
+    x = torch.arange(3.0, device="cuda")
+    process = context.Process(target=sharing_workers.double_it, args=(x, outbox))
+    process.start()
+    assert outbox.get(timeout=60) == 3
+    process.join(60)
+    assert process.exitcode == 0 and x.tolist() == [0, 2, 4]
+    cuda.ipc_collect()  # the process has ended, and let go
+    assert not gpu._sent
+
+
 def test_events_of_another_process(other):
     event = cuda.Event(interprocess=True)
     x = torch.zeros(100, device="cuda")
