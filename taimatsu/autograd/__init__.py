@@ -14,25 +14,34 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from taimatsu import _core
 from taimatsu._core import Tensor
 
 from .anomaly_mode import detect_anomaly, set_detect_anomaly
-from .function import Function
-from .grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from .function import Function, NestedIOFunction
+from .grad_mode import (
+    enable_grad,
+    enforce_grad_layout_policy,
+    inference_mode,
+    no_grad,
+    set_grad_enabled,
+    set_multithreading_enabled,
+)
 from .graph import GradientEdge
 from .variable import Variable
 
 __all__ = [
     "Function",
     "GradientEdge",
+    "NestedIOFunction",
     "Variable",
     "anomaly_mode",
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "enforce_grad_layout_policy",
     "function",
     "functional",
     "grad",
@@ -44,7 +53,18 @@ __all__ = [
     "no_grad",
     "set_detect_anomaly",
     "set_grad_enabled",
+    "set_multithreading_enabled",
+    "variable",
 ]
+
+
+def variable(*args: Any, **kwargs: Any) -> NoReturn:
+    """What `taimatsu.tensor` was called before PyTorch 0.4: ValueError."""
+    raise ValueError(
+        "torch.autograd.variable(...) is deprecated, use torch.tensor(...) instead; the class is "
+        "torch.autograd.Variable"
+    )
+
 
 Tensors = Tensor | Sequence[Tensor]
 Grads = Tensor | Sequence[Tensor | None] | None

@@ -17,11 +17,13 @@ from taimatsu._core import (
 
 __all__ = [
     "enable_grad",
+    "enforce_grad_layout_policy",
     "inference_mode",
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "no_grad",
     "set_grad_enabled",
+    "set_multithreading_enabled",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -90,3 +92,36 @@ def _generator(mode: Any, function: Callable) -> Callable:
                 generator.close()
 
     return wrapped
+
+
+class _Setting:
+    """A switch that is kept: set by calling it, for good or for a ``with`` block."""
+
+    _value = True
+
+    def __init__(self, mode: bool = True):
+        cls = type(self)
+        self.prev, self.mode = cls._value, mode
+        cls._value = mode
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        type(self)._value = self.prev
+
+    def clone(self) -> _Setting:
+        """Another one of the same mode."""
+        return type(self)(self.mode)
+
+    def __call__(self, function: F) -> F:
+        type(self)._value = self.prev  # it holds in calls of the function only
+        return decorate(self, function)
+
+
+class set_multithreading_enabled(_Setting):
+    """Whether backward uses a thread for each device. It runs in the caller's thread here."""
+
+
+class enforce_grad_layout_policy(_Setting):
+    """Whether gradients are accumulated in the layout of their tensors, as they always are."""

@@ -14,16 +14,41 @@ What steers PyTorch's compiler beyond that is accepted, and has no effect.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import config
 
+if TYPE_CHECKING:
+    from ._artifacts import CacheInfo
+
 __all__ = [
-    "allow_in_graph", "assume_constant_result", "compile", "config", "cudagraph_mark_step_begin",
-    "disable", "get_default_backend", "is_compiling", "is_dynamo_compiling", "is_exporting",
-    "list_backends", "nested_compile_region", "reset", "set_default_backend",
-    "set_enable_guard_collectives", "set_stance", "substitute_in_graph", "wrap_numpy",
+    "allow_in_graph",
+    "assume_constant_result",
+    "compile",
+    "config",
+    "cudagraph_mark_step_begin",
+    "disable",
+    "get_default_backend",
+    "is_compiling",
+    "is_dynamo_compiling",
+    "is_exporting",
+    "keep_portable_guards_unsafe",
+    "keep_tensor_guards_unsafe",
+    "list_backends",
+    "load_cache_artifacts",
+    "nested_compile_region",
+    "reset",
+    "save_cache_artifacts",
+    "set_default_backend",
+    "set_enable_guard_collectives",
+    "set_stance",
+    "skip_all_guards_unsafe",
+    "skip_guard_on_all_nn_modules_unsafe",
+    "skip_guard_on_globals_unsafe",
+    "skip_guard_on_inbuilt_nn_modules_unsafe",
+    "substitute_in_graph",
+    "wrap_numpy",
 ]  # fmt: skip
 
 _AS_IT_IS = ("eager", "aot_eager")
@@ -215,3 +240,68 @@ def set_default_backend(backend: str | None) -> None:
     global _default
     compile(disable, backend=backend or "inductor")  # its checks
     _default = backend or "inductor"
+
+
+# ---- compiled kernels, from one machine to another ----------------------------------------------
+
+
+def save_cache_artifacts() -> tuple[bytes, CacheInfo] | None:
+    """The kernels in the cache on disk, as bytes, and their names; None if there are none.
+
+    Bring them to a machine of the same kind by `load_cache_artifacts`.
+    """
+    from ._artifacts import packed
+
+    return packed()
+
+
+def load_cache_artifacts(serialized_artifacts: bytes) -> CacheInfo | None:
+    """Puts kernels into the cache on disk; their names. None for bytes that hold none."""
+    from ._artifacts import unpacked
+
+    return unpacked(serialized_artifacts)
+
+
+# ---- which guards to keep -----------------------------------------------------------------------
+# For a ``guard_filter_fn`` in the options of `compile`, which nothing calls: there are no guards.
+
+
+def skip_all_guards_unsafe(guard_entries: Sequence[Any]) -> list[bool]:
+    """Of guards, none."""
+    return [False for _ in guard_entries]
+
+
+def keep_tensor_guards_unsafe(
+    guard_entries: Sequence[Any], keep_parameters: bool = False
+) -> list[bool]:
+    """Of guards, those on tensors, with or without parameters."""
+    from taimatsu.nn import Parameter
+
+    return [
+        entry.guard_type == "TENSOR_MATCH"
+        and (keep_parameters or not isinstance(entry.value, Parameter))
+        for entry in guard_entries
+    ]
+
+
+def keep_portable_guards_unsafe(guard_entries: Sequence[Any]) -> list[bool]:
+    """Of guards, those that need no Python: on tensors, sizes and modes."""
+    portable = ("TENSOR_MATCH", "SHAPE_ENV", "GRAD_MODE", "DEFAULT_DEVICE", "GLOBAL_STATE")
+    return [entry.guard_type in portable for entry in guard_entries]
+
+
+def skip_guard_on_globals_unsafe(guard_entries: Sequence[Any]) -> list[bool]:
+    """Of guards, those that aren't on globals."""
+    return [not entry.is_global for entry in guard_entries]
+
+
+def skip_guard_on_all_nn_modules_unsafe(guard_entries: Sequence[Any]) -> list[bool]:
+    """Of guards, those that aren't on modules."""
+    return [not entry.orig_guard.source.is_unspecialized_nn_module() for entry in guard_entries]
+
+
+def skip_guard_on_inbuilt_nn_modules_unsafe(guard_entries: Sequence[Any]) -> list[bool]:
+    """Of guards, those that aren't on modules of `nn`."""
+    return [
+        not entry.orig_guard.source.is_unspecialized_builtin_nn_module() for entry in guard_entries
+    ]

@@ -59,11 +59,24 @@ class Backend(str):
 
 __all__ += ["Backend"]
 
+_LAZY = {"DeviceMesh": "device_mesh", "init_device_mesh": "device_mesh"} | dict.fromkeys(
+    (
+        "AllToAllOptions", "AllreduceCoalescedOptions", "AllreduceOptions", "BackendConfig",
+        "BarrierOptions", "BroadcastOptions", "BuiltinCommHookType", "DebugLevel", "GatherOptions",
+        "GroupName", "QueueEmptyError", "ReduceOptions", "ReduceScatterOptions", "ScatterOptions",
+        "breakpoint", "get_debug_level", "record_comm", "set_debug_level",
+        "set_debug_level_from_env", "shrink_group", "split_group",
+    ),
+    "_options",
+)  # fmt: skip
+
 
 _submodule = submodules(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("DeviceMesh", "init_device_mesh"):
-        return getattr(importlib.import_module(f"{__name__}.device_mesh"), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "GradBucket":
+        return importlib.import_module("taimatsu.nn.parallel.distributed").GradBucket
     return _submodule(name)

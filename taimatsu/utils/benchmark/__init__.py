@@ -8,11 +8,28 @@ True
 
 from __future__ import annotations
 
+from .callgrind import (
+    CallgrindStats,
+    CopyIfCallgrind,
+    FunctionCount,
+    FunctionCounts,
+)
 from .compare import Colorize, Compare
-from .measurement import Measurement, TaskSpec, select_unit, trim_sigfig, unit_to_english
+from .fuzzer import FuzzedParameter, FuzzedSparseTensor, FuzzedTensor, Fuzzer, ParameterAlias
+from .measurement import (
+    Measurement,
+    TaskSpec,
+    ordered_unique,
+    select_unit,
+    set_torch_threads,
+    trim_sigfig,
+    unit_to_english,
+)
 from .timer import Language, Timer, timer
 
 __all__ = [
-    "Colorize", "Compare", "Language", "Measurement", "TaskSpec", "Timer", "select_unit", "timer",
-    "trim_sigfig", "unit_to_english",
+    "CallgrindStats", "Colorize", "Compare", "CopyIfCallgrind", "FunctionCount", "FunctionCounts",
+    "FuzzedParameter", "FuzzedSparseTensor", "FuzzedTensor", "Fuzzer", "Language", "Measurement",
+    "ParameterAlias", "TaskSpec", "Timer", "ordered_unique", "select_unit", "set_torch_threads",
+    "timer", "trim_sigfig", "unit_to_english",
 ]  # fmt: skip

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Measurement", "TaskSpec", "select_unit", "trim_sigfig", "unit_to_english"]
+__all__ = [
+    "Measurement", "TaskSpec", "ordered_unique", "select_unit", "set_torch_threads", "trim_sigfig",
+    "unit_to_english",
+]  # fmt: skip
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 _ENGLISH = {"ns": "nanosecond", "us": "microsecond", "ms": "millisecond", "s": "second"}
@@ -41,6 +45,24 @@ def trim_sigfig(x: float, n: int) -> float:
     magnitude = math.ceil(math.log10(abs(x)))
     scale = 10.0 ** (magnitude - n)
     return round(x / scale) * scale
+
+
+def ordered_unique(elements: Iterable[Any]) -> list[Any]:
+    """The elements, each once, in the order of their first place."""
+    return list(dict.fromkeys(elements))
+
+
+@contextlib.contextmanager
+def set_torch_threads(n: int) -> Iterator[None]:
+    """Inside, ops use so many threads."""
+    import taimatsu as torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class TaskSpec(typing.NamedTuple):

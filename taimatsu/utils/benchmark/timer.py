@@ -10,7 +10,7 @@ from typing import Any
 
 import taimatsu as torch
 
-from .measurement import Measurement, TaskSpec
+from .measurement import Measurement, TaskSpec, set_torch_threads
 
 __all__ = ["Language", "Timer", "timer"]
 
@@ -47,19 +47,16 @@ class Timer:
                 f"Timer: statements are Python; got language={language!r}"
             )
         stmt, setup = textwrap.dedent(stmt).strip(), textwrap.dedent(setup).strip()
-        names = {"torch": torch, **(globals or {})}
+        self._globals = dict(globals or {})
+        names = {"torch": torch, **self._globals}
         self._timer = timeit.Timer(stmt, setup or "pass", timer, names)
         self._task_spec = TaskSpec(
             stmt, setup, global_setup, label, sub_label, description, env, num_threads
         )
 
     def _run(self, number: int) -> float:
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._task_spec.num_threads)
-        try:
+        with set_torch_threads(self._task_spec.num_threads):
             return max(self._timer.timeit(number), 1e-9)
-        finally:
-            torch.set_num_threads(before)
 
     def timeit(self, number: int = 1000000) -> Measurement:
         """One run of ``number`` executions, after a shorter one to warm up."""
@@ -104,8 +101,19 @@ class Timer:
         """As `timeit.Timer.autorange`."""
         return self._timer.autorange(callback)
 
-    def collect_callgrind(self, *args: Any, **kwargs: Any) -> Any:
-        """Counts instructions. NotImplementedError: run valgrind on a script instead."""
-        raise NotImplementedError(
-            "Timer.collect_callgrind: run `valgrind --tool=callgrind python script.py` instead"
-        )
+    def collect_callgrind(
+        self, number: int = 100, *, repeats: int | None = None, collect_baseline: bool = True,
+        retain_out_file: bool = False,
+    ) -> Any:  # fmt: skip
+        """The instructions that ``number`` executions take, counted by valgrind's callgrind.
+
+        A `CallgrindStats`, or with ``repeats`` several. The statement runs in another process:
+        ``globals`` have to be picklable. RuntimeError where there is no valgrind.
+        """
+        from .callgrind import collect
+
+        runs = [
+            collect(self._task_spec, self._globals, number, collect_baseline)
+            for _ in range(repeats or 1)
+        ]
+        return runs[0] if repeats is None else tuple(runs)
