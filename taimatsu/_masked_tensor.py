@@ -26,6 +26,9 @@ _DIRECT = {
     "numel", "register_hook", "requires_grad_", "retain_grad", "size", "stride",
 }  # fmt: skip
 
+# Of Python's operators, those that have no op's name.
+_OPERATORS = {"div", "rdiv", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod", "rmod", "rpow"}
+
 
 @functools.cache
 def _pointwise() -> frozenset[str]:
@@ -33,7 +36,7 @@ def _pointwise() -> frozenset[str]:
     from taimatsu.ops.table import ENTRIES
 
     found = [op for op in ENTRIES if op.kind == "pointwise"]
-    return frozenset(n for op in found for n in (op.name.partition(".")[0], *op.names))
+    return frozenset(n for op in found for n in (op.name.partition(".")[0], *op.names)) | _OPERATORS
 
 
 def _plain(value: Any) -> Any:
