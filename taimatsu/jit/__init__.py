@@ -22,8 +22,9 @@ from .archive import ScriptModule, load, save
 from .aten import Error
 
 __all__ = [
-    "Attribute", "Error", "Final", "Future", "RecursiveScriptModule", "ScriptFunction",
-    "ScriptModule", "TracerWarning", "annotate", "enable_onednn_fusion", "export", "fork",
+    "Attribute", "CompilationUnit", "Error", "Final", "Future", "RecursiveScriptModule",
+    "ScriptFunction", "ScriptModule", "TracerWarning", "annotate", "enable_onednn_fusion",
+    "export", "export_opnames", "fork",
     "freeze", "ignore", "interface", "is_scripting", "is_tracing", "isinstance", "load",
     "onednn_fusion_enabled", "optimize_for_inference", "optimized_execution",
     "run_frozen_optimizations", "save", "script", "script_if_tracing", "script_method",
@@ -89,19 +90,18 @@ def _names(function: Callable, count: int) -> list[str]:
     return [*plain, *(f"argument_{i}" for i in range(len(plain), count))][:count]
 
 
-def trace_module(mod: Module, inputs: dict[str, Any], *options: Any, **more: Any) -> Module:
-    """`trace` of a module's method: by its name, the example."""
+def trace_module(mod: Module, inputs: dict[str, Any], *options: Any, **more: Any) -> Any:
+    """`trace` of several of a module's methods: by their names, the examples."""
     from .record import record
 
-    if len(inputs) != 1:
-        raise NotImplementedError(
-            f"jit.trace_module: one method at a time is traced; got {', '.join(inputs)}"
-        )
-    ((name, example),) = inputs.items()
-    args = (example,) if torch.is_tensor(example) else tuple(example)
-    method = getattr(mod, name)
-    called = mod if name == "forward" else method
-    return record(mod, called, _names(method, len(args)), args, name)
+    calls = []
+    for name, example in inputs.items():
+        single = torch.is_tensor(example) or _is(example, dict)
+        args = (example,) if single else tuple(example)
+        method = getattr(mod, name)
+        calls.append((mod if name == "forward" else method, _names(method, len(args)), args, name))
+    first, *others = calls
+    return record(mod, *first, *others)
 
 
 def freeze(
@@ -272,11 +272,14 @@ def wait(future: Future) -> Any:
     return future.wait()
 
 
+_SCRIPTS = ("CompilationUnit", "ScriptFunction", "export_opnames", "script")
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("script", "ScriptFunction"):  # not by `import taimatsu.jit` alone
+    if name in _SCRIPTS:  # not by `import taimatsu.jit` alone
         from . import _script
 
-        globals().update({n: getattr(_script, n) for n in ("script", "ScriptFunction")})
+        globals().update({n: getattr(_script, n) for n in _SCRIPTS})
         return getattr(_script, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import enum
 import inspect
 import io
+import itertools
+import linecache
+import re
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +22,7 @@ from .objects import ModuleInfo
 from .types import FLOAT, TENSOR, Type
 from .unit import UNIT
 
-__all__ = ["Constants", "ScriptFunction", "check", "script", "script_module"]
+__all__ = ["CompilationUnit", "Constants", "ScriptFunction", "check", "script", "script_module"]
 
 
 # ---- Arguments from Python ------------------------------------------------------------------
@@ -345,3 +349,42 @@ def script(
         raise RuntimeError(f"jit.script: {obj!r} is a bound method: script the module instead")
     return ScriptFunction(UNIT.function(obj), UNIT, obj)
 
+
+class CompilationUnit:
+    """Functions from text, as attributes.
+
+    >>> torch.jit.CompilationUnit("def twice(n: int):\\n    return n * 2").twice(4)
+    8
+    """
+
+    def __init__(self, lang: str = "", name: str = "CompilationUnit"):
+        self._functions: dict[str, ScriptFunction] = {}
+        if lang:
+            self.define(lang)
+
+    def define(self, lang: str) -> None:
+        """Adds the functions of a text."""
+        path = f"<torch.jit.CompilationUnit {next(_texts)}>"
+        linecache.cache[path] = (len(lang), None, lang.splitlines(keepends=True), path)
+        space: dict[str, Any] = {"torch": torch, "Tensor": torch.Tensor, **vars(typing)}
+        exec(compile(lang, path, "exec"), space)
+        functions = {n: f for n, f in space.items() if getattr(f, "__code__", None) is not None
+                     and f.__code__.co_filename == path}  # fmt: skip
+        self._functions |= {n: script(f) for n, f in functions.items()}
+
+    def __getattr__(self, name: str) -> ScriptFunction:
+        try:
+            return self.__dict__["_functions"][name]
+        except KeyError:
+            raise AttributeError(f"CompilationUnit has no function {name!r}") from None
+
+
+_texts = itertools.count()
+
+
+def export_opnames(m: Any) -> list[str]:
+    """The ops that a compiled module calls, as "aten::relu"."""
+    module = m.as_module() if isinstance(m, ScriptFunction) else m
+    files, _ = module._jit_code.closure(module._jit_qualified)
+    found = {name for text in files.values() for name in re.findall(r"\btorch\.(\w+)\(", text)}
+    return sorted(f"aten::{name}" for name in found)

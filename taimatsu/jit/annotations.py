@@ -9,7 +9,6 @@ from taimatsu.futures import Future
 __all__ = ["Any", "BroadcastingList1", "BroadcastingList2", "BroadcastingList3", "Future"]
 
 Any = typing.Any
-Dict, List, Optional, Tuple = typing.Dict, typing.List, typing.Optional, typing.Tuple  # noqa: UP006
 
 
 class BroadcastingList:
@@ -26,3 +25,9 @@ class BroadcastingList:
 
 
 BroadcastingList1, BroadcastingList2, BroadcastingList3 = map(BroadcastingList, (1, 2, 3))
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name in ("Dict", "List", "Optional", "Tuple", "Union"):
+        return getattr(typing, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

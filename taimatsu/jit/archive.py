@@ -105,6 +105,10 @@ class ScriptModule(Module, Declared, metaclass=_Made):
             return self.forward__0  # the first of the overloads
         if f"_get_{name}" in self._jit_declared:
             return getattr(self, f"_get_{name}")()  # a property
+        original = self.__dict__.get("_jit_original")
+        method = None if original is None else getattr(type(original), name, None)
+        if getattr(method, "_torchscript_modifier", None) in ("ignore", "unused"):
+            return getattr(original, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
@@ -142,6 +146,14 @@ class ScriptModule(Module, Declared, metaclass=_Made):
     def _c(self) -> ScriptModule:
         """PyTorch's native module, for programs that ask it for methods: the module itself."""
         return self
+
+    def forward_magic_method(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method such as ``__len__``."""
+        return getattr(self, method_name)(*args, **kwargs)
+
+    def get_debug_state(self, *args: Any, **kwargs: Any) -> Any:
+        """What a graph executor has compiled. RuntimeError: there is none."""
+        raise RuntimeError("get_debug_state: compiled modules have no graph executor here")
 
     def _get_method(self, name: str) -> Any:
         return getattr(self, name)

@@ -67,7 +67,7 @@ class Parameter(typing.NamedTuple):
 
     def __str__(self) -> str:
         default = f"={self.default_text}" if self.has_default else ""
-        return f"{self.type} {self.name}{default}"
+        return f"{self.type.schema} {self.name}{default}"
 
 
 class Function(typing.NamedTuple):
@@ -83,7 +83,8 @@ class Function(typing.NamedTuple):
     @property
     def schema(self) -> str:
         """Its declaration."""
-        return f"{self.name}({', '.join(map(str, self.params))}) -> ({self.returns})"
+        returns = self.returns.schema
+        return f"{self.name}({', '.join(map(str, self.params))}) -> ({returns})"
 
 
 def namespace(function: Callable) -> ChainMap[str, Any]:
@@ -106,6 +107,8 @@ class Compiler(Expressions, Statements, Calls):
     def __init__(self, unit: Any, function: Callable, source: Source, owner: Any = None):
         self.unit, self.function, self.source, self.owner = unit, function, source, owner
         self.names = namespace(function)
+        if owner is not None and not owner.is_module:  # a class may name itself
+            self.names = self.names.new_child({owner.cls.__name__: owner.cls})
         self.frame = Frame()
         self.lines: list[str] = []
         self.depth = 1
@@ -194,7 +197,7 @@ class Compiler(Expressions, Statements, Calls):
             given_default = defaults.get(node.arg)
             if broadcast is not None and isinstance(given_default, (int, float)):
                 given_default = [given_default] * broadcast.length
-            if node.arg in defaults:
+            if node.arg in defaults and broadcast is None:
                 self._check_default(node, kind, given_default)
             params.append(Parameter(node.arg, kind, node.arg in defaults, given_default, broadcast))
         if "return" in hints:
@@ -204,6 +207,12 @@ class Compiler(Expressions, Statements, Calls):
     is_static = False
 
     def _check_default(self, node: ast.arg, kind: Type, default: Any) -> None:
+        if isinstance(default, (list, dict)) and default:
+            raise self.error(
+                node, "Mutable default parameters are not supported because Python binds them to "
+                "the function and they persist across function calls. As a workaround, make the "
+                f"default None and make the parameter in the function. Found {type(default)} on "
+                f"parameter {node.arg}")  # fmt: skip
         found = of_value(default, self.unit.class_type)
         inner = kind.without_none
         fits = found is not None and (

@@ -15,9 +15,11 @@ import taimatsu as torch
 from taimatsu import Tensor, nn
 from taimatsu.nn import functional as F
 
+from . import layers_attention
+
 __all__ = ["LISTS", "METHODS"]
 
-METHODS: dict[tuple[type, str], Callable] = {}
+METHODS: dict[tuple[type, str], Callable] = dict(layers_attention.METHODS)
 LISTS: dict[tuple[type, str], Callable[[Any], list[str]]] = {
     (nn.RNNBase, "_flat_weights"): lambda module: module._flat_weights_names,
 }

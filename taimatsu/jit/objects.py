@@ -71,8 +71,10 @@ class ObjectInfo:
         static = isinstance(found, staticmethod)
         function = found.__func__ if static else found
         self._compiling.append(name)
-        made = self.unit.compile_function(function, name, self.qualified, self, static)
-        self._compiling.remove(name)
+        try:
+            made = self.unit.compile_function(function, name, self.qualified, self, static)
+        finally:
+            self._compiling.remove(name)
         self.methods[name] = made
         self.uses |= made.uses
         return made
@@ -101,7 +103,7 @@ class ObjectInfo:
         """``super().name(...)`` in a method: the base's method, as one of this class's."""
         function = inspect.unwrap(compiler.function)
         holder = next((c for c in self.cls.__mro__
-                       if inspect.getattr_static(c, "__dict__").get(function.__name__) is function),
+                       if vars(c).get(function.__name__) is function),
                       self.cls)  # fmt: skip
         order = self.cls.__mro__[self.cls.__mro__.index(holder) + 1 :]
         above = next((c for c in order if name in vars(c)), None)

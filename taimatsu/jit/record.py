@@ -44,8 +44,9 @@ def _is_scripted(module: Any) -> typing.TypeGuard[ScriptModule]:
 class Tree:
     """Modules as classes of an archive, and the expressions of their parameters and buffers."""
 
-    def __init__(self, root: Module):
+    def __init__(self, root: Module, known: dict[int, str] | None = None):
         self.root, self.expressions = root, {}  # type: ignore[var-annotated]
+        self.known = known or {}  # the classes' names, if they have some
         self.tensors: list[Any] = []  # those that have expressions stay alive
         self.names: dict[int, str] = {}
         self.paths: dict[int, str] = {}
@@ -63,7 +64,9 @@ class Tree:
         place = type(module).__module__.partition(".")[2] or type(module).__module__
         mangled = f"___torch_mangle_{next(_numbers)}"
         base = f"__torch__.{place}" if place.isidentifier() or "." in place else "__torch__"
-        self.names[id(module)] = f"{base}.{mangled}.{type(module).__name__}"
+        self.names[id(module)] = self.known.get(
+            id(module), f"{base}.{mangled}.{type(module).__name__}"
+        )
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None:
                 self.name(tensor, attribute(path, name))
@@ -127,8 +130,9 @@ class Tree:
 
 # ---- Recording ----------------------------------------------------------------------------------
 class _Recorder(Interpreter):
-    def __init__(self, tree: Tree):
-        self.tree, self.lines, self.constants, self._count = tree, [], [], 0  # type: ignore
+    def __init__(self, tree: Tree, constants: list[Any]):
+        self.tree, self.constants, self._count = tree, constants, 0
+        self.lines: list[str] = []
 
     def fresh(self, expression: str) -> str:
         """A name for an expression's value."""
@@ -376,13 +380,28 @@ def calling(
 
 
 def record(
-    root: Module, function: Callable, names: list[str], args: tuple, method: str = "forward"
-) -> ScriptModule:
+    root: Module, function: Callable, names: list[str], args: tuple, method: str = "forward",
+    *others: tuple[Callable, list[str], tuple, str],
+) -> ScriptModule:  # fmt: skip
     """A module whose ``method`` does what ``function``, a method of root or one that has nothing
-    to do with it, does in the call with ``args``."""
+    to do with it, does in the call with ``args``; and so with ``others``."""
+    constants: list[Any] = []
     tree = Tree(root)
+    text, used = "", []
+    for called, parameters, given, name in ((function, names, args, method), *others):
+        tree = Tree(root, tree.names)
+        text += _method(tree, _Recorder(tree, constants), called, parameters, given, name)
+        used += tree.used
+    files = tree.files(text)
+    for path, more in scripted_files(used, constants).items():
+        files[path] = more + files.get(path, "")
+    return tree.build(Code(files, constants, ScriptModule))
+
+
+def _method(
+    tree: Tree, recorder: _Recorder, function: Callable, names: list[str], args: tuple, method: str
+) -> str:
     kinds = [_parameter(a, n, tree) for n, a in zip(names, args, strict=True)]
-    recorder = _Recorder(tree)
     jit._tracing += 1
     try:
         with torch.no_grad(), recorder:
@@ -392,12 +411,8 @@ def record(
     returned = _result(output, recorder)
     head = ",\n    ".join(f"{n}: {k}" for n, k in zip(names, kinds, strict=True))
     body = "".join(f"    {line}\n" for line in (*recorder.lines, f"return {returned}"))
-    qualified = tree.names[id(root)]
-    text = f"  def {method}(self: {qualified},\n    {head}) -> {_kind(output)}:\n{body}"
-    files = tree.files(text)
-    for path, more in scripted_files(tree.used, recorder.constants).items():
-        files[path] = more + files.get(path, "")
-    return tree.build(Code(files, recorder.constants, ScriptModule))
+    qualified = tree.names[id(tree.root)]
+    return f"  def {method}(self: {qualified},\n    {head}) -> {_kind(output)}:\n{body}"
 
 
 def scripted_files(used: list[tuple[Code, str]], constants: list[Any]) -> dict[str, str]:

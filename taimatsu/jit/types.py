@@ -44,6 +44,19 @@ class Type(typing.NamedTuple):
         return hash(self[:2])
 
     @property
+    def schema(self) -> str:
+        """The type as schemas write it: ``int[]?``."""
+        inner = [a.schema for a in self.args]
+        match self.name:
+            case "List":
+                return f"{inner[0]}[]"
+            case "Optional":
+                return f"{inner[0]}?"
+            case "Tuple" | "Dict":
+                return f"{'' if self.name == 'Tuple' else 'Dict'}({', '.join(inner)})"
+        return str(self)
+
+    @property
     def optional(self) -> bool:
         """Whether None is one of its values."""
         return self.name in ("Optional", "NoneType") or (self.name == "Union" and NONE in self.args)

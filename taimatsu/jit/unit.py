@@ -103,6 +103,7 @@ class Unit(Code):
         if place.partition(".")[0] == torch.__name__:
             place = f"torch{place[len(torch.__name__):]}"
             place = place.replace("jit.library", "nn.functional")
+            place = place.replace("jit.layers_attention", "nn.modules.activation")
             place = place.replace("jit.layers", "nn.modules")
         name = name or target.__name__
         name = name if name.isidentifier() else "anonymous"

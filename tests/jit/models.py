@@ -379,6 +379,26 @@ def layers() -> list:
     ]  # fmt: skip
 
 
+def attentions() -> list:
+    """Layers of attention, and their arguments."""
+    x, memory = torch.randn(3, 2, 8), torch.randn(4, 2, 8)
+    first, padding = x.transpose(0, 1), torch.tensor([[False, False, True], [False] * 3])
+    causal = nn.Transformer.generate_square_subsequent_mask(3)
+    options = {"d_model": 8, "nhead": 2, "dim_feedforward": 12}
+    encoder = nn.TransformerEncoderLayer(**options)
+    return [
+        (nn.MultiheadAttention(8, 2), (x, memory, memory)),
+        (nn.MultiheadAttention(8, 2, batch_first=True), (first, first, first, padding)),
+        (nn.MultiheadAttention(8, 2, kdim=8, vdim=8, add_bias_kv=True, add_zero_attn=True),
+         (x, x, x, padding, True, causal, False)),
+        (encoder, (x, causal)),
+        (nn.TransformerEncoderLayer(**options, norm_first=True, activation=nn.GELU()), (x,)),
+        (nn.TransformerDecoderLayer(**options), (x, memory, causal)),
+        (nn.TransformerEncoder(encoder, 2, nn.LayerNorm(8)), (x, None, padding)),
+        (nn.Transformer(8, 2, 1, 1, 12), (memory, x, None, causal)),
+    ]  # fmt: skip
+
+
 def losses() -> list:
     """Losses, and what they compare."""
     x, y, classes = torch.randn(3, 4), torch.rand(3, 4), torch.tensor([0, 3, 1])

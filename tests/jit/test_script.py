@@ -21,7 +21,7 @@ from . import models, programs
 
 NAMES = [f.__name__ for f, _ in programs.FUNCTIONS]
 CASES = models.cases()
-LAYERS = [*models.layers(), *models.losses()]
+LAYERS = [*models.layers(), *models.attentions(), *models.losses()]
 
 
 def assert_same(want: Any, got: Any) -> None:
@@ -147,7 +147,7 @@ def test_arguments_from_python():
     with pytest.raises(RuntimeError, match="keyword argument 'y'"):
         f(torch.ones(1), y=2)
     assert f.schema == (
-        "f(Tensor x, float n=2.0, Optional[List[str]] names=None) -> (float)"
+        "f(Tensor x, float n=2.0, str[]? names=None) -> (float)"
     )
 
 
@@ -239,6 +239,31 @@ def test_a_script_module_is_a_module():
 def test_modules_of_one_kind_share_their_code():
     scripted = torch.jit.script(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 3)))
     assert type(scripted[0]) is type(scripted[1]) and type(scripted[0]) is not type(scripted[2])
+
+
+def test_units_of_text():
+    unit = torch.jit.CompilationUnit("def f(a: int) -> int:\n    return a + 1\n")
+    assert unit.f(2) == 3
+    assert torch.jit.export_opnames(unit.f) == ["aten::add"]
+    with pytest.raises(AttributeError):
+        unit.g  # noqa: B018
+
+
+def test_methods_traced_together():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3)
+
+        def forward(self, x):
+            return self.conv(x)
+
+        def weighted(self, weight):
+            return weight * self.conv.weight + torch.ones(3)
+
+    net, x, w = Net(), torch.rand(1, 1, 3, 3), torch.rand(1, 1, 3, 3)
+    both = loaded(torch.jit.trace_module(net, {"forward": x, "weighted": w}))
+    assert torch.equal(both(x), net(x)) and torch.equal(both.weighted(w), net.weighted(w))
 
 
 # ---- What is refused ----------------------------------------------------------------------------
