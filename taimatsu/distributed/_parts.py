@@ -22,7 +22,6 @@ from taimatsu._lazy import submodules
 VALUES: dict[str, Any] = {
     name: enum.Enum(name, members, module=__name__)
     for name, members in {
-        "CheckpointImpl": "REENTRANT NO_REENTRANT",
         "SplitPoint": "BEGINNING END",
     }.items()
 }
@@ -37,16 +36,10 @@ PARTS: dict[str, tuple[str, str]] = {
     ),
     "_shard": ("", ""),
     "_shard.sharded_tensor": ("Shard ShardedTensor", "init_from_local_shards"),
-    "algorithms._checkpoint": ("", ""),
-    "algorithms._checkpoint.checkpoint_wrapper": (
-        "CheckpointImpl CheckpointWrapper",
-        "apply_activation_checkpointing checkpoint_wrapper offload_wrapper",
-    ),
     "algorithms.ddp_comm_hooks.post_localSGD_hook": ("PostLocalSGDState", "post_localSGD_hook"),
     "algorithms.ddp_comm_hooks.powerSGD_hook": (
         "PowerSGDState", "batched_powerSGD_hook powerSGD_hook",
     ),
-    "algorithms.join": ("Join JoinHook Joinable", ""),
     "algorithms.model_averaging": ("", ""),
     "algorithms.model_averaging.averagers": ("ModelAverager PeriodicModelAverager", ""),
     "checkpoint._consolidate_hf_safetensors": ("", "consolidate_safetensors_files"),
@@ -54,7 +47,6 @@ PARTS: dict[str, tuple[str, str]] = {
     "checkpoint.optimizer": ("", "load_sharded_optimizer_state_dict"),
     "launcher": ("LaunchConfig", "elastic_launch launch_agent"),
     "launcher.api": ("LaunchConfig", "elastic_launch launch_agent"),
-    "optim": ("DistributedOptimizer PostLocalSGDOptimizer ZeroRedundancyOptimizer", ""),
     "pipelining": (
         "Pipe PipelineStage Schedule1F1B ScheduleGPipe ScheduleInterleaved1F1B SplitPoint",
         "build_stage pipe_split pipeline",

@@ -123,11 +123,77 @@ class DistributedDataParallel(Module):
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """The module's."""
         synced = torch.is_grad_enabled() and self.require_backward_grad_sync
+        if synced and self._join_config is not None:
+            self._join_config.notify_join_context(self)
         if synced and self._missing:
             raise RuntimeError(self._missing)
         if self.broadcast_buffers and self.training and self.require_backward_grad_sync:
             self._from_first(list(self.module.buffers()))
         return self.module(*inputs, **kwargs)
+
+    # ---- Data of different lengths
+    _join_config: Any = None
+
+    def join(
+        self, divide_by_initial_world_size: bool = True, enable: bool = True,
+        throw_on_early_termination: bool = False,
+    ) -> Any:  # fmt: skip
+        """A context in which processes may have data of different lengths: `Join` of this module.
+
+        NotImplementedError for averages over those that have data left.
+        """
+        from taimatsu.distributed.algorithms.join import Join
+
+        if not divide_by_initial_world_size:
+            raise NotImplementedError(
+                "DistributedDataParallel.join: gradients are divided by the number of all "
+                "processes; leave divide_by_initial_world_size=True"
+            )
+        joinable: Any = self
+        return Join([joinable], enable, throw_on_early_termination)
+
+    def join_hook(self, **kwargs: Any) -> Any:
+        """What `Join` does for this module in a process without data."""
+        from taimatsu.distributed.algorithms.join import JoinHook
+
+        class Hook(JoinHook):
+            def main_hook(hook) -> None:
+                self._take_part()
+
+            def post_hook(hook, is_last_joiner: bool) -> None:
+                self._from_last(is_last_joiner)
+
+        return Hook()
+
+    @property
+    def join_device(self) -> Any:
+        """The parameters' device."""
+        return self.device
+
+    @property
+    def join_process_group(self) -> Any:
+        """The processes among which gradients are averaged."""
+        return self.process_group
+
+    def _take_part(self) -> None:
+        """The collectives of a step, without gradients."""
+        if self.broadcast_buffers and self.training:
+            self._from_first(list(self.module.buffers()))
+        for index, parameters in enumerate(self._buckets):
+            flat = torch.cat([torch.zeros_like(p).detach().reshape(-1) for p in parameters])
+            self._reduce(self._bucket(index, flat)).wait()
+        if self.find_unused_parameters:
+            self._used_anywhere([p for bucket in self._buckets for p in bucket])
+
+    def _from_last(self, last: bool) -> None:
+        """Takes the parameters of a process that had data to the end."""
+        who = torch.tensor([self.process_group.rank() if last else -1], device=self.device)
+        on = self.process_group.on(who)
+        on.submit(lambda: on.reduce_all(who, 4)).wait()  # the largest
+        with torch.no_grad():
+            for tensor in (*self.module.parameters(), *self.module.buffers()):
+                at = self.process_group.on(tensor)
+                at.submit(lambda t=tensor, at=at: at.spread(t, int(who))).wait()
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
@@ -174,17 +240,20 @@ class DistributedDataParallel(Module):
             flat = torch.cat([
                 (torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters
             ])  # fmt: skip
-        bucket = GradBucket(index, flat, parameters, index + 1 == len(self._buckets))
+        bucket = self._bucket(index, flat)
+        self._started.append((bucket, self._reduce(bucket)))
+
+    def _bucket(self, index: int, flat: Any) -> GradBucket:
+        return GradBucket(index, flat, self._buckets[index], index + 1 == len(self._buckets))
+
+    def _reduce(self, bucket: GradBucket) -> Any:
+        """The average of a bucket's gradients over the processes: a Future."""
         if self._hook is not None:
             state, hook = self._hook
-            self._started.append((bucket, hook(state, bucket)))
-            return
+            return hook(state, bucket)
+        flat = bucket.buffer()
         on = self.process_group.on(flat)
-
-        def action() -> Any:
-            return on.reduce_all(flat.div_(on.size()), 0)
-
-        self._started.append((bucket, on.submit(action).get_future()))
+        return on.submit(lambda: on.reduce_all(flat.div_(on.size()), 0)).get_future()
 
     def _finish(self) -> None:
         unused = [p for bucket, left in zip(self._buckets, self._left, strict=True)
