@@ -21,6 +21,7 @@ from .language import Code
 from .objects import ModuleInfo
 from .types import FLOAT, TENSOR, Type
 from .unit import UNIT
+from .values import literal
 
 __all__ = ["CompilationUnit", "Constants", "ScriptFunction", "check", "script", "script_module"]
 
@@ -65,52 +66,47 @@ def _fits(value: Any, kind: Type) -> bool:
 def check(function: Function, args: tuple, kwargs: dict[str, Any]) -> tuple[list, dict[str, Any]]:
     """A call's arguments, converted as TorchScript does. RuntimeError if they don't fit."""
     name, params = function.name, function.params
-    declared = f"Declaration: {function.schema}"
     if len(args) > len(params):
-        raise RuntimeError(
-            f"{name}() expected at most {len(params)} argument(s) but received {len(args)} "
-            f"argument(s). {declared}"
-        )
-    known = {p.name for p in params}
+        raise _refused(
+            function, f"{name}() expected at most {len(params)} argument(s) but received "
+            f"{len(args)} argument(s).")  # fmt: skip
     for key in kwargs:
-        if key not in known:
-            raise RuntimeError(
-                f"Unknown keyword argument '{key}' for operator '{name}'. {declared}"
-            )
+        if key not in {p.name for p in params}:
+            raise _refused(function, f"Unknown keyword argument '{key}' for operator '{name}'.")
     found, named = list(args), dict(kwargs)
     for i, p in enumerate(params):
         if i < len(found):
-            found[i] = _converted(found[i], p, i, name, declared)
+            found[i] = _converted(found[i], p, i, function)
         elif p.name in named:
-            named[p.name] = _converted(named[p.name], p, i, name, declared)
+            named[p.name] = _converted(named[p.name], p, i, function)
         elif not p.has_default:
-            raise RuntimeError(f"{name}() is missing value for argument '{p.name}'. {declared}")
+            raise _refused(function, f"{name}() is missing value for argument '{p.name}'.")
         else:
             named[p.name] = p.default
     return found, named
 
 
-def _converted(value: Any, p: Any, position: int, name: str, declared: str) -> Any:
+def _refused(function: Function, why: str) -> RuntimeError:
+    return RuntimeError(f"{why} Declaration: {function.schema}")
+
+
+def _converted(value: Any, p: Any, position: int, function: Function) -> Any:
     kind = p.type
     if kind is TENSOR and isinstance(value, torch.Tensor):
         return value
     if p.broadcast is not None and isinstance(value, (int, float)):
         return [value] * p.broadcast.length
     if not _fits(value, kind):
-        raise RuntimeError(
-            f"{name}() Expected a value of type '{kind}' for argument '{p.name}' but instead found "
-            f"type '{type(value).__name__}'.\nPosition: {position}\nValue: {value!r}\n{declared}"
-        )
+        raise _refused(
+            function, f"{function.name}() Expected a value of type '{kind}' for argument "
+            f"'{p.name}' but instead found type '{type(value).__name__}'.\n"
+            f"Position: {position}\nValue: {value!r}\n")  # fmt: skip
     inner = kind.without_none
     if inner == FLOAT and isinstance(value, int):
         return float(value)
     if inner.name == "List" and isinstance(value, tuple):
         return list(value)
-    if isinstance(value, torch.dtype):
-        from .values import literal
-
-        return int(literal(value))
-    return value
+    return int(literal(value)) if isinstance(value, torch.dtype) else value
 
 
 class ScriptFunction:

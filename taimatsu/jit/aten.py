@@ -349,6 +349,8 @@ def _choose(name: str, of_tensors: Callable | None, plain: Callable | None) -> C
     """The op for tensors, or the function of plain values; numbers for dtypes are decoded."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if of_tensors is not None and not kwargs and args and type(args[0]) is torch.Tensor:
+            return of_tensors(*args)
         if plain is not None and (
             of_tensors is None
             or not ((args and _has_tensor(args[:1])) or _has_tensor(args[1:2]))
@@ -363,6 +365,7 @@ def _choose(name: str, of_tensors: Callable | None, plain: Callable | None) -> C
         return of_tensors(*args, **kwargs)  # type: ignore[misc]
 
     call.__name__ = name
+    call.direct = of_tensors if plain is None else call  # type: ignore[attr-defined]
     return call
 
 

@@ -70,6 +70,11 @@ class _Lookup(dict):
         return found
 
 
+def _direct(operator: Callable) -> Callable:
+    """What a call without keywords calls."""
+    return getattr(operator, "direct", operator)
+
+
 def _tolist(value: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         raise Error(f"jit: tolist() is of tensors; got {type(value).__name__}")
@@ -113,6 +118,24 @@ def dotted(node: ast.expr) -> list[str] | None:
     return [node.id, *reversed(names)] if isinstance(node, ast.Name) else None
 
 
+# Ops that Python's operators are, for tensors and plain values alike.
+_BINARY = {
+    "add": ast.Add, "sub": ast.Sub, "mul": ast.Mult, "div": ast.Div, "matmul": ast.MatMult,
+    "remainder": ast.Mod, "floordiv": ast.FloorDiv,
+}  # fmt: skip
+_COMPARISONS = {"eq": ast.Eq, "ne": ast.NotEq, "lt": ast.Lt, "le": ast.LtE, "gt": ast.Gt,
+                "ge": ast.GtE}  # fmt: skip
+
+
+def _in_python(op: str, args: list[ast.expr]) -> ast.expr | None:
+    """A call of an op as an operator, which is faster; None if there is none for it."""
+    if len(args) == 2 and op in _BINARY:
+        return ast.BinOp(args[0], _BINARY[op](), args[1])
+    if len(args) == 2 and op in _COMPARISONS:
+        return ast.Compare(args[0], [_COMPARISONS[op]()], [args[1]])
+    return None
+
+
 class _Compiler(ast.NodeTransformer):
     """Names that begin with "<" are this module's own: no source can spell them."""
 
@@ -144,10 +167,15 @@ class _Compiler(ast.NodeTransformer):
         if name == "uninitialized":
             return ast.Constant(None)
         if name == "getattr":
-            return _call("<attribute>", self.visit(node.args[0]), self.visit(node.args[1]))
+            take = "<getattr>" if self.code.trusted else "<attribute>"
+            return _call(take, self.visit(node.args[0]), self.visit(node.args[1]))
         if name == "isinstance":
             kind = self.code.keep(self.code.type(node.args[1]))
             return _call("<isinstance>", self.visit(node.args[0]), kind)
+        names = dotted(node.func)
+        if names and names[0] == "torch" and len(names) == 2 and not node.keywords:
+            args = [self.visit(a) for a in node.args]
+            return _in_python(names[1], args) or ast.Call(_item("<direct>", names[1]), args, [])
         method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         if method == "__new__" and len(node.args) == 1:
             return _call("<new>", self.visit(node.args[0]))
@@ -196,6 +224,7 @@ class Code:
         self._kept: list[Any] = []
         self._globals: dict[str, Any] = {
             "__builtins__": {}, "<ops>": _Lookup(self.operator), "<constants>": constants,
+            "<direct>": _Lookup(lambda name: _direct(self.operator(name))), "<getattr>": getattr,
             "<kept>": self._kept, "<defined>": _Lookup(self.resolve), "<attribute>": _attribute,
             "<set>": _set_attribute, "<isinstance>": torch.jit.isinstance, "<tolist>": _tolist,
             "<fail>": _fail, "<new>": _new, "<managed>": _managed, "fork": torch.jit.fork,
