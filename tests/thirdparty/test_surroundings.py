@@ -97,7 +97,7 @@ def test_what_is_not_there_is_refused_with_a_way_out():
     with pytest.raises(RuntimeError, match="built in"):
         torch.distributed.init_process_group("nccl")
     with pytest.raises(NotImplementedError, match="not available"):
-        torch.distributed.fsdp.fully_shard(nn.Linear(1, 1))
+        torch.distributed.pipelining.pipeline(nn.Linear(1, 1))
     with pytest.raises(OSError, match="load_extension"):
         torch.ops.load_library("ops.so")
 
