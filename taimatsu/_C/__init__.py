@@ -65,6 +65,16 @@ def _get_accelerator(check: bool = False) -> Any:
     return device("cpu")
 
 
+def _mps_is_available() -> bool:
+    """Whether there is a GPU of Apple's: False."""
+    return False
+
+
+def _get_cudnn_enabled() -> bool:
+    """See `backends.cudnn.enabled`."""
+    return _taimatsu.backends.cudnn.enabled
+
+
 def _cuda_isInBadFork() -> bool:
     return False
 

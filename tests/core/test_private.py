@@ -120,3 +120,10 @@ def test_words_for_the_generator_of_numpy():
 def test_there_are_no_classes_of_cpp_libraries():
     with pytest.raises(RuntimeError, match=r"'space\.Class'"):
         torch.classes.space.Class  # noqa: B018
+
+
+def test_questions_about_devices():
+    from taimatsu import _C
+
+    assert not _C._mps_is_available()
+    assert _C._get_cudnn_enabled() is torch.backends.cudnn.enabled
