@@ -24,7 +24,19 @@ from .ir import (
     substitute,
     topological,
 )
-from .llvm import BYTE, PTR, Code, Target, Value, is_true, literal, register_type, type_of, typed
+from .llvm import (
+    BYTE,
+    INVERSE_BITS,
+    PTR,
+    Code,
+    Target,
+    Value,
+    is_true,
+    literal,
+    register_type,
+    type_of,
+    typed,
+)
 from .loops import Function, Scope, start
 from .rows import identity
 from .schedule import Schedule, affine, both, conjuncts, merge_formula, plus, times
@@ -121,9 +133,9 @@ class Evaluator(Function):
             lanes = max([v.lanes for v in values], default=1)
             if op == "lanes":  # the offsets of lanes that are src apart
                 lanes = e.arg
-            if op == "idiv" and values[1].lanes < lanes and e.dtype.bits <= 32:
+            if op == "idiv" and values[1].lanes < lanes:
                 self._flag_zero(e.src[1], values[1], scope)
-                home.memo[e] = self.operand(_quotient(*e.src), home, lanes)
+                home.memo[e] = self._divided(e, home, lanes)
                 return
             home.memo[e] = self._operation(e, home, [self.operand(s, scope, lanes) for s in e.src])
 
@@ -154,6 +166,15 @@ class Evaluator(Function):
         home = scope.outermost() if v.literal else scope.here(scope.found(divisor)[1])
         zero = self.build.compare(home.code, "eq", v, literal(0, v.dtype))
         self.build.flag(home.code, zero, 1)
+
+    def _divided(self, e: Expr, home: Scope, lanes: int) -> Value:
+        """a // b, truncating, where all lanes have one b."""
+        a, b = e.src
+        if a.dtype.bits < 64:
+            return self.operand(_quotient(a, b), home, lanes)
+        inverse = _inverse(b, INVERSE_BITS, F64)
+        x, y, z = (self.operand(v, home, lanes) for v in (a, b, inverse))
+        return self.build.divide_long(home.code, x, y, z)
 
     def _operation(self, e: Expr, home: Scope, values: list[Value]) -> Value:
         code, build = home.code, self.build
@@ -544,20 +565,24 @@ class Evaluator(Function):
         return self.merge(code, formula, [old], [value])[0]
 
 
-def _quotient(a: Expr, b: Expr) -> Expr:
-    """a // b, truncating, by the reciprocal of a b that many a have.
+def _inverse(b: Expr, bits: int, t: DType) -> Expr:
+    """The reciprocal of an integer, to divide those of so many bits by it, and then to truncate.
 
     Quotients of n-bit integers that aren't whole are at least 2**-n (relative) below the next
     integer. With a reciprocal that is too large by less than that, whole ones aren't missed either.
     """
-    wide, above = (F32, 1 + 2.0**-20) if a.dtype.bits <= 16 else (F64, 1 + 2.0**-48)
-    zero, one = const(0, b.dtype), const(1, b.dtype)
-    divisor = where(node("eq", b, zero, dtype=BOOL), one, b)
+    nonzero = where(node("eq", b, const(0, b.dtype), dtype=BOOL), const(1, b.dtype), b)
+    return node("div", const(1 + 2.0 ** -(bits + 3), t), cast(nonzero, t))
+
+
+def _quotient(a: Expr, b: Expr) -> Expr:
+    """a // b, truncating, of up to 32 bits, for a b that many a have."""
+    wide, divisor = F32 if a.dtype.bits <= 16 else F64, b
     if a.dtype.kind == "i":  # the least number divided by -1 wraps round, as when it is negated
-        ones = const(-1, b.dtype)
+        zero, one, ones = (const(n, b.dtype) for n in (0, 1, -1))
         turned = where(node("eq", b, ones, dtype=BOOL), ones, zero)
-        divisor = where(node("eq", b, ones, dtype=BOOL), one, divisor)
-    inverse = node("div", const(above, wide), cast(divisor, wide))
+        divisor = where(node("eq", b, ones, dtype=BOOL), one, b)
+    inverse = _inverse(divisor, a.dtype.bits, wide)
     q = cast(node("mul", cast(a, wide), inverse), a.dtype)
     return q if a.dtype.kind == "u" else node("sub", node("xor", q, turned), turned)
 

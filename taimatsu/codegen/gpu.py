@@ -66,7 +66,7 @@ class GpuBuilder(Builder):
             return
         code.emit(f"store {typed(v)}, {typed(pointer)}, align {self.align(v.dtype, v.lanes)}")
 
-    def _divide_long(self, code: Code, a: Value, b: Value) -> Value:
+    def divide_long(self, code: Code, a: Value, b: Value, inverse: Value | None = None) -> Value:
         return self._divide_each(code, a, self._divisor(code, a, b))
 
     def remainder(self, code: Code, a: Value, b: Value) -> Value:

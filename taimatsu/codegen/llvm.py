@@ -25,6 +25,7 @@ from .ir import BF16, BOOL, F16, F32, F64, FLOAT8, I32, I64, U8, U16, U32, U64, 
 
 PTR = DType("ptr", "p", 64)
 BYTE = DType("byte", "u", 8)
+INVERSE_BITS = 48  # of 64-bit integers that are divided through a reciprocal
 
 
 @dataclass(frozen=True)
@@ -534,7 +535,7 @@ class Builder:
     def _divide(self, code: Code, a: Value, b: Value) -> Value:
         """Truncating division that can't trap: by zero sets a flag and divides by one."""
         if a.lanes > 1 and a.dtype.bits == 64:
-            return self._divide_long(code, a, b)
+            return self.divide_long(code, a, b)
         b = self._divisor(code, a, b)
         if a.lanes == 1:
             return self._divide_each(code, a, b)
@@ -563,17 +564,21 @@ class Builder:
     def _divide_each(self, code: Code, a: Value, b: Value) -> Value:
         return self.binary(code, "sdiv" if a.dtype.kind == "i" else "udiv", a, b)
 
-    def _divide_long(self, code: Code, a: Value, b: Value) -> Value:
-        """64-bit integers as doubles; lane by lane if one has over 51 bits, or divides by zero."""
+    def divide_long(self, code: Code, a: Value, b: Value, inverse: Value | None = None) -> Value:
+        """64-bit integers as doubles; lane by lane if one has over 51 bits, or divides by zero.
+
+        With the `inverse` of all b (see `evaluate`), if an a has over `INVERSE_BITS`.
+        """
         dtype, lanes = a.dtype, a.lanes
-        zero, half = literal(0, dtype, lanes), literal(1 << 51, dtype, lanes)
-        bits, far = 51, [a, b]
-        if dtype.kind == "i":  # from -2**51
-            bits, far = 52, [self.binary(code, "add", v, half) for v in far]
-        high = self.binary(code, "or", *far)
+        bits, far = (51, [a, b]) if inverse is None else (INVERSE_BITS, [a])
+        zero, half = literal(0, dtype, lanes), literal(1 << bits, dtype, lanes)
+        if dtype.kind == "i":  # from -2**bits
+            bits, far = bits + 1, [self.binary(code, "add", v, half) for v in far]
+        high = far[0] if inverse else self.binary(code, "or", *far)
         high = self.binary(code, "lshr", high, literal(bits, dtype, lanes))
-        large = self.compare(code, "ne", high, zero)
-        hard = self.logic(code, "or", large, self.compare(code, "eq", b, zero))
+        hard = self.compare(code, "ne", high, zero)
+        if inverse is None:
+            hard = self.logic(code, "or", hard, self.compare(code, "eq", b, zero))
         each, exact, done = self.block(), self.block(), self.block()
         code.emit(f"br {typed(self.any(code, hard))}, label %{each}, label %{exact}")
         code.enter(each)
@@ -588,7 +593,8 @@ class Builder:
             v = self.convert(code, "bitcast", self.binary(code, "add", v, offset), F64)
             return self.binary(code, "fsub", v, middle)
 
-        q = self.intrinsic(code, "trunc", self.binary(code, "fdiv", double(a), double(b)))
+        by, how = (double(b), "fdiv") if inverse is None else (inverse, "fmul")
+        q = self.intrinsic(code, "trunc", self.binary(code, how, double(a), by))
         q = self.convert(code, "bitcast", self.binary(code, "fadd", q, middle), dtype)
         fast = self.binary(code, "sub", q, offset)
         code.emit(f"br label %{done}")

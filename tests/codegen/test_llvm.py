@@ -167,7 +167,8 @@ def test_division_by_a_number(t):
     for d in {1, 3, 7, 10, info.max // 3, info.max - 1, info.max, info.min + 1, info.min, -1, -7}:
         if d == 0 or d < info.min:
             continue
-        near = [k * d + e for k in (*range(-9, 9), info.max // d) for e in (-1, 0, 1)]
+        whole = (*range(-9, 9), info.max // d, *(s * (1 << 48) // d for s in (-1, 1)))
+        near = [k * d + e for k in whole for e in (-1, 0, 1)]
         near += [info.min, info.min + 1, info.max, info.max - 1]
         x = np.array([[n for n in near if info.min <= n <= info.max]], numpy_dtype(t))
         q, r, z = empty(t, x.shape), empty(t, x.shape), np.full((1, 1), d, x.dtype)
