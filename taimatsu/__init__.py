@@ -89,7 +89,7 @@ for _module, _names in {
     ),
     "sparse._functions": (
         "ccol_indices_copy col_indices_copy crow_indices_copy dsmm hsmm hspmm indices_copy "
-        "resize_as_sparse_ row_indices_copy smm sspaddmm values_copy"
+        "resize_as_sparse_ row_indices_copy saddmm smm spmm sspaddmm values_copy"
     ),
     "jit": "ScriptFunction ScriptModule fork wait",
     "_assertions": (
@@ -111,6 +111,7 @@ for _module, _names in {
         "TensorType TupleType UnionType"
     ),
     "futures": "Future",
+    "utils.dlpack": "to_dlpack",
     "serialization": "PyTorchFileReader",
     "storage": "TypedStorage",
     "_tensor_types": (

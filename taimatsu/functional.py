@@ -270,8 +270,8 @@ def _method_as_function(name: str) -> Any:
 
 # What is a method that is no op of the table, and a function too.
 _METHODS = (
-    "detach", "detach_", "get_device", "is_conj", "is_distributed", "is_inference", "is_neg",
-    "is_same_size", "is_signed", "resize_as_", "unsafe_chunk", "unsafe_split",
+    "as_strided_", "detach", "detach_", "get_device", "is_conj", "is_distributed", "is_inference",
+    "is_neg", "is_same_size", "is_signed", "resize_as_", "unsafe_chunk", "unsafe_split",
     "unsafe_split_with_sizes",
 )  # fmt: skip
 globals().update({name: _method_as_function(name) for name in _METHODS})
@@ -281,6 +281,12 @@ def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, **options: A
     """A 0-dim tensor of a number, of the default dtype unless another is given."""
     dtype = dtype or torch.get_default_dtype()
     return torch.full((), s, dtype=dtype, device=device, **options)
+
+
+def detach_copy(input: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The tensor without its history, in memory of its own."""
+    copied = input.detach().clone()
+    return copied if out is None else out.resize_(copied.shape).copy_(copied)
 
 
 def fill(input: Tensor, value: Any) -> Tensor:
@@ -319,7 +325,7 @@ __all__ = [
     "allclose", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes",
     "broadcast_tensors", "cartesian_prod", "chain_matmul", "equal", "is_complex",
     "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "lu", "meshgrid", "numel",
-    "empty_permuted", "fill", "from_file", "scalar_tensor", "typename", *_METHODS,
+    "detach_copy", "empty_permuted", "fill", "from_file", "scalar_tensor", "typename", *_METHODS,
 ]  # fmt: skip
 
 # PyTorch defines these here; they are ops of the table or have modules of their own.

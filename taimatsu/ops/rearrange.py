@@ -125,10 +125,11 @@ def _positions(repeats, total, n: int):
     if repeats.numel() != n:
         raise RuntimeError("repeat_interleave: repeats must have the same size as input along dim; "
                            f"got {repeats.numel()} and {n}")
-    if n and any_outside(repeats, 0, (1 << 63) - 1):
-        raise RuntimeError("repeat_interleave: repeats can not be negative")
     ends = repeats.cumsum(0)
-    total = int(ends[-1]) if n else 0
+    if total is None or not repeats.is_meta:  # else there is only what was said
+        if n and any_outside(repeats, 0, (1 << 63) - 1):
+            raise RuntimeError("repeat_interleave: repeats can not be negative")
+        total = int(ends[-1]) if n else 0
     return searchsorted_native(ends, arange(total, device=ends.device), False, True)
 
 

@@ -11,10 +11,11 @@ from ._products import hspmm, smm, sspaddmm
 
 __all__ = [
     "ccol_indices_copy", "col_indices_copy", "crow_indices_copy", "dsmm", "hsmm", "hspmm",
-    "indices_copy", "resize_as_sparse_", "row_indices_copy", "smm", "sspaddmm", "values_copy",
+    "indices_copy", "resize_as_sparse_", "row_indices_copy", "saddmm", "smm", "spmm", "sspaddmm",
+    "values_copy",
 ]  # fmt: skip
 
-dsmm, hsmm = torch.mm, hspmm
+dsmm, hsmm, spmm, saddmm = torch.mm, hspmm, torch.mm, sspaddmm
 
 
 def resize_as_sparse_(input: Tensor, the_template: Tensor) -> Tensor:

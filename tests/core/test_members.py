@@ -119,3 +119,16 @@ def test_names_that_libraries_take_from_modules():
     assert sparse.dtype is torch.float64 and sparse.to_dense().tolist() == [0, 1, 0]
     assert isinstance(sparse, torch.sparse.DoubleTensor)
     assert not isinstance(sparse, torch.DoubleTensor)
+
+
+def test_functions_of_methods_and_older_names():
+    x = torch.arange(6.0)
+    assert torch.as_strided_(x.clone(), (2, 2), (3, 1)).tolist() == [[0, 1], [3, 4]]
+    y = x.requires_grad_()
+    copied = torch.detach_copy(y)
+    assert not copied.requires_grad and copied.data_ptr() != y.data_ptr()
+    assert torch.from_dlpack(torch.to_dlpack(copied)).tolist() == x.tolist()
+    a, b = torch.eye(2).to_sparse(), torch.ones(2, 2)
+    assert torch.spmm(a, b).tolist() == b.tolist()
+    mean = torch.segment_reduce(x.detach(), "mean", lengths=torch.tensor([0, 6]))
+    assert mean[0].isnan() and mean[1] == 2.5
