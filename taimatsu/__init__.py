@@ -77,6 +77,11 @@ _LAZY_NAMES = {
 for _module, _names in {
     "_streams": "Event Stream",
     "_scaled": "_scaled_mm",
+    "_aliases": (
+        "AVG SUM AcceleratorError AggregationType FatalError JITException Storage StorageBase "
+        "detach_copy frobenius_norm legacy_contiguous_format norm_except_dim nuclear_norm "
+        "saddmm segment_reduce spmm to_dlpack"
+    ),
     "_quantized": (
         "dequantize int_repr per_channel_affine per_channel_affine_float_qparams "
         "per_channel_symmetric per_tensor_affine per_tensor_symmetric q_per_channel_axis "
