@@ -37,12 +37,15 @@ _TensorMeta = type(Tensor)
 _get_default_device = lambda: get_default_device().type
 
 
-def _get_tracing_state() -> None:
-    """The graph that is being traced: None."""
+def _get_tracing_state() -> Any:
+    """Something true while a trace is recorded, else None."""
+    from taimatsu import jit
+
+    return True if jit.is_tracing() else None
 
 
 def _is_tracing() -> bool:
-    return False
+    return _get_tracing_state() is not None
 
 
 def _are_functorch_transforms_active() -> bool:
@@ -104,14 +107,6 @@ class Value:
 
 class Block:
     """A block of a graph, for annotations."""
-
-
-class ScriptModule:
-    """A compiled module, for `isinstance`."""
-
-
-class ScriptFunction:
-    """A compiled function, for `isinstance`."""
 
 
 class Type:
@@ -190,6 +185,8 @@ sys.modules[_nn.__name__] = _nn
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("ScriptModule", "ScriptFunction"):
+        return getattr(_taimatsu.jit, name)
     if name in ("_VariableFunctions", "_VariableFunctionsClass"):
         import taimatsu
 

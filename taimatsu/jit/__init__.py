@@ -164,7 +164,9 @@ def _marked(modifier: str) -> Callable[[_F], _F]:
 
 
 def interface(obj: Any) -> Any:
-    """A decorator of classes of which only the methods' types matter: ``obj`` itself."""
+    """A decorator of classes of which only the methods' types matter: any class that has such
+    methods may stand where one is declared."""
+    obj._torchscript_interface = True
     return obj
 
 

@@ -320,7 +320,7 @@ class Code:
             }  # fmt: skip
             self._found[qualified] = enum.Enum(definition.name, members)
             return
-        if kind not in (None, ["Module"], ["object"]):
+        if kind not in (None, ["Module"], ["object"], ["Interface"], ["ModuleInterface"]):
             raise Error(f"jit: {qualified} is {kind}, which can't be loaded")
         lists = {
             s.targets[0].id: ast.literal_eval(s.value) for s in definition.body

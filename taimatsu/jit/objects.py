@@ -19,7 +19,8 @@ from typing import Any
 import taimatsu as torch
 from taimatsu.nn import Module
 
-from .compiler import Function
+from .compiler import Compiler, Function
+from .frontend import Source
 from .types import BOOL, NONE, TENSOR, Type, is_subtype, list_of, of_value
 from .values import (
     Bound,
@@ -129,10 +130,37 @@ class ObjectInfo:
 class ClassInfo(ObjectInfo):
     """A class that `torch.jit.script` was given, or that a program uses."""
 
-    is_interface = False
+    @property
+    def is_interface(self) -> bool:
+        """Whether only its methods' types matter."""
+        return vars(self.cls).get("_torchscript_interface", False)
+
+    def is_met_by(self, kind: Type) -> bool:
+        """Whether a class has the methods of an interface."""
+        found = getattr(kind.info, "methods", {})
+        return all(
+            n in found and [p.type for p in found[n].params] == [p.type for p in m.params]
+            and found[n].returns == m.returns
+            for n, m in self.methods.items()
+        )  # fmt: skip
+
+    def _declare(self, name: str, function: Callable) -> None:
+        """A method of an interface: its declaration alone."""
+        compiler = Compiler(self.unit, function, Source.of(function), self)
+        params, returns = compiler.parameters()
+        listed = ", ".join([f"self: {self.qualified}", *compiler.parameter_texts(params)])
+        text = f"def {name}({listed}) -> {returns or NONE}:\n  pass\n"
+        self.methods[name] = Function(
+            name, self.qualified, params, returns or NONE, text, frozenset()
+        )
 
     def build(self) -> None:
         """Its fields and methods: `__init__` tells the fields."""
+        if self.is_interface:
+            for name, function in vars(self.cls).items():
+                if isinstance(function, python_types.FunctionType):
+                    self._declare(name, function)
+            return
         for name, hint in getattr(self.cls, "__annotations__", {}).items():
             self.fields[name] = self.unit.annotation(hint, self.cls)
         functions = [n for n, f in vars(self.cls).items()
@@ -224,7 +252,8 @@ class ClassInfo(ObjectInfo):
 
     def text(self) -> str:
         """The class's definition in an archive."""
-        lines = [f"class {self.qualified.rpartition('.')[2]}:"]
+        base = "(Interface)" if self.is_interface else ""
+        lines = [f"class {self.qualified.rpartition('.')[2]}{base}:"]
         lines += [f"  {name} : {kind}" for name, kind in self.fields.items()]
         return "\n".join(lines) + "\n" + self._methods_text()
 

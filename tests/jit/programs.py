@@ -387,3 +387,26 @@ class Weighted:
 @runs((X,))
 def dataclasses(x):
     return Weighted(x).total() + Weighted(x, weight=0.5).total(), Weighted(x).shift is None
+
+
+@torch.jit.interface
+class Shape:
+    def area(self, scale: float) -> float:
+        pass
+
+
+class Square:
+    def __init__(self, side: float):
+        self.side = side
+
+    def area(self, scale: float) -> float:
+        return self.side * self.side * scale
+
+
+def total(shape: Shape, scale: float) -> float:
+    return shape.area(scale)
+
+
+@runs((2.0,))
+def interfaces(side: float):
+    return total(Square(side), 3.0)

@@ -140,7 +140,8 @@ def test_what_is_scripted_when_it_is_traced():
 
     traced = torch.jit.trace(lambda x: summed(x) * 2, torch.ones(2))
     assert torch.equal(traced(torch.ones(4)), torch.full((4,), 14.0))
-    assert not torch.jit.is_tracing() and torch.equal(summed(torch.ones(1)), torch.ones(1))
+    assert not torch.jit.is_tracing() and torch._C._get_tracing_state() is None
+    assert torch.equal(summed(torch.ones(1)), torch.ones(1))
 
 
 # ---- Graphs -------------------------------------------------------------------------------------
