@@ -175,10 +175,11 @@ void multiply_images(ConvKind kind, const ConvShape& s, DType dtype, void* x, bo
   };
   Product p{};
   p.dtype = dtype;
-  const auto run = rows && y.layout->channels_last ? as_product_of_rows : as_product;
+  const bool both = rows && y.layout->channels_last;  // of one position y is contiguous too
+  const auto run = both ? as_product_of_rows : as_product;
   WithoutGil without(s.work() > kLongWork);
   run(kind, s, p, image(x, rows, s.in_channels), w, bias,
-      image(y.data(), !y.layout->contiguous, s.out_channels));
+      image(y.data(), both || !y.layout->contiguous, s.out_channels));
 }
 
 // Whether it is a product of dense images, and has been done.

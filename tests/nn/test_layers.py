@@ -198,3 +198,11 @@ def test_shape_modules():
     assert nn.Flatten()(x).shape == (2, 12)
     assert nn.Unflatten(1, (3, 1))(x).shape == (2, 3, 1, 4)
     assert nn.ZeroPad2d((1, 0, 0, 2))(x).shape == (2, 5, 5)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_patches_that_leave_one_position(channels_last):
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x, layer = torch.randn(2, 24, 2, 2).to(memory_format=layout), nn.Conv2d(24, 32, 2, 2)
+    want = x.flatten(1) @ layer.weight.flatten(1).T + layer.bias
+    assert torch.allclose(layer(x).flatten(1), want, atol=1e-4)
