@@ -79,8 +79,7 @@ for _module, _names in {
     "_scaled": "_scaled_mm",
     "_aliases": (
         "AVG SUM AcceleratorError AggregationType FatalError JITException Storage StorageBase "
-        "detach_copy frobenius_norm legacy_contiguous_format norm_except_dim nuclear_norm "
-        "saddmm segment_reduce spmm to_dlpack"
+        "legacy_contiguous_format"
     ),
     "_quantized": (
         "dequantize int_repr per_channel_affine per_channel_affine_float_qparams "

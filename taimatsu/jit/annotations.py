@@ -20,6 +20,9 @@ class BroadcastingList:
     def __getitem__(self, item: typing.Any) -> BroadcastingList:
         return BroadcastingList(self.length, item)
 
+    def __or__(self, other: None) -> typing.Any:
+        return typing.Optional[self]  # noqa: UP045  (`|` is this method)
+
     def __call__(self) -> None:  # `typing` takes for a type what can be called
         raise TypeError("BroadcastingList is a type for annotations")
 

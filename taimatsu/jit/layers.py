@@ -3,13 +3,13 @@
 `METHODS` has the form of a class's method, `LISTS` the attributes that are lists of parameters.
 """
 # mypy: ignore-errors
-# ruff: noqa: UP006, UP035, UP045  (the language's own names of types)
+# ruff: noqa: UP006, UP035  (the language's own names of types)
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Callable
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Tuple
 
 import taimatsu as torch
 from taimatsu import Tensor, nn
@@ -79,7 +79,7 @@ def _convolution(dims: int) -> None:
     )[dims - 1]  # fmt: skip
 
 
-def conv_forward(self: Any, input: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
+def conv_forward(self: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if self.padding_mode != "zeros":
         input = F.pad(input, self._reversed_padding_repeated_twice, self.padding_mode)
         return self._convolve(input, weight, bias, False)
@@ -87,7 +87,7 @@ def conv_forward(self: Any, input: Tensor, weight: Tensor, bias: Optional[Tensor
 
 
 def conv1d_of(
-    self: Any, input: Tensor, weight: Tensor, bias: Optional[Tensor], padded: bool
+    self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, padded: bool
 ) -> Tensor:
     if not padded:
         return aten.conv1d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
@@ -95,7 +95,7 @@ def conv1d_of(
 
 
 def conv2d_of(
-    self: Any, input: Tensor, weight: Tensor, bias: Optional[Tensor], padded: bool
+    self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, padded: bool
 ) -> Tensor:
     if not padded:
         return aten.conv2d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
@@ -103,7 +103,7 @@ def conv2d_of(
 
 
 def conv3d_of(
-    self: Any, input: Tensor, weight: Tensor, bias: Optional[Tensor], padded: bool
+    self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, padded: bool
 ) -> Tensor:
     if not padded:
         return aten.conv3d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
@@ -111,7 +111,7 @@ def conv3d_of(
 
 
 def transposed_forward(
-    self: Any, input: Tensor, output_size: Optional[List[int]] = None
+    self: Any, input: Tensor, output_size: List[int] | None = None
 ) -> Tensor:
     padding: List[int] = list(self.output_padding)
     if output_size is not None:
@@ -215,7 +215,7 @@ def avg_pool3d_forward(self: Any, input: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def sizes_or_input(input: Tensor, wanted: List[Optional[int]]) -> List[int]:
+def sizes_or_input(input: Tensor, wanted: List[int | None]) -> List[int]:
     sizes: List[int] = []
     for i, size in enumerate(wanted):
         sizes.append(input.size(i - len(wanted)) if size is None else size)
@@ -229,7 +229,7 @@ def adaptive_avg_pool2d_forward(self: Any, input: Tensor) -> Tensor:
     ):
         return aten.adaptive_avg_pool2d(input, self.output_size)
     else:
-        wanted: List[Optional[int]] = [self.output_size[0], self.output_size[1]]
+        wanted: List[int | None] = [self.output_size[0], self.output_size[1]]
         return aten.adaptive_avg_pool2d(input, sizes_or_input(input, wanted))
 
 
@@ -247,7 +247,7 @@ def upsample_forward(self: Any, input: Tensor) -> Tensor:
 
 
 def initial_state(
-    self: Any, input: Tensor, size: int, hx: Optional[Tensor], batched: bool
+    self: Any, input: Tensor, size: int, hx: Tensor | None, batched: bool
 ) -> Tensor:
     if hx is not None:
         return hx if batched else hx.unsqueeze(1)
@@ -260,14 +260,14 @@ def initial_state(
 
 @_of(nn.LSTM)
 def lstm_forward(
-    self: Any, input: Tensor, hx: Optional[Tuple[Tensor, Tensor]] = None
+    self: Any, input: Tensor, hx: Tuple[Tensor, Tensor] | None = None
 ) -> Tuple[Tensor, Tuple[Tensor, Tensor]]:
     batched = input.dim() == 3
     batch_dim = 0 if self.batch_first else 1
     x = input if batched else input.unsqueeze(batch_dim)
     size = self.proj_size if self.proj_size > 0 else self.hidden_size
-    first: Optional[Tensor] = None
-    second: Optional[Tensor] = None
+    first: Tensor | None = None
+    second: Tensor | None = None
     if hx is not None:
         first, second = hx[0], hx[1]
     h = self._initial(x, size, first, batched)
@@ -283,7 +283,7 @@ def lstm_forward(
 
 @_of(nn.GRU)
 def gru_forward(
-    self: Any, input: Tensor, hx: Optional[Tensor] = None
+    self: Any, input: Tensor, hx: Tensor | None = None
 ) -> Tuple[Tensor, Tensor]:
     batched = input.dim() == 3
     batch_dim = 0 if self.batch_first else 1
@@ -300,7 +300,7 @@ def gru_forward(
 
 @_of(nn.RNN)
 def rnn_forward(
-    self: Any, input: Tensor, hx: Optional[Tensor] = None
+    self: Any, input: Tensor, hx: Tensor | None = None
 ) -> Tuple[Tensor, Tensor]:
     batched = input.dim() == 3
     batch_dim = 0 if self.batch_first else 1
@@ -325,7 +325,7 @@ for _layer in (nn.RNN, nn.LSTM, nn.GRU):
     METHODS[_layer, "_initial"] = initial_state
 
 
-def cell_state(self: Any, input: Tensor, hx: Optional[Tensor]) -> Tensor:
+def cell_state(self: Any, input: Tensor, hx: Tensor | None) -> Tensor:
     if hx is not None:
         return hx if input.dim() == 2 else hx.unsqueeze(0)
     batch = input.size(0) if input.dim() == 2 else 1
@@ -334,12 +334,12 @@ def cell_state(self: Any, input: Tensor, hx: Optional[Tensor]) -> Tensor:
 
 @_of(nn.LSTMCell)
 def lstm_cell_forward(
-    self: Any, input: Tensor, hx: Optional[Tuple[Tensor, Tensor]] = None
+    self: Any, input: Tensor, hx: Tuple[Tensor, Tensor] | None = None
 ) -> Tuple[Tensor, Tensor]:
     batched = input.dim() == 2
     x = input if batched else input.unsqueeze(0)
-    first: Optional[Tensor] = None
-    second: Optional[Tensor] = None
+    first: Tensor | None = None
+    second: Tensor | None = None
     if hx is not None:
         first, second = hx[0], hx[1]
     states = [self._state(input, first), self._state(input, second)]
@@ -352,7 +352,7 @@ def lstm_cell_forward(
 
 
 @_of(nn.GRUCell)
-def gru_cell_forward(self: Any, input: Tensor, hx: Optional[Tensor] = None) -> Tensor:
+def gru_cell_forward(self: Any, input: Tensor, hx: Tensor | None = None) -> Tensor:
     batched = input.dim() == 2
     x = input if batched else input.unsqueeze(0)
     h = torch.gru_cell(
@@ -362,7 +362,7 @@ def gru_cell_forward(self: Any, input: Tensor, hx: Optional[Tensor] = None) -> T
 
 
 @_of(nn.RNNCell)
-def rnn_cell_forward(self: Any, input: Tensor, hx: Optional[Tensor] = None) -> Tensor:
+def rnn_cell_forward(self: Any, input: Tensor, hx: Tensor | None = None) -> Tensor:
     batched = input.dim() == 2
     x = input if batched else input.unsqueeze(0)
     state = self._state(input, hx)

@@ -1,11 +1,11 @@
 """Attention and transformers, as TorchScript has them; see `layers`."""
 # mypy: ignore-errors
-# ruff: noqa: UP006, UP035, UP045  (the language's own names of types)
+# ruff: noqa: UP006, UP035  (the language's own names of types)
 
 from __future__ import annotations
 
 import math
-from typing import Any, Optional, Tuple
+from typing import Any, Tuple
 
 import taimatsu as torch
 from taimatsu import Tensor, nn
@@ -16,7 +16,7 @@ __all__ = ["METHODS"]
 aten = torch.ops.aten
 
 
-def additive(mask: Optional[Tensor], like: Tensor) -> Optional[Tensor]:
+def additive(mask: Tensor | None, like: Tensor) -> Tensor | None:
     """A mask as numbers to add to the scores."""
     if mask is None:
         return None
@@ -48,10 +48,10 @@ def projections(
 
 def attention_forward(
     self: Any, query: Tensor, key: Tensor, value: Tensor,
-    key_padding_mask: Optional[Tensor] = None, need_weights: bool = True,
-    attn_mask: Optional[Tensor] = None, average_attn_weights: bool = True,
+    key_padding_mask: Tensor | None = None, need_weights: bool = True,
+    attn_mask: Tensor | None = None, average_attn_weights: bool = True,
     is_causal: bool = False,
-) -> Tuple[Tensor, Optional[Tensor]]:  # fmt: skip
+) -> Tuple[Tensor, Tensor | None]:  # fmt: skip
     batched = query.dim() == 3
     if not batched:
         query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
@@ -93,7 +93,7 @@ def attention_forward(
         weights = F.dropout(weights, self.dropout, self.training)
     out = torch.matmul(weights, v).transpose(0, 1).reshape([length, batch, self.embed_dim])
     out = self.out_proj(out)
-    shown: Optional[Tensor] = None
+    shown: Tensor | None = None
     if need_weights:
         each = weights.reshape([batch, self.num_heads, length, keys])
         found = each.mean(1) if average_attn_weights else each
@@ -109,13 +109,13 @@ def feed(self: Any, x: Tensor) -> Tensor:
 
 
 def look(
-    self: Any, x: Tensor, mask: Optional[Tensor], padding: Optional[Tensor], causal: bool
+    self: Any, x: Tensor, mask: Tensor | None, padding: Tensor | None, causal: bool
 ) -> Tensor:
     return self.dropout1(self.self_attn(x, x, x, padding, False, mask, True, causal)[0])
 
 
 def look_at_memory(
-    self: Any, x: Tensor, memory: Tensor, mask: Optional[Tensor], padding: Optional[Tensor],
+    self: Any, x: Tensor, memory: Tensor, mask: Tensor | None, padding: Tensor | None,
     causal: bool,
 ) -> Tensor:  # fmt: skip
     found = self.multihead_attn(x, memory, memory, padding, False, mask, True, causal)[0]
@@ -123,8 +123,8 @@ def look_at_memory(
 
 
 def encoder_layer_forward(
-    self: Any, src: Tensor, src_mask: Optional[Tensor] = None,
-    src_key_padding_mask: Optional[Tensor] = None, is_causal: bool = False,
+    self: Any, src: Tensor, src_mask: Tensor | None = None,
+    src_key_padding_mask: Tensor | None = None, is_causal: bool = False,
 ) -> Tensor:  # fmt: skip
     if self.norm_first:
         x = src + self._look(self.norm1(src), src_mask, src_key_padding_mask, is_causal)
@@ -135,9 +135,9 @@ def encoder_layer_forward(
 
 
 def decoder_layer_forward(
-    self: Any, tgt: Tensor, memory: Tensor, tgt_mask: Optional[Tensor] = None,
-    memory_mask: Optional[Tensor] = None, tgt_key_padding_mask: Optional[Tensor] = None,
-    memory_key_padding_mask: Optional[Tensor] = None, tgt_is_causal: bool = False,
+    self: Any, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None,
+    memory_mask: Tensor | None = None, tgt_key_padding_mask: Tensor | None = None,
+    memory_key_padding_mask: Tensor | None = None, tgt_is_causal: bool = False,
     memory_is_causal: bool = False,
 ) -> Tensor:  # fmt: skip
     if self.norm_first:
@@ -154,8 +154,8 @@ def decoder_layer_forward(
 
 
 def encoder_forward(
-    self: Any, src: Tensor, mask: Optional[Tensor] = None,
-    src_key_padding_mask: Optional[Tensor] = None, is_causal: Optional[bool] = None,
+    self: Any, src: Tensor, mask: Tensor | None = None,
+    src_key_padding_mask: Tensor | None = None, is_causal: bool | None = None,
 ) -> Tensor:  # fmt: skip
     out = src
     causal = False if is_causal is None else is_causal
@@ -167,9 +167,9 @@ def encoder_forward(
 
 
 def decoder_forward(
-    self: Any, tgt: Tensor, memory: Tensor, tgt_mask: Optional[Tensor] = None,
-    memory_mask: Optional[Tensor] = None, tgt_key_padding_mask: Optional[Tensor] = None,
-    memory_key_padding_mask: Optional[Tensor] = None, tgt_is_causal: Optional[bool] = None,
+    self: Any, tgt: Tensor, memory: Tensor, tgt_mask: Tensor | None = None,
+    memory_mask: Tensor | None = None, tgt_key_padding_mask: Tensor | None = None,
+    memory_key_padding_mask: Tensor | None = None, tgt_is_causal: bool | None = None,
     memory_is_causal: bool = False,
 ) -> Tensor:  # fmt: skip
     out = tgt
@@ -185,11 +185,11 @@ def decoder_forward(
 
 
 def transformer_forward(
-    self: Any, src: Tensor, tgt: Tensor, src_mask: Optional[Tensor] = None,
-    tgt_mask: Optional[Tensor] = None, memory_mask: Optional[Tensor] = None,
-    src_key_padding_mask: Optional[Tensor] = None, tgt_key_padding_mask: Optional[Tensor] = None,
-    memory_key_padding_mask: Optional[Tensor] = None, src_is_causal: Optional[bool] = None,
-    tgt_is_causal: Optional[bool] = None, memory_is_causal: bool = False,
+    self: Any, src: Tensor, tgt: Tensor, src_mask: Tensor | None = None,
+    tgt_mask: Tensor | None = None, memory_mask: Tensor | None = None,
+    src_key_padding_mask: Tensor | None = None, tgt_key_padding_mask: Tensor | None = None,
+    memory_key_padding_mask: Tensor | None = None, src_is_causal: bool | None = None,
+    tgt_is_causal: bool | None = None, memory_is_causal: bool = False,
 ) -> Tensor:  # fmt: skip
     memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
     return self.decoder(

@@ -4,13 +4,13 @@ Where a function is written in more of Python than TorchScript has, or where ATe
 takes other arguments, its form in the language is here, in ATen's terms.
 """
 # mypy: ignore-errors
-# ruff: noqa: UP006, UP035, UP045  (the language's own names of types)
+# ruff: noqa: UP006, UP035  (the language's own names of types)
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Callable
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 import taimatsu as torch
 from taimatsu import Tensor
@@ -154,7 +154,7 @@ def implicit_dim(dims: int) -> int:
 
 @_as(F.softmax)
 def softmax(
-    input: Tensor, dim: Optional[int] = None, _stacklevel: int = 3, dtype: Optional[int] = None
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: int | None = None
 ) -> Tensor:
     if dim is None:
         dim = implicit_dim(input.dim())
@@ -163,7 +163,7 @@ def softmax(
 
 @_as(F.log_softmax)
 def log_softmax(
-    input: Tensor, dim: Optional[int] = None, _stacklevel: int = 3, dtype: Optional[int] = None
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: int | None = None
 ) -> Tensor:
     if dim is None:
         dim = implicit_dim(input.dim())
@@ -172,7 +172,7 @@ def log_softmax(
 
 @_as(F.softmin)
 def softmin(
-    input: Tensor, dim: Optional[int] = None, _stacklevel: int = 3, dtype: Optional[int] = None
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: int | None = None
 ) -> Tensor:
     return softmax(-input, dim, 3, dtype)
 
@@ -227,8 +227,8 @@ def feature_dropout(
 # ---- Normalisation --------------------------------------------------------------------------
 @_as(F.batch_norm)
 def batch_norm(
-    input: Tensor, running_mean: Optional[Tensor], running_var: Optional[Tensor],
-    weight: Optional[Tensor] = None, bias: Optional[Tensor] = None, training: bool = False,
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
+    weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False,
     momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     return aten.batch_norm(
@@ -238,8 +238,8 @@ def batch_norm(
 
 @_as(F.instance_norm)
 def instance_norm(
-    input: Tensor, running_mean: Optional[Tensor] = None, running_var: Optional[Tensor] = None,
-    weight: Optional[Tensor] = None, bias: Optional[Tensor] = None, use_input_stats: bool = True,
+    input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None,
+    weight: Tensor | None = None, bias: Tensor | None = None, use_input_stats: bool = True,
     momentum: float = 0.1, eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
     return aten.instance_norm(
@@ -269,7 +269,7 @@ def local_response_norm(
 @_as(F.max_pool1d)
 def max_pool1d(
     input: Tensor, kernel_size: BroadcastingList1[int],
-    stride: Optional[BroadcastingList1[int]] = None, padding: BroadcastingList1[int] = 0,
+    stride: BroadcastingList1[int] | None = None, padding: BroadcastingList1[int] = 0,
     dilation: BroadcastingList1[int] = 1, ceil_mode: bool = False, return_indices: bool = False,
 ) -> Tensor:  # fmt: skip
     steps: List[int] = kernel_size if stride is None else stride
@@ -279,7 +279,7 @@ def max_pool1d(
 @_as(F.max_pool2d)
 def max_pool2d(
     input: Tensor, kernel_size: BroadcastingList2[int],
-    stride: Optional[BroadcastingList2[int]] = None, padding: BroadcastingList2[int] = 0,
+    stride: BroadcastingList2[int] | None = None, padding: BroadcastingList2[int] = 0,
     dilation: BroadcastingList2[int] = 1, ceil_mode: bool = False, return_indices: bool = False,
 ) -> Tensor:  # fmt: skip
     steps: List[int] = kernel_size if stride is None else stride
@@ -289,7 +289,7 @@ def max_pool2d(
 @_as(F.max_pool3d)
 def max_pool3d(
     input: Tensor, kernel_size: BroadcastingList3[int],
-    stride: Optional[BroadcastingList3[int]] = None, padding: BroadcastingList3[int] = 0,
+    stride: BroadcastingList3[int] | None = None, padding: BroadcastingList3[int] = 0,
     dilation: BroadcastingList3[int] = 1, ceil_mode: bool = False, return_indices: bool = False,
 ) -> Tensor:  # fmt: skip
     steps: List[int] = kernel_size if stride is None else stride
@@ -336,14 +336,14 @@ def fold(
 
 @_as(F.interpolate, F.upsample)
 def interpolate(
-    input: Tensor, size: Optional[BroadcastingList1[int]] = None,
-    scale_factor: Optional[BroadcastingList1[float]] = None, mode: str = "nearest",
-    align_corners: Optional[bool] = None, recompute_scale_factor: Optional[bool] = None,
+    input: Tensor, size: BroadcastingList1[int] | None = None,
+    scale_factor: BroadcastingList1[float] | None = None, mode: str = "nearest",
+    align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Tensor:  # fmt: skip
     dims = input.dim() - 2
-    sizes: Optional[List[int]] = None
-    factors: Optional[List[float]] = None
+    sizes: List[int] | None = None
+    factors: List[float] | None = None
     if size is not None:
         sizes = size * dims if len(size) == 1 else size
     if scale_factor is not None:
@@ -373,7 +373,7 @@ def interpolate(
 @_as(F.grid_sample)
 def grid_sample(
     input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
-    align_corners: Optional[bool] = None,
+    align_corners: bool | None = None,
 ) -> Tensor:  # fmt: skip
     modes: Dict[str, int] = {"bilinear": 0, "nearest": 1, "bicubic": 2}
     paddings: Dict[str, int] = {"zeros": 0, "border": 1, "reflection": 2}
@@ -388,7 +388,7 @@ def averaged_norm(averages: Tensor, norm_type: float, count: int) -> Tensor:
 @_as(F.lp_pool1d)
 def lp_pool1d(
     input: Tensor, norm_type: float, kernel_size: int,
-    stride: Optional[BroadcastingList1[int]] = None, ceil_mode: bool = False,
+    stride: BroadcastingList1[int] | None = None, ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
     window: List[int] = [kernel_size]
     steps = window if stride is None else stride
@@ -399,7 +399,7 @@ def lp_pool1d(
 @_as(F.lp_pool2d)
 def lp_pool2d(
     input: Tensor, norm_type: float, kernel_size: BroadcastingList2[int],
-    stride: Optional[BroadcastingList2[int]] = None, ceil_mode: bool = False,
+    stride: BroadcastingList2[int] | None = None, ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
     steps = kernel_size if stride is None else stride
     found = aten.avg_pool2d(input.pow(norm_type), kernel_size, steps, 0, ceil_mode)
@@ -409,7 +409,7 @@ def lp_pool2d(
 @_as(F.lp_pool3d)
 def lp_pool3d(
     input: Tensor, norm_type: float, kernel_size: BroadcastingList3[int],
-    stride: Optional[BroadcastingList3[int]] = None, ceil_mode: bool = False,
+    stride: BroadcastingList3[int] | None = None, ceil_mode: bool = False,
 ) -> Tensor:  # fmt: skip
     steps = kernel_size if stride is None else stride
     found = aten.avg_pool3d(input.pow(norm_type), kernel_size, steps, 0, ceil_mode)
@@ -419,8 +419,8 @@ def lp_pool3d(
 # ---- Embeddings, linear algebra -----------------------------------------------------------------
 @_as(F.embedding)
 def embedding(
-    input: Tensor, weight: Tensor, padding_idx: Optional[int] = None,
-    max_norm: Optional[float] = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+    input: Tensor, weight: Tensor, padding_idx: int | None = None,
+    max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:  # fmt: skip
     row = -1
@@ -433,8 +433,8 @@ def embedding(
 
 @_as(torch.norm)
 def norm(
-    input: Tensor, p: Optional[float] = 2, dim: Optional[BroadcastingList1[int]] = None,
-    keepdim: bool = False, dtype: Optional[int] = None,
+    input: Tensor, p: float | None = 2, dim: BroadcastingList1[int] | None = None,
+    keepdim: bool = False, dtype: int | None = None,
 ) -> Tensor:  # fmt: skip
     order = 2.0 if p is None else p
     return torch.linalg.vector_norm(input, order, dim, keepdim, dtype=dtype)
@@ -453,24 +453,24 @@ def reduction_code(reduction: str) -> int:
 
 @_as(F.mse_loss)
 def mse_loss(
-    input: Tensor, target: Tensor, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.mse_loss(input, target, reduction_code(reduction))
 
 
 @_as(F.l1_loss)
 def l1_loss(
-    input: Tensor, target: Tensor, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.l1_loss(input, target, reduction_code(reduction))
 
 
 @_as(F.smooth_l1_loss)
 def smooth_l1_loss(
-    input: Tensor, target: Tensor, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean", beta: float = 1.0,
+    input: Tensor, target: Tensor, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean", beta: float = 1.0,
 ) -> Tensor:  # fmt: skip
     return aten.smooth_l1_loss(input, target, reduction_code(reduction), beta)
 
@@ -484,17 +484,17 @@ def huber_loss(
 
 @_as(F.binary_cross_entropy)
 def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Optional[Tensor] = None,
-    size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None,
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.binary_cross_entropy(input, target, weight, reduction_code(reduction))
 
 
 @_as(F.binary_cross_entropy_with_logits)
 def binary_cross_entropy_with_logits(
-    input: Tensor, target: Tensor, weight: Optional[Tensor] = None,
-    size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean",
-    pos_weight: Optional[Tensor] = None,
+    input: Tensor, target: Tensor, weight: Tensor | None = None,
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+    pos_weight: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     return aten.binary_cross_entropy_with_logits(
         input, target, weight, pos_weight, reduction_code(reduction)
@@ -503,8 +503,8 @@ def binary_cross_entropy_with_logits(
 
 @_as(F.nll_loss)
 def nll_loss(
-    input: Tensor, target: Tensor, weight: Optional[Tensor] = None,
-    size_average: Optional[bool] = None, ignore_index: int = -100, reduce: Optional[bool] = None,
+    input: Tensor, target: Tensor, weight: Tensor | None = None,
+    size_average: bool | None = None, ignore_index: int = -100, reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.nll_loss_nd(input, target, weight, reduction_code(reduction), ignore_index)
@@ -512,8 +512,8 @@ def nll_loss(
 
 @_as(F.cross_entropy)
 def cross_entropy(
-    input: Tensor, target: Tensor, weight: Optional[Tensor] = None,
-    size_average: Optional[bool] = None, ignore_index: int = -100, reduce: Optional[bool] = None,
+    input: Tensor, target: Tensor, weight: Tensor | None = None,
+    size_average: bool | None = None, ignore_index: int = -100, reduce: bool | None = None,
     reduction: str = "mean", label_smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     return aten.cross_entropy_loss(
@@ -523,8 +523,8 @@ def cross_entropy(
 
 @_as(F.kl_div)
 def kl_div(
-    input: Tensor, target: Tensor, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean", log_target: bool = False,
+    input: Tensor, target: Tensor, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean", log_target: bool = False,
 ) -> Tensor:  # fmt: skip
     code = 2 if reduction == "batchmean" else reduction_code(reduction)
     found = aten.kl_div(input, target, code, log_target=log_target)
@@ -535,8 +535,8 @@ def kl_div(
 
 @_as(F.soft_margin_loss)
 def soft_margin_loss(
-    input: Tensor, target: Tensor, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.soft_margin_loss(input, target, reduction_code(reduction))
 
@@ -544,7 +544,7 @@ def soft_margin_loss(
 @_as(F.cosine_embedding_loss)
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
-    size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean",
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.cosine_embedding_loss(input1, input2, target, margin, reduction_code(reduction))
 
@@ -552,15 +552,15 @@ def cosine_embedding_loss(
 @_as(F.margin_ranking_loss)
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0,
-    size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean",
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.margin_ranking_loss(input1, input2, target, margin, reduction_code(reduction))
 
 
 @_as(F.hinge_embedding_loss)
 def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.hinge_embedding_loss(input, target, margin, reduction_code(reduction))
 
@@ -568,16 +568,16 @@ def hinge_embedding_loss(
 @_as(F.multi_margin_loss)
 def multi_margin_loss(
     input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0,
-    weight: Optional[Tensor] = None, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean",
+    weight: Tensor | None = None, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.multi_margin_loss(input, target, p, margin, weight, reduction_code(reduction))
 
 
 @_as(F.multilabel_margin_loss)
 def multilabel_margin_loss(
-    input: Tensor, target: Tensor, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.multilabel_margin_loss(input, target, reduction_code(reduction))
 
@@ -585,8 +585,8 @@ def multilabel_margin_loss(
 @_as(F.triplet_margin_loss)
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2,
-    eps: float = 1e-6, swap: bool = False, size_average: Optional[bool] = None,
-    reduce: Optional[bool] = None, reduction: str = "mean",
+    eps: float = 1e-6, swap: bool = False, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     code = reduction_code(reduction)
     return aten.triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, code)
@@ -595,7 +595,7 @@ def triplet_margin_loss(
 @_as(F.poisson_nll_loss)
 def poisson_nll_loss(
     input: Tensor, target: Tensor, log_input: bool = True, full: bool = False,
-    size_average: Optional[bool] = None, eps: float = 1e-8, reduce: Optional[bool] = None,
+    size_average: bool | None = None, eps: float = 1e-8, reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     return aten.poisson_nll_loss(input, target, log_input, full, eps, reduction_code(reduction))
@@ -626,8 +626,8 @@ def gaussian_nll_loss(
 
 @_as(F.multilabel_soft_margin_loss)
 def multilabel_soft_margin_loss(
-    input: Tensor, target: Tensor, weight: Optional[Tensor] = None,
-    size_average: Optional[bool] = None, reduce: Optional[bool] = None, reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None,
+    size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     loss = -(target * aten.log_sigmoid(input) + (1 - target) * aten.log_sigmoid(-input))
     if weight is not None:

@@ -97,7 +97,7 @@ def test_dispatch_mode_sees_ops_below_composites():
 
 def test_names_that_libraries_take_from_modules():
     """Of helpers and values that programs import, what they do."""
-    from taimatsu.distributed import _parts
+    from taimatsu.distributed.fsdp import StateDictType
     from taimatsu.distributed.placements import Partial, Replicate, Shard
     from taimatsu.optim.optimizer import _group_tensors_by_device_and_dtype
     from taimatsu.utils.weak import WeakIdKeyDictionary
@@ -107,7 +107,7 @@ def test_names_that_libraries_take_from_modules():
     assert str((Shard(0), Replicate(), Partial("max"))) == (
         "(Shard(dim=0), Replicate(), Partial(max))"
     )
-    assert _parts.VALUES["StateDictType"].FULL_STATE_DICT.name == "FULL_STATE_DICT"
+    assert StateDictType.FULL_STATE_DICT.name == "FULL_STATE_DICT"
     a, b = torch.ones(1), torch.ones(1, dtype=torch.float64)
     groups = _group_tensors_by_device_and_dtype([[a, b, a], [b, b, b]], with_indices=True)
     assert [indices for _, indices in groups.values()] == [[0, 2], [1]]
