@@ -97,11 +97,13 @@ struct Positions {
   bool in_range(int64_t i) const { return p[i * step] >= -n && p[i * step] < n; }
   // to[i - begin] = (or +=) the offsets of positions [begin, end); whether all are in range.
   VECTORISED bool offsets(int64_t begin, int64_t end, bool add, int64_t* to) const {
+    const auto apart = static_cast<uint64_t>(stride);  // what is out of range may wrap round
     int64_t signs = 0;
     auto each = [&](int64_t i, int64_t k) __attribute__((always_inline)) {
       const int64_t from_start = k + (n & k >> 63);
       signs |= from_start | (n - 1 - from_start);
-      to[i] = (add ? to[i] : 0) + from_start * stride;
+      const auto before = static_cast<uint64_t>(add ? to[i] : 0);
+      to[i] = static_cast<int64_t>(before + static_cast<uint64_t>(from_start) * apart);
     };
     const int64_t* from = p + begin * step;
     if (step == 1) {

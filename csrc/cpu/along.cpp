@@ -129,13 +129,18 @@ constexpr int64_t kPiece = 2048;  // positions that stay in the cache from their
 
 // Whether all of n positions are in range(extent).
 VECTORISED bool within(const int64_t* p, int64_t n, int64_t stride, int64_t extent) {
-  int64_t signs = 0;
+  const auto last = static_cast<uint64_t>(extent - 1);
+  uint64_t signs = 0;
+  auto see = [&](int64_t position) __attribute__((always_inline)) {
+    const auto x = static_cast<uint64_t>(position);
+    signs |= x | (last - x);
+  };
   if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) signs |= p[i] | (extent - 1 - p[i]);
+    for (int64_t i = 0; i < n; ++i) see(p[i]);
   } else {
-    for (int64_t i = 0; i < n; ++i) signs |= p[i * stride] | (extent - 1 - p[i * stride]);
+    for (int64_t i = 0; i < n; ++i) see(p[i * stride]);
   }
-  return signs >= 0;
+  return signs >> 63 == 0;
 }
 
 // Whether equal ranges of the tensor pointed into are met by about as many positions each.

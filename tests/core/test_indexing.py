@@ -228,3 +228,16 @@ def test_positions_on_the_cpu_go_with_any_device():
         x[mask.to("meta")]
     with pytest.raises(RuntimeError, match="same device"):
         torch.ones(2)[torch.empty(2, dtype=torch.int64, device="meta")]
+
+
+@pytest.mark.parametrize("far", [2**63 - 1, -(2**63), 2**62])
+def test_positions_as_far_as_they_can_be(far):
+    x, index = torch.zeros(4, 3), torch.tensor([0, far])
+    for call in (
+        lambda: x[index], lambda: x.index_put_((index,), torch.ones(3)),
+        lambda: x.index_select(0, index), lambda: x.index_add_(0, index, torch.ones(2, 3)),
+        lambda: x.gather(0, index[:, None]), lambda: x.scatter_(0, index[:, None], 1.0),
+    ):  # fmt: skip
+        with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+            call()
+    assert not x.any()
