@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,16 @@ if "TAIMATSU_TEST_DEVICE" not in os.environ:  # what another device than the CPU
 
 
 def pytest_collection_modifyitems(config, items):
-    """What takes minutes runs where it is asked for: with `-m slow`, say."""
-    if "slow" in config.getoption("markexpr"):
-        return
-    skip = pytest.mark.skip(reason="takes minutes: run with -m slow")
+    """What takes minutes runs where it is asked for, with `-m slow`, say; what compares with
+    PyTorch where that is installed."""
+    reasons = {}
+    if "slow" not in config.getoption("markexpr"):
+        reasons["slow"] = "takes minutes: run with -m slow"
+    if find_spec("torch") is None:
+        reasons["parity"] = "torch is not installed: run make parity"
     for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(skip)
+        for marker in reasons.keys() & item.keywords.keys():
+            item.add_marker(pytest.mark.skip(reason=reasons[marker]))
 
 
 @pytest.fixture(autouse=True)
