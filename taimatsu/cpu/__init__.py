@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from taimatsu import _streams
 from taimatsu._lazy import submodules
 
 __all__ = [
@@ -57,41 +58,22 @@ def get_capabilities() -> Mapping[str, bool]:
     return _types.MappingProxyType(dict(llvm.get_host_cpu_features()))
 
 
-class Stream:
+class Stream(_streams.Stream):
     """A queue of work; here none is ever queued."""
 
     def __init__(self, priority: int = -1):
-        self.priority = priority
-
-    def wait_stream(self, stream: Any) -> None:
-        """Nothing."""
+        super().__init__("cpu", priority=priority)
 
     def record_event(self, event: Any = None) -> Event:
         """An event, that has happened."""
         return event or Event()
 
-    def wait_event(self, event: Any) -> None:
-        """Nothing."""
 
-    def synchronize(self) -> None:
-        """Nothing."""
-
-
-class Event:
+class Event(_streams.Event):
     """A point in a stream, which has always been passed."""
 
-    def query(self) -> bool:
-        """True."""
-        return True
-
-    def record(self, stream: Any = None) -> None:
-        """Nothing."""
-
-    def synchronize(self) -> None:
-        """Nothing."""
-
-    def wait(self, stream: Any = None) -> None:
-        """Nothing."""
+    def __init__(self) -> None:
+        super().__init__("cpu")
 
 
 _current = Stream()

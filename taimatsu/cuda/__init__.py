@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taimatsu import _core
 from taimatsu._absent import Absent
+from taimatsu._lazy import submodules
 
 from ._driver import core as _gpu
 from ._driver import device_count, index_of, is_available, why_absent
@@ -297,8 +298,8 @@ from .memory import *  # noqa: E402, F403
 from .random import *  # noqa: E402, F403
 from .streams import *  # noqa: E402, F403
 
-# Imported when they are first named.
-_LATER = ("jiterator", "nccl", "sparse", "tunable")
+_submodule = submodules(__name__)
+_LATER = ("jiterator", "nccl", "sparse", "tunable")  # that `import *` gives too
 
 if TYPE_CHECKING:
     default_generators: tuple
@@ -310,13 +311,9 @@ else:
     def __getattr__(name: str) -> Any:
         if name == "default_generators":  # made when the driver is there
             return tuple(random.generator_of(i) for i in range(device_count()))
-        if name in _LATER:
-            import importlib
-
-            return importlib.import_module(f"{__name__}.{name}")
         if name == "_initialized":
             return is_initialized()
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _submodule(name)
 
 
 __all__ = [

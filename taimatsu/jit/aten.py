@@ -17,6 +17,8 @@ from taimatsu import _op_namespaces
 from taimatsu import ops as table
 from taimatsu.nn import functional as F
 
+from .aten_schemas import NAMES
+
 __all__ = ["DTYPES", "SIGNATURES", "Error", "operator_of"]
 
 
@@ -150,16 +152,6 @@ def _softmax(name: str) -> Callable:
     return lambda x, dim, dtype=None: getattr(torch, name)(x, dim, dtype=_dtype(dtype))
 
 
-_METHODS = (
-    "as_strided_", "fill_diagonal_", "is_pinned", "resize_as_", "squeeze_", "swapaxes_",
-    "swapdims_", "t_", "transpose_", "unsqueeze_",
-)  # fmt: skip
-
-
-def _tensor_method(name: str) -> Callable:
-    return lambda x, *args, **options: getattr(x, name)(*args, **options)
-
-
 _OPS: dict[str, Callable] = {
     **{name: _in_atens_order(name) for name in SIGNATURES},
     **{name: _softmax(name) for name in ("softmax", "log_softmax")},
@@ -174,7 +166,6 @@ _OPS: dict[str, Callable] = {
     **{f"reflection_pad{n}d": lambda x, pad: F.pad(x, pad, "reflect") for n in (1, 2, 3)},
     **{f"replication_pad{n}d": lambda x, pad: F.pad(x, pad, "replicate") for n in (1, 2, 3)},
     "feature_dropout": lambda x, p, train: F.dropout2d(x, p, train),
-    **{name: _tensor_method(name) for name in _METHODS},
     "expand": lambda x, size, implicit=False: x.expand(*size),
     "index_put_": _index_put,
     "numpy_T": lambda x: x.T,
@@ -237,7 +228,7 @@ def _of_table(name: str) -> Callable | None:
     found = table.namespaces[""].get(name) or table.namespaces["nn.functional"].get(name)
     if found is None:
         method = getattr(torch.Tensor, name, None)
-        found = method if type(method) is _METHOD else None
+        found = method if type(method) is _METHOD or name in NAMES else None
     return found
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SCHEMAS"]
+__all__ = ["NAMES", "SCHEMAS"]
 
 SCHEMAS = """
 size(Tensor self) -> int[]
@@ -135,3 +135,5 @@ col2im(Tensor self, int[2] output_size, int[2] kernel_size, int[2] dilation, int
 im2col(Tensor self, int[2] kernel_size, int[2] dilation, int[2] padding, int[2] stride) -> Tensor
 grid_sampler(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor
 """
+
+NAMES = frozenset(s.partition("(")[0].partition(".")[0] for s in SCHEMAS.split("\n"))

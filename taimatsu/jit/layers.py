@@ -68,46 +68,11 @@ def sequential_forward(self: Any, input):
     return input
 
 
-def _convolution(dims: int) -> None:
-    layer = getattr(nn, f"Conv{dims}d")
-    METHODS[layer, "_conv_forward"] = conv_forward
-    METHODS[layer, "_convolve"] = (conv1d_of, conv2d_of, conv3d_of)[dims - 1]
-    transposed = getattr(nn, f"ConvTranspose{dims}d")
-    METHODS[transposed, "forward"] = transposed_forward
-    METHODS[transposed, "_convolve"] = (
-        conv_transpose1d_of, conv_transpose2d_of, conv_transpose3d_of,
-    )[dims - 1]  # fmt: skip
-
-
 def conv_forward(self: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if self.padding_mode != "zeros":
         input = F.pad(input, self._reversed_padding_repeated_twice, self.padding_mode)
         return self._convolve(input, weight, bias, False)
     return self._convolve(input, weight, bias, True)
-
-
-def conv1d_of(
-    self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, padded: bool
-) -> Tensor:
-    if not padded:
-        return aten.conv1d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
-    return aten.conv1d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-
-
-def conv2d_of(
-    self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, padded: bool
-) -> Tensor:
-    if not padded:
-        return aten.conv2d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
-    return aten.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-
-
-def conv3d_of(
-    self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, padded: bool
-) -> Tensor:
-    if not padded:
-        return aten.conv3d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
-    return aten.conv3d(input, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 def transposed_forward(
@@ -131,65 +96,46 @@ def transposed_forward(
     return self._convolve(input, padding)
 
 
-def conv_transpose1d_of(self: Any, input: Tensor, output_padding: List[int]) -> Tensor:
-    return torch.conv_transpose1d(
-        input, self.weight, self.bias, self.stride, self.padding, output_padding, self.groups,
-        self.dilation,
-    )  # fmt: skip
+def _windowed(dims: int) -> None:
+    """Convolutions and maxima, which differ in the op that they call."""
+    convolution = getattr(aten, f"conv{dims}d")
+    transposed = getattr(torch, f"conv_transpose{dims}d")
+    pool, indexed = (getattr(aten, f"max_pool{dims}d{s}") for s in ("", "_with_indices"))
+    layer, transposed_layer = (getattr(nn, f"Conv{s}{dims}d") for s in ("", "Transpose"))
+    METHODS[layer, "_conv_forward"] = conv_forward
+    METHODS[transposed_layer, "forward"] = transposed_forward
 
+    @_of(layer, name="_convolve")
+    def convolve(
+        self: Any, input: Tensor, weight: Tensor, bias: Tensor | None, padded: bool
+    ) -> Tensor:
+        if not padded:
+            return convolution(input, weight, bias, self.stride, 0, self.dilation, self.groups)
+        return convolution(
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
-def conv_transpose2d_of(self: Any, input: Tensor, output_padding: List[int]) -> Tensor:
-    return torch.conv_transpose2d(
-        input, self.weight, self.bias, self.stride, self.padding, output_padding, self.groups,
-        self.dilation,
-    )  # fmt: skip
+    @_of(transposed_layer, name="_convolve")
+    def spread(self: Any, input: Tensor, output_padding: List[int]) -> Tensor:
+        return transposed(
+            input, self.weight, self.bias, self.stride, self.padding, output_padding, self.groups,
+            self.dilation,
+        )  # fmt: skip
 
-
-def conv_transpose3d_of(self: Any, input: Tensor, output_padding: List[int]) -> Tensor:
-    return torch.conv_transpose3d(
-        input, self.weight, self.bias, self.stride, self.padding, output_padding, self.groups,
-        self.dilation,
-    )  # fmt: skip
+    @_of(getattr(nn, f"MaxPool{dims}d"))
+    def maxima(self: Any, input: Tensor):
+        if self.return_indices:
+            return indexed(
+                input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+            )
+        else:
+            return pool(
+                input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+            )
 
 
 for _n in (1, 2, 3):
-    _convolution(_n)
-
-
-@_of(nn.MaxPool1d)
-def max_pool1d_forward(self: Any, input: Tensor):
-    if self.return_indices:
-        return aten.max_pool1d_with_indices(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
-    else:
-        return aten.max_pool1d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
-
-
-@_of(nn.MaxPool2d)
-def max_pool2d_forward(self: Any, input: Tensor):
-    if self.return_indices:
-        return aten.max_pool2d_with_indices(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
-    else:
-        return aten.max_pool2d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
-
-
-@_of(nn.MaxPool3d)
-def max_pool3d_forward(self: Any, input: Tensor):
-    if self.return_indices:
-        return aten.max_pool3d_with_indices(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
-    else:
-        return aten.max_pool3d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
+    _windowed(_n)
 
 
 @_of(nn.AvgPool1d)

@@ -12,6 +12,7 @@ from taimatsu import Tensor, nn
 from taimatsu.utils._pytree import tree_map_only
 
 from .. import collectives as dist
+from .._wrapper import Wrapper, with_wrapper, without_wrapper
 from ..device_mesh import DeviceMesh
 from ..tensor._api import DTensor, _default_mesh, distribute_tensor
 from ._fully_shard import MixedPrecisionPolicy, _cast
@@ -43,7 +44,7 @@ def _clean(name: str) -> str:
     return name.replace(f"{_WRAPPED}.", "").replace("_checkpoint_wrapped_module.", "")
 
 
-class FullyShardedDataParallel(nn.Module):
+class FullyShardedDataParallel(Wrapper):
     """A module whose parameters are divided among processes, and whole where it needs them.
 
     Parameters become DTensors, divided along their first dim; gradients are averaged. With
@@ -54,6 +55,8 @@ class FullyShardedDataParallel(nn.Module):
 
     >>> model = FullyShardedDataParallel(model)  # doctest: +SKIP
     """
+
+    INSIDE = _WRAPPED
 
     def __init__(
         self, module: nn.Module, process_group: Any = None,
@@ -110,15 +113,6 @@ class FullyShardedDataParallel(nn.Module):
     def module(self) -> nn.Module:
         """The wrapped module."""
         return getattr(self, _WRAPPED)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__(_WRAPPED), name)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.module[key]  # type: ignore[index]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's."""
@@ -401,8 +395,7 @@ def _as_set(value: Any, settings: StateDictSettings) -> Any:
 def _collected(module: Any, state: dict, prefix: str, metadata: Any) -> None:
     """Names and values of a wrapper's part of a state dict, as set."""
     settings = module._settings
-    for key in [k for k in state if k.startswith(f"{prefix}{_WRAPPED}.")]:
-        state[prefix + key[len(prefix) + len(_WRAPPED) + 1 :]] = state.pop(key)
+    without_wrapper(module, state, prefix)
     for key, value in list(state.items()):
         if key.startswith(prefix) and isinstance(value, DTensor):
             state[key] = _as_set(value, settings)
@@ -415,8 +408,7 @@ def _collected(module: Any, state: dict, prefix: str, metadata: Any) -> None:
 def _to_be_loaded(module: Any, state: dict, prefix: str, *others: Any) -> None:
     """The names that a wrapper's module loads, and the parts of what is whole."""
     inner = f"{prefix}{_WRAPPED}."
-    for key in [k for k in state if k.startswith(prefix) and not k.startswith(inner)]:
-        state[inner + key[len(prefix) :]] = state.pop(key)
+    with_wrapper(module, state, prefix)
     for places, param in zip(module._fsdp.places, module._fsdp.params, strict=True):
         names = {id(m): n for n, m in module.module.named_modules()}
         for owner, name in places:

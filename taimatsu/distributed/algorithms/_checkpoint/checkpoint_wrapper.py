@@ -9,6 +9,7 @@ from typing import Any
 
 from taimatsu import nn
 from taimatsu.autograd.graph import save_on_cpu
+from taimatsu.distributed._wrapper import Wrapper, with_wrapper, without_wrapper
 from taimatsu.utils.checkpoint import checkpoint
 
 __all__ = [
@@ -26,45 +27,26 @@ class CheckpointImpl(enum.Enum):
     NO_REENTRANT = enum.auto()
 
 
-class ActivationWrapper(nn.Module):
+class ActivationWrapper(Wrapper):
     """A wrapper whose state dict has the names of the bare module."""
+
+    INSIDE = _WRAPPED
 
     def __init__(self, mod: nn.Module):
         super().__init__()
         setattr(self, _WRAPPED, mod)
-        self._register_state_dict_hook(_bare_names)
-        self.register_load_state_dict_pre_hook(_own_names)
+        self._register_state_dict_hook(without_wrapper)
+        self.register_load_state_dict_pre_hook(with_wrapper)
 
     @property
     def wrapped(self) -> nn.Module:
         """The module."""
         return getattr(self, _WRAPPED)
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__(_WRAPPED), name)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.wrapped[key]  # type: ignore[index]
-
     def named_parameters(self, *args: Any, **kwargs: Any) -> Any:
         """By the names of the bare module."""
         for name, param in super().named_parameters(*args, **kwargs):
             yield name.replace(f"{_WRAPPED}.", ""), param
-
-
-def _bare_names(module: Any, state: dict, prefix: str, metadata: Any) -> None:
-    inner = f"{prefix}{_WRAPPED}."
-    for key in [k for k in state if k.startswith(inner)]:
-        state[prefix + key[len(inner) :]] = state.pop(key)
-
-
-def _own_names(module: Any, state: dict, prefix: str, *others: Any) -> None:
-    inner = f"{prefix}{_WRAPPED}."
-    for key in [k for k in state if k.startswith(prefix) and not k.startswith(inner)]:
-        state[inner + key[len(prefix) :]] = state.pop(key)
 
 
 class OffloadWrapper(ActivationWrapper):
