@@ -12,12 +12,12 @@ kin), `gradcheck` (against finite differences), `functional` (jacobian, hessian 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from taimatsu import _core
 from taimatsu._core import Tensor
+from taimatsu._lazy import submodules
 
 from .anomaly_mode import detect_anomaly, set_detect_anomaly
 from .function import Function, NestedIOFunction
@@ -29,6 +29,7 @@ from .grad_mode import (
     set_grad_enabled,
     set_multithreading_enabled,
 )
+from .gradcheck import gradcheck, gradgradcheck
 from .graph import GradientEdge
 from .variable import Variable
 
@@ -180,20 +181,4 @@ def _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, unu
     )
 
 
-# Rarely needed, and larger than the rest.
-_LAZY = {
-    "gradcheck": "gradcheck",
-    "gradgradcheck": "gradcheck",
-    "functional": None,
-    "forward_ad": None,
-    "profiler": None,
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_LAZY[name] or name}")
-    value = getattr(module, name) if _LAZY[name] else module
-    globals()[name] = value  # the function, not the module of the same name
-    return value
+__getattr__ = submodules(__name__)  # functional, forward_ad, profiler: large, and rarely needed

@@ -40,7 +40,7 @@ def register(entries: list[Op]) -> None:
     for (module, name), ops in groups.items():
         if module == "Tensor":
             continue
-        doc = ops[0].doc or ""
+        doc = ops[0].doc
         public = namespaces.setdefault(module, {})
         old = deprecated.FUNCTIONS.get(name, []) if not module else []
         public[name] = _core.function(name, ops + old, "plain", doc, module)
@@ -50,7 +50,7 @@ def register(entries: list[Op]) -> None:
             public[name + "_"] = _core.function(name + "_", inplace, "inplace", doc, module)
     for name, ops in methods.items():
         old = deprecated.METHODS.get(name, [])
-        _core.method(name, ops + old, "plain", ops[0].doc or "")
+        _core.method(name, ops + old, "plain", ops[0].doc)
         inplace = [op for op in ops if op.inplace]
         if inplace:
             _core.method(name + "_", inplace + old, "inplace", f"In-place `{name}`.")

@@ -12,10 +12,11 @@ Python function it decorates. `ENTRIES` lists them in order of definition for th
 
 from __future__ import annotations
 
+import os
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 # `inspect` and `schema` are imported where they are needed: never by `import taimatsu` alone.
@@ -27,6 +28,12 @@ ENTRIES: list[Op] = []
 FORMULA_KINDS = ("pointwise", "row", "indexed")
 _MARGIN = "\n" if sys.version_info >= (3, 13) else "\n    "  # what a docstring's lines begin with
 _STATIC_TYPES = frozenset(("str", "bool", "ScalarType", "MemoryFormat", "Layout", "Device"))
+
+
+@cache
+def _examples() -> dict[str, str]:
+    with open(os.path.join(os.path.dirname(__file__), "examples.txt")) as file:
+        return dict(block.split("\n", 1) for block in file.read().strip().split("\n\n")[1:])
 
 
 class Plan(typing.NamedTuple):
@@ -119,12 +126,16 @@ class Op:
         return f"<op {self.name}>"
 
     @property
-    def doc(self) -> str | None:
-        """The documentation: the formula's docstring, unless given."""
-        if self._doc is None and self.formula is not None and self.formula.__doc__:
-            # Not by inspect.getdoc: `import taimatsu` asks for all, and that module is large.
-            return self.formula.__doc__.replace(_MARGIN, "\n").strip()
-        return self._doc
+    def doc(self) -> str:
+        """The documentation: the formula's docstring, unless given, and an example."""
+        # Not by inspect.getdoc: `import taimatsu` asks for all, and that module is large.
+        if self._doc is not None:
+            text = self._doc.replace("\n    ", "\n").strip()
+        else:
+            text = (getattr(self.formula, "__doc__", None) or "").replace(_MARGIN, "\n").strip()
+        base = self.name.partition(".")[0]
+        example = _examples().get(f"{self.module}.{base}" if self.module else base, "")
+        return f"{text}\n\n{example}".strip()
 
     @cached_property
     def parsed(self) -> Schema:

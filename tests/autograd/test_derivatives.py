@@ -115,8 +115,35 @@ def test_what_gradcheck_refuses():
         gradcheck(lambda x: x * 2, (leaf(1.0, dtype=torch.float32),), atol=1, raise_exception=False)
     with pytest.raises(RuntimeError, match="stride 0"):
         gradcheck(lambda x: x, (torch.ones(1, dtype=torch.float64).expand(3).requires_grad_(),))
-    with pytest.raises(NotImplementedError, match="forward-mode"):
-        gradcheck(lambda x: x, (leaf(1.0),), check_forward_ad=True)
+    with pytest.raises(ValueError, match="one of check_forward_ad and check_backward_ad"):
+        gradcheck(lambda x: x, (leaf(1.0),), check_backward_ad=False)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_gradcheck_of_forward_mode(fast):
+    def f(x, w):
+        return torch.sin(w @ x), (x * x).sum()
+
+    class WrongTangent(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+        @staticmethod
+        def jvp(ctx, t):
+            return t * 3
+
+    x, w = leaf(0.3, -1.0), leaf(1.0, 2.0).outer(leaf(0.5, 1.5)).detach().requires_grad_()
+    assert gradcheck(f, (x, w), check_forward_ad=True, check_backward_ad=False, fast_mode=fast)
+    assert gradgradcheck(f, (x, w), check_fwd_over_rev=True, fast_mode=fast)
+    assert gradcheck(f, (x, w), check_forward_ad=True, check_batched_forward_grad=True)
+    assert gradcheck(WrongTangent.apply, (x,), fast_mode=fast)
+    with pytest.raises(GradcheckError, match="by forward mode"):
+        gradcheck(WrongTangent.apply, (x,), check_forward_ad=True, fast_mode=fast)
 
 
 def test_gradcheck_of_a_batch():

@@ -7,7 +7,7 @@ import pytest
 import taimatsu
 from taimatsu.ops.table import ENTRIES
 
-EXAMPLES = {op.name: op.doc for op in ENTRIES if op.doc and ">>>" in op.doc}
+EXAMPLES = {f"{op.module or ''}.{op.name}": op.doc for op in ENTRIES if ">>>" in op.doc}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -17,3 +17,12 @@ def test_example(name):
     said: list[str] = []
     found = doctest.DocTestRunner().run(test, out=said.append)
     assert found.attempted and not found.failed, "".join(said)
+
+
+def test_every_op_has_one():
+    """Or one of its overloads."""
+    public = [op for op in ENTRIES if op.module not in (None, "optim") and op.name[0] != "_"]
+    names = {(op.module, op.name.partition(".")[0]): False for op in public}
+    for op in public:
+        names[op.module, op.name.partition(".")[0]] |= ">>>" in op.doc
+    assert [name for name, found in names.items() if not found] == []
