@@ -215,7 +215,10 @@ def load(
     ``source``: "github" (``owner/name[:ref]``) or "local" (a folder). RuntimeError if there is no
     such entry point, or a package that it needs isn't installed.
 
-    >>> model = torch.hub.load("folder/with/hubconf", "resnet18", source="local")
+    >>> from pathlib import Path
+    >>> _ = Path("hubconf.py").write_text("def double(x): return 2 * x")
+    >>> torch.hub.load(".", "double", 3, source="local")
+    6
     """
     module = _hubconf(repo_or_dir, source, trust_repo, force_reload, verbose)
     return _entry(module, model)(*args, **kwargs)

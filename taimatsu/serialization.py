@@ -175,8 +175,11 @@ def clear_safe_globals() -> None:
 class safe_globals:
     """A context in which further functions and classes are allowed.
 
-    >>> with torch.serialization.safe_globals([MyTensor]):
-    ...     state = torch.load("state.pt")
+    >>> from fractions import Fraction
+    >>> torch.save(Fraction(1, 3), "state.pt")
+    >>> with torch.serialization.safe_globals([Fraction]):
+    ...     torch.load("state.pt")
+    Fraction(1, 3)
     """
 
     def __init__(self, safe_globals: list[Any]):
@@ -288,6 +291,8 @@ def save(
     writes the format of before PyTorch 1.6. ``pickle_module`` is accepted and not used.
 
     >>> torch.save(model.state_dict(), "model.pt")
+    >>> model.load_state_dict(torch.load("model.pt"))
+    <All keys matched successfully>
     """
     if isinstance(f, (str, os.PathLike)):
         folder = os.path.splitext(os.path.basename(os.fspath(f)))[0] or "archive"
@@ -360,7 +365,9 @@ def load(
     a function (storage, location) -> storage. ``mmap``: map the file's pages (a path is needed)
     instead of reading them; writes stay in memory.
 
-    >>> model.load_state_dict(torch.load("model.pt"))
+    >>> torch.save({"epoch": 3, "weight": torch.ones(2)}, "state.pt")
+    >>> torch.load("state.pt")
+    {'epoch': 3, 'weight': tensor([1., 1.])}
     """
     if weights_only and pickle_module is not None:
         raise RuntimeError("load: weights_only=True takes no pickle_module; leave it out")
@@ -428,6 +435,7 @@ def _unpickle(
 class PyTorchFileReader:
     """The records of a checkpoint by name, for programs that read parts of one.
 
+    >>> torch.save(model.state_dict(), "model.pt")
     >>> "data.pkl" in PyTorchFileReader("model.pt").get_all_records()
     True
     """

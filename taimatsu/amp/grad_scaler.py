@@ -31,8 +31,9 @@ class GradScaler:
     ``growth_interval``: how many steps without overflow until the factor grows. With
     ``enabled=False`` all of it does nothing, and `step` is the optimizer's.
 
+    >>> scaler = torch.amp.GradScaler("cpu")
     >>> scaler.scale(loss).backward()
-    >>> scaler.step(optimizer)  # unscales; skipped if a gradient is infinite or nan
+    >>> _ = scaler.step(optimizer)  # unscales; skipped if a gradient is infinite or nan
     >>> scaler.update()
     """
 

@@ -20,7 +20,9 @@ class set_detect_anomaly:
     in-place write that spoilt a saved tensor is shown with its line.
 
     >>> with torch.autograd.set_detect_anomaly(True):
-    ...     (x - 1).sqrt().sum().backward()
+    ...     (x - 2).sqrt().sum().backward()
+    Traceback (most recent call last):
+    ...
     RuntimeError: Function 'SqrtBackward0' returned nan values in its 0th output.
     """
 

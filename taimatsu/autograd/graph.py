@@ -51,7 +51,9 @@ class saved_tensors_hooks:
     When backward needs the tensor, ``unpack_hook`` gets what was kept and gives a tensor of the
     same content. Neither may write to what it gets. Hooks nest: the innermost pair is used.
 
-    >>> with torch.autograd.graph.saved_tensors_hooks(lambda t: t.numpy(), torch.from_numpy):
+    >>> with torch.autograd.graph.saved_tensors_hooks(
+    ...     lambda t: t.detach().numpy(), torch.from_numpy
+    ... ):
     ...     y = x * x
     """
 
@@ -105,7 +107,7 @@ def allow_mutation_on_saved_tensors() -> Iterator[None]:
 
     >>> with torch.autograd.graph.allow_mutation_on_saved_tensors():
     ...     y = x.sin()
-    ...     x.detach().zero_()
+    ...     _ = x.detach().zero_()
     ...     y.sum().backward()
     """
     with _SavedCopies():

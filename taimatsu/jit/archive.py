@@ -282,7 +282,9 @@ def load(
     ValueError if there is no such file, RuntimeError for files that are no archives, and
     `torch.jit.Error` for code that calls what isn't here.
 
-    >>> model = torch.jit.load("model.pt")
+    >>> torch.jit.script(model).save("model.pt")
+    >>> torch.jit.load("model.pt")(x).shape
+    torch.Size([4, 2])
     """
     opened = isinstance(f, (str, os.PathLike))
     if opened and not os.path.isfile(f):

@@ -199,10 +199,12 @@ def create_selective_checkpoint_contexts(
     are made again in any case. RuntimeError in backward if a kept result was written to, unless
     ``allow_cache_entry_mutation``. ValueError for ops that aren't overloads.
 
+    >>> import functools
+    >>> from taimatsu.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
     >>> keep = functools.partial(
     ...     create_selective_checkpoint_contexts, [torch.ops.aten.mm.default]
     ... )
-    >>> y = checkpoint(layer, x, use_reentrant=False, context_fn=keep)
+    >>> y = checkpoint(model, x, use_reentrant=False, context_fn=keep)
     """
     policy = policy_fn_or_list
     if not callable(policy):

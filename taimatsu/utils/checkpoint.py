@@ -84,9 +84,10 @@ class GraphExecGroup:
 
     The passes must not run over the same part of a graph. RuntimeError for groups inside of groups.
 
+    >>> h = torch.utils.checkpoint.checkpoint(model[:2], x, use_reentrant=False)
     >>> with torch.utils.checkpoint.GraphExecGroup():
-    ...     first.backward(retain_graph=True)
-    ...     second.backward()
+    ...     h.sum().backward(retain_graph=True)
+    ...     model[2](h).sum().backward()
     """
 
     _current: GraphExecGroup | None = None
@@ -151,7 +152,7 @@ def checkpoint(
 
     CheckpointError if the second computation saves other tensors than the first.
 
-    >>> y = torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False)
+    >>> y = torch.utils.checkpoint.checkpoint(model, x, use_reentrant=False)
     """
     if use_reentrant is None:
         warnings.warn(
@@ -182,7 +183,7 @@ def checkpoint_sequential(
 ) -> Any:
     """Run a sequence of modules in ``segments`` parts, each but the last one checkpointed.
 
-    >>> y = torch.utils.checkpoint.checkpoint_sequential(model, 4, x, use_reentrant=False)
+    >>> y = torch.utils.checkpoint.checkpoint_sequential(model, 2, x, use_reentrant=False)
     """
     preserve = kwargs.pop("preserve_rng_state", True)
     if kwargs:

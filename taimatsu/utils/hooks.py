@@ -17,9 +17,9 @@ class RemovableHandle:
     the hook's options under the same id. The dicts are held weakly: a handle never keeps a module
     or a tensor alive.
 
-    >>> hooks = OrderedDict()
-    >>> handle = RemovableHandle(hooks)
-    >>> hooks[handle.id] = print
+    >>> handle = model.register_forward_hook(lambda module, args, y: print(tuple(y.shape)))
+    >>> _ = model(x)
+    (4, 2)
     >>> handle.remove()
     """
 

@@ -18,7 +18,9 @@ class ModuleTracker:
     backward the modules are tracked through their results and arguments.
 
     >>> with torch.utils.module_tracker.ModuleTracker() as tracker:
-    ...     model(x)  # in a hook or a dispatch mode: tracker.parents == {"Global", "Net", "Net.fc"}
+    ...     _ = model[0].register_forward_pre_hook(lambda *_: print(sorted(tracker.parents)))
+    ...     _ = model(x)
+    ['Global', 'Sequential', 'Sequential.0']
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ An observer's class is given to a `QConfig` with its options, by ``with_args``:
 >>> observer = make()
 >>> _ = observer(torch.tensor([-1.0, 2.54]))
 >>> observer.calculate_qparams()
-(tensor([0.0199]), tensor([0], dtype=torch.int32))
+(tensor([0.0199]), tensor([0]))
 """
 
 from __future__ import annotations

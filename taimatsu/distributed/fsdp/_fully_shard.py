@@ -167,9 +167,10 @@ def fully_shard(
 
     ValueError for a mesh of more than two dims, or what is no module with parameters.
 
-    >>> for layer in model.layers:
-    ...     fully_shard(layer)
-    >>> _ = fully_shard(model)  # doctest: +SKIP
+    >>> for layer in model:
+    ...     if isinstance(layer, nn.Linear):
+    ...         _ = fully_shard(layer)
+    >>> _ = fully_shard(model)
     """
     modules = [module] if isinstance(module, nn.Module) else list(module)
     if any(isinstance(m, (nn.ModuleList, nn.ModuleDict)) for m in modules):

@@ -39,7 +39,7 @@ class ShapeProp(Interpreter):
     """Notes in ``node.meta``: "tensor_meta", `TensorMetadata` of the tensors in its value, and
     "type", the value's type.
 
-    >>> graph = symbolic_trace(lambda x: x.sum(0))
+    >>> graph = fx.symbolic_trace(lambda x: x.sum(0))
     >>> _ = ShapeProp(graph).propagate(torch.ones(2, 3))
     >>> [tuple(n.meta["tensor_meta"].shape) for n in graph.graph.nodes]
     [(2, 3), (3,), (3,)]

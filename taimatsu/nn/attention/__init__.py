@@ -49,7 +49,8 @@ def sdpa_kernel(
     """Allow only these backends inside the block; in their order with ``set_priority``.
 
     >>> with sdpa_kernel(SDPBackend.MATH):
-    ...     out = F.scaled_dot_product_attention(query, key, value)
+    ...     F.scaled_dot_product_attention(*torch.ones(3, 1, 2, 4))[0, 0]
+    tensor([1., 1., 1., 1.])
     """
     if isinstance(backends, SDPBackend):
         backends = [backends]

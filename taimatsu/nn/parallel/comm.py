@@ -28,7 +28,8 @@ def broadcast(
 
     RuntimeError unless one of the two is given.
 
-    >>> nn.parallel.comm.broadcast(torch.ones(2, device="cuda:0"), [0, 1])
+    >>> nn.parallel.comm.broadcast(torch.ones(2), ["cpu", "cpu"])
+    (tensor([1., 1.]), tensor([1., 1.]))
     """
     if (devices is None) == (out is None):
         raise RuntimeError(

@@ -82,7 +82,7 @@ def clip_grad_norm_(
     Gives the norm before. ``foreach`` is accepted and has no effect.
 
     >>> loss.backward()
-    >>> nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+    >>> norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
     """
     parameters = _tensors(parameters)
     grads = [p.grad for p in parameters if p.grad is not None]

@@ -19,7 +19,7 @@ class ReduceLROnPlateau(LRScheduler):
     ('abs'). After a reduction ``cooldown`` steps don't count; no rate goes below ``min_lr``.
 
     >>> schedule = ReduceLROnPlateau(optimizer, patience=5)
-    >>> schedule.step(validation_loss)
+    >>> schedule.step(loss)
     """
 
     def __init__(

@@ -53,8 +53,9 @@ class IterableDataset(Dataset):
 class TensorDataset(Dataset):
     """Rows of tensors of equal first size.
 
-    >>> dataset = TensorDataset(images, labels)
-    >>> image, label = dataset[0]
+    >>> rows = TensorDataset(torch.zeros(10, 3), torch.arange(10))
+    >>> rows[4]
+    (tensor([0., 0., 0.]), tensor(4))
     """
 
     def __init__(self, *tensors: Tensor):
