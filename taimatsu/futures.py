@@ -92,7 +92,13 @@ class Future(Generic[T]):
 
 
 def collect_all(futures: list[Future]) -> Future[list[Future]]:
-    """The future of all of them, completed once they all are."""
+    """The future of all of them, completed once they all are.
+
+    >>> done = torch.futures.Future()
+    >>> done.set_result(3)
+    >>> [f.value() for f in torch.futures.collect_all([done]).wait()]
+    [3]
+    """
     together: Future[list[Future]] = Future()
     left, lock = len(futures), threading.Lock()
 
@@ -112,5 +118,11 @@ def collect_all(futures: list[Future]) -> Future[list[Future]]:
 
 
 def wait_all(futures: list[Future]) -> list[Any]:
-    """The values of all of them; raises the first exception."""
+    """The values of all of them; raises the first exception.
+
+    >>> done = torch.futures.Future()
+    >>> done.set_result(3)
+    >>> torch.futures.wait_all([done])
+    [3]
+    """
     return [future.wait() for future in collect_all(futures).wait()]

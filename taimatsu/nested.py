@@ -389,7 +389,11 @@ def nested_tensor(
 
 
 def as_nested_tensor(ts: Any, dtype: Any = None, device: Any = None, layout: Any = None) -> Tensor:
-    """A nested tensor of these tensors, or of the parts of one: gradients go back to them."""
+    """A nested tensor of these tensors, or of the parts of one: gradients go back to them.
+
+    >>> [len(part) for part in torch.nested.as_nested_tensor([torch.ones(2), torch.ones(3)])]
+    [2, 3]
+    """
     _check_layout(layout)
     if isinstance(ts, NestedTensor):
         return ts.to(dtype=dtype or ts.dtype)

@@ -39,12 +39,23 @@ def seed() -> int:
 
 
 def initial_seed() -> int:
-    """The seed of the default generator's sequence."""
+    """The seed of the default generator's sequence.
+
+    >>> torch.initial_seed()
+    0
+    """
     return default_generator.initial_seed()
 
 
 def get_rng_state() -> Tensor:
-    """The default generator's state: a uint8 tensor, in PyTorch's format."""
+    """The default generator's state: a uint8 tensor, in PyTorch's format.
+
+    >>> state = torch.get_rng_state()
+    >>> first = torch.rand(1)
+    >>> torch.set_rng_state(state)
+    >>> torch.rand(1) == first
+    tensor([True])
+    """
     return default_generator.get_state()
 
 

@@ -111,6 +111,11 @@ class autocast:
     ``device_type``: "cpu" or "cuda". ``dtype``: of matrix products and convolutions, bfloat16 or
     float16 (by default the device's: bfloat16 on the CPU). ``enabled=False`` switches it off inside
     of another. ``cache_enabled``: weights are cast once. RuntimeError for another device.
+
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     y = model(x)
+    >>> y.dtype
+    torch.bfloat16
     """
 
     def __init__(
@@ -175,7 +180,11 @@ class autocast:
 
 
 def is_autocast_available(device_type: str) -> bool:
-    """Whether `autocast` knows the kind of device."""
+    """Whether `autocast` knows the kind of device.
+
+    >>> torch.amp.is_autocast_available("cpu")
+    True
+    """
     return device_type in _state.enabled
 
 

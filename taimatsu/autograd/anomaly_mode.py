@@ -39,7 +39,11 @@ class set_detect_anomaly:
 
 
 class detect_anomaly:
-    """Anomaly mode as a context manager, with a warning that it is slow; see set_detect_anomaly."""
+    """Anomaly mode as a context manager, with a warning that it is slow; see set_detect_anomaly.
+
+    >>> with torch.autograd.detect_anomaly():
+    ...     loss.backward()
+    """
 
     def __init__(self, check_nan: bool = True):
         self.check_nan = check_nan

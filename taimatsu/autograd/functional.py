@@ -52,6 +52,9 @@ def jvp(
     """``func(*inputs)``, and its Jacobian times ``v``: (outputs, their directional derivatives).
 
     ``v`` has the inputs' sizes and may be missing for a single-element input.
+
+    >>> torch.autograd.functional.jvp(torch.exp, torch.tensor([0.0]), torch.tensor([2.0]))
+    (tensor([1.]), tensor([2.]))
     """
     with torch.enable_grad():
         xs, _ = _prepare(inputs, create_graph, "jvp")
@@ -70,7 +73,12 @@ def vhp(
     create_graph: bool = False,
     strict: bool = False,
 ) -> tuple[Any, Any]:
-    """``func(*inputs)``, a scalar, and ``v`` times its Hessian."""
+    """``func(*inputs)``, a scalar, and ``v`` times its Hessian.
+
+    >>> torch.autograd.functional.vhp(lambda x: (x**3).sum(), torch.tensor([1.0, 2.0]),
+    ...     torch.tensor([1.0, 0.0]))
+    (tensor(9.), tensor([6., 0.]))
+    """
     with torch.enable_grad():
         xs, single_in = _prepare(inputs, create_graph, "vhp")
         vs = _vectors(v, xs, "vhp")
@@ -87,7 +95,12 @@ def hvp(
     create_graph: bool = False,
     strict: bool = False,
 ) -> tuple[Any, Any]:
-    """``func(*inputs)``, a scalar, and its Hessian times ``v``; ``vhp`` is cheaper."""
+    """``func(*inputs)``, a scalar, and its Hessian times ``v``; ``vhp`` is cheaper.
+
+    >>> torch.autograd.functional.hvp(lambda x: (x**3).sum(), torch.tensor([1.0, 2.0]),
+    ...     torch.tensor([1.0, 0.0]))
+    (tensor(9.), tensor([6., 0.]))
+    """
     with torch.enable_grad():
         xs, single_in = _prepare(inputs, create_graph, "hvp")
         vs = _vectors(v, xs, "hvp")
@@ -143,6 +156,10 @@ def hessian(
     """The second derivatives of a scalar function: for inputs i and j a tensor of both's sizes.
 
     A tensor for one input, a tuple of tuples for a tuple of inputs.
+
+    >>> torch.autograd.functional.hessian(lambda x: (x**3).sum(), torch.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]])
     """
     single_in = isinstance(inputs, Tensor)
 

@@ -101,6 +101,10 @@ def gradgradcheck(
 
     The gradient is a function of the inputs and of the gradients of the outputs; those are
     ``grad_outputs``, or random ones (``gen_non_contig_grad_outputs``: with gaps in memory).
+
+    >>> x = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    >>> torch.autograd.gradgradcheck(torch.sin, (x,))
+    True
     """
     from ._jacobians import differentiable, random_like, requires_grad
 

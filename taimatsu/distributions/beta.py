@@ -16,7 +16,11 @@ __all__ = ["Beta"]
 
 
 class Beta(ExponentialFamily):
-    """Density proportional to x^(concentration1 - 1) (1 - x)^(concentration0 - 1) on [0, 1]."""
+    """Density proportional to x^(concentration1 - 1) (1 - x)^(concentration0 - 1) on [0, 1].
+
+    >>> Beta(2.0, 3.0).mean
+    tensor(0.4000)
+    """
 
     arg_constraints = {
         "concentration1": constraints.positive,

@@ -14,7 +14,11 @@ __all__ = ["Binomial"]
 
 
 class Binomial(BinaryProbs):
-    """The number of successes in `total_count` trials of probability `probs`."""
+    """The number of successes in `total_count` trials of probability `probs`.
+
+    >>> Binomial(10, 0.5).variance
+    tensor(2.5000)
+    """
 
     arg_constraints = {
         "total_count": constraints.nonnegative_integer,

@@ -13,7 +13,11 @@ __all__ = ["Chi2"]
 
 
 class Chi2(Gamma):
-    """The sum of `df` squares of standard normal numbers: Gamma(df / 2, 1 / 2)."""
+    """The sum of `df` squares of standard normal numbers: Gamma(df / 2, 1 / 2).
+
+    >>> Chi2(3.0).mean
+    tensor(3.)
+    """
 
     arg_constraints = {"df": constraints.positive}
 

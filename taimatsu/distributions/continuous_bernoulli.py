@@ -20,6 +20,9 @@ class ContinuousBernoulli(BinaryProbs, ExponentialFamily):
     """Density proportional to p^x (1 - p)^(1 - x) on [0, 1] (Loaiza-Ganem and Cunningham, 2019).
 
     Within `lims`, where the normalising constant is 0/0 at p = 1/2, it is by Taylor's formula.
+
+    >>> ContinuousBernoulli(0.5).mean
+    tensor(0.5000)
     """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}

@@ -33,7 +33,11 @@ class _Draw(torch.autograd.Function):
 
 
 class Dirichlet(ExponentialFamily):
-    """Probability vectors of density proportional to prod x_i^(concentration_i - 1)."""
+    """Probability vectors of density proportional to prod x_i^(concentration_i - 1).
+
+    >>> Dirichlet(taimatsu.tensor([1.0, 3.0])).mean
+    tensor([0.2500, 0.7500])
+    """
 
     arg_constraints = {"concentration": constraints.independent(constraints.positive, 1)}
     support = constraints.simplex

@@ -14,7 +14,11 @@ __all__ = ["Exponential"]
 
 
 class Exponential(ExponentialFamily):
-    """Density rate exp(-rate x) for x >= 0."""
+    """Density rate exp(-rate x) for x >= 0.
+
+    >>> Exponential(2.0).mean
+    tensor(0.5000)
+    """
 
     arg_constraints = {"rate": constraints.positive}
     support = constraints.nonnegative

@@ -16,7 +16,11 @@ __all__ = ["FisherSnedecor"]
 
 
 class FisherSnedecor(Distribution):
-    """The ratio of two chi-squared numbers, each over its degrees of freedom `df1`, `df2`."""
+    """The ratio of two chi-squared numbers, each over its degrees of freedom `df1`, `df2`.
+
+    >>> FisherSnedecor(4.0, 6.0).mean
+    tensor(1.5000)
+    """
 
     arg_constraints = {"df1": constraints.positive, "df2": constraints.positive}
     support = constraints.positive

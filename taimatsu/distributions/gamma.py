@@ -15,7 +15,11 @@ __all__ = ["Gamma"]
 
 
 class Gamma(ExponentialFamily):
-    """Density proportional to x^(concentration - 1) exp(-rate x)."""
+    """Density proportional to x^(concentration - 1) exp(-rate x).
+
+    >>> Gamma(3.0, 2.0).mean
+    tensor(1.5000)
+    """
 
     arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}
     support = constraints.nonnegative

@@ -19,6 +19,9 @@ class GeneralizedPareto(Distribution):
 
     The distribution function is 1 - (1 + concentration z)^(-1 / concentration), z = (x - loc) /
     scale.
+
+    >>> GeneralizedPareto(0.0, 1.0, 0.25).mean
+    tensor(1.3333)
     """
 
     arg_constraints = {

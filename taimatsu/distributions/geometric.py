@@ -14,7 +14,11 @@ __all__ = ["Geometric"]
 
 
 class Geometric(BinaryProbs):
-    """The number of failures before the first success, of probability `probs`."""
+    """The number of failures before the first success, of probability `probs`.
+
+    >>> Geometric(0.25).mean
+    tensor(3.)
+    """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.nonnegative_integer

@@ -15,7 +15,11 @@ __all__ = ["HalfCauchy"]
 
 
 class HalfCauchy(Half):
-    """|x| of Cauchy distributed x around 0."""
+    """|x| of Cauchy distributed x around 0.
+
+    >>> HalfCauchy(1.0).cdf(taimatsu.tensor(1.0))
+    tensor(0.5000)
+    """
 
     base_dist: Cauchy
 

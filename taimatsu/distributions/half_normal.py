@@ -14,7 +14,11 @@ __all__ = ["HalfNormal"]
 
 
 class HalfNormal(Half):
-    """|x| of normal x of mean 0 and standard deviation `scale`."""
+    """|x| of normal x of mean 0 and standard deviation `scale`.
+
+    >>> HalfNormal(1.0).mean
+    tensor(0.7979)
+    """
 
     base_dist: Normal
 

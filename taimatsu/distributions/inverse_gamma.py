@@ -17,7 +17,11 @@ __all__ = ["InverseGamma"]
 
 
 class InverseGamma(TransformedDistribution):
-    """1 / x of gamma distributed x."""
+    """1 / x of gamma distributed x.
+
+    >>> InverseGamma(3.0, 2.0).mean
+    tensor(1.)
+    """
 
     arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}
     support = constraints.positive

@@ -14,7 +14,11 @@ __all__ = ["Laplace"]
 
 
 class Laplace(Distribution):
-    """Density exp(-|x - loc| / scale) / (2 scale)."""
+    """Density exp(-|x - loc| / scale) / (2 scale).
+
+    >>> Laplace(0.0, 1.0).variance
+    tensor(2.)
+    """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.real

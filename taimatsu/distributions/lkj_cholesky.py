@@ -21,6 +21,9 @@ class LKJCholesky(Distribution):
 
     1: all correlation matrices are equally likely; more: those near the identity are more likely.
     Drawn by the onion method (Lewandowski, Kurowicka and Joe, 2009).
+
+    >>> LKJCholesky(3).sample().shape
+    torch.Size([3, 3])
     """
 
     arg_constraints = {"concentration": constraints.positive}

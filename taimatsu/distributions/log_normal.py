@@ -15,7 +15,11 @@ __all__ = ["LogNormal"]
 
 
 class LogNormal(TransformedDistribution):
-    """exp(x) of normal x of mean `loc` and standard deviation `scale`."""
+    """exp(x) of normal x of mean `loc` and standard deviation `scale`.
+
+    >>> LogNormal(0.0, 1.0).mean
+    tensor(1.6487)
+    """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.positive

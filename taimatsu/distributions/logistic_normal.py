@@ -16,7 +16,11 @@ __all__ = ["LogisticNormal"]
 
 
 class LogisticNormal(TransformedDistribution):
-    """Probability vectors: stick breaking of normal numbers, one less than there are entries."""
+    """Probability vectors: stick breaking of normal numbers, one less than there are entries.
+
+    >>> LogisticNormal(taimatsu.zeros(2), 1.0).sample().shape
+    torch.Size([3])
+    """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     support = constraints.simplex

@@ -38,6 +38,11 @@ class LowRankMultivariateNormal(Distribution):
     """The normal distribution of covariance W W^T + D: `cov_factor` (*, n, k), `cov_diag` (*, n).
 
     Its cost grows with k, not with n^3. ValueError for shapes that don't match.
+
+    >>> LowRankMultivariateNormal(taimatsu.zeros(2), taimatsu.ones(2, 1),
+    ...     taimatsu.ones(2)).covariance_matrix
+    tensor([[2., 1.],
+            [1., 2.]])
     """
 
     arg_constraints = {

@@ -21,6 +21,10 @@ class MixtureSameFamily(Distribution):
     batch shapes that don't match.
 
         MixtureSameFamily(Categorical(torch.ones(5)), Normal(torch.randn(5), torch.rand(5)))
+
+    >>> MixtureSameFamily(Categorical(taimatsu.ones(2)), Normal(taimatsu.tensor([0.0, 4.0]),
+    ...     1.0)).mean
+    tensor(2.)
     """
 
     arg_constraints: Any = {}

@@ -17,7 +17,11 @@ __all__ = ["Multinomial"]
 
 
 class Multinomial(CategoricalVectors):
-    """How often each of K outcomes occurs in `total_count` trials, an int."""
+    """How often each of K outcomes occurs in `total_count` trials, an int.
+
+    >>> Multinomial(10, taimatsu.tensor([0.2, 0.8])).mean
+    tensor([2., 8.])
+    """
 
     total_count: int
     _kept = ("total_count",)

@@ -16,7 +16,11 @@ __all__ = ["NegativeBinomial"]
 
 
 class NegativeBinomial(BinaryProbs):
-    """The number of successes, of probability `probs`, before `total_count` failures."""
+    """The number of successes, of probability `probs`, before `total_count` failures.
+
+    >>> NegativeBinomial(5, 0.5).mean
+    tensor(5.)
+    """
 
     arg_constraints = {
         "total_count": constraints.greater_than_eq(0),

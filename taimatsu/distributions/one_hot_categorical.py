@@ -14,7 +14,11 @@ __all__ = ["OneHotCategorical", "OneHotCategoricalStraightThrough"]
 
 
 class OneHotCategorical(CategoricalVectors):
-    """`Categorical`, with one-hot vectors for indices."""
+    """`Categorical`, with one-hot vectors for indices.
+
+    >>> OneHotCategorical(taimatsu.tensor([0.0, 1.0])).sample()
+    tensor([0., 1.])
+    """
 
     support = constraints.one_hot
     has_enumerate_support = True
@@ -60,7 +64,11 @@ class OneHotCategorical(CategoricalVectors):
 
 
 class OneHotCategoricalStraightThrough(OneHotCategorical):
-    """`OneHotCategorical` whose draws pass gradients to the probabilities as they are."""
+    """`OneHotCategorical` whose draws pass gradients to the probabilities as they are.
+
+    >>> OneHotCategoricalStraightThrough(taimatsu.tensor([0.0, 1.0])).rsample()
+    tensor([0., 1.])
+    """
 
     has_rsample = True
 

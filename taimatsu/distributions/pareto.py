@@ -16,7 +16,11 @@ __all__ = ["Pareto"]
 
 
 class Pareto(TransformedDistribution):
-    """Density proportional to x^-(alpha + 1) for x > scale."""
+    """Density proportional to x^-(alpha + 1) for x > scale.
+
+    >>> Pareto(1.0, 3.0).mean
+    tensor(1.5000)
+    """
 
     arg_constraints = {"alpha": constraints.positive, "scale": constraints.positive}
 

@@ -14,7 +14,11 @@ __all__ = ["Poisson"]
 
 
 class Poisson(ExponentialFamily):
-    """The number of events of which `rate` are expected."""
+    """The number of events of which `rate` are expected.
+
+    >>> Poisson(4.0).variance
+    tensor(4.)
+    """
 
     arg_constraints = {"rate": constraints.nonnegative}
     support = constraints.nonnegative_integer

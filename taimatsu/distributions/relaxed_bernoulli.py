@@ -47,7 +47,11 @@ class LogitRelaxedBernoulli(BinaryProbs):
 
 
 class RelaxedBernoulli(Relaxed):
-    """Numbers in (0, 1) near 0 or 1 for small `temperature`, with gradients to `probs`."""
+    """Numbers in (0, 1) near 0 or 1 for small `temperature`, with gradients to `probs`.
+
+    >>> RelaxedBernoulli(0.5, 0.5).sample().shape
+    torch.Size([])
+    """
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
     support = constraints.unit_interval

@@ -52,7 +52,11 @@ class ExpRelaxedCategorical(CategoricalVectors):
 
 
 class RelaxedOneHotCategorical(Relaxed):
-    """Probability vectors near one-hot ones for small `temperature`, with gradients to `probs`."""
+    """Probability vectors near one-hot ones for small `temperature`, with gradients to `probs`.
+
+    >>> RelaxedOneHotCategorical(0.5, taimatsu.ones(3)).sample().sum()
+    tensor(1.0000)
+    """
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.simplex

@@ -17,7 +17,11 @@ __all__ = ["StudentT"]
 
 
 class StudentT(Distribution):
-    """Student's t distribution of `df` degrees of freedom, shifted and scaled."""
+    """Student's t distribution of `df` degrees of freedom, shifted and scaled.
+
+    >>> StudentT(4.0).variance
+    tensor(2.)
+    """
 
     arg_constraints = {
         "df": constraints.positive,

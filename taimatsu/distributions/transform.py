@@ -175,7 +175,11 @@ class _InverseTransform(Transform):
 
 
 class ComposeTransform(Transform):
-    """Transforms one after the other, the first of `parts` first."""
+    """Transforms one after the other, the first of `parts` first.
+
+    >>> ComposeTransform([ExpTransform(), AffineTransform(0.0, 2.0)])(taimatsu.tensor(0.0))
+    tensor(2.)
+    """
 
     def __init__(self, parts: Sequence[Transform], cache_size: int = 0):
         if cache_size:
@@ -337,7 +341,11 @@ class IndependentTransform(Transform):
 
 
 class ReshapeTransform(Transform):
-    """The last dims, of shape `in_shape`, as `out_shape`."""
+    """The last dims, of shape `in_shape`, as `out_shape`.
+
+    >>> ReshapeTransform((4,), (2, 2))(taimatsu.zeros(4)).shape
+    torch.Size([2, 2])
+    """
 
     bijective = True
 

@@ -23,6 +23,9 @@ class TransformedDistribution(Distribution):
 
     Dims of the batch that a transform takes into one value become dims of the event.
     ValueError for what is no transform, or a base with too few dims.
+
+    >>> TransformedDistribution(Normal(0.0, 1.0), ExpTransform()).log_prob(taimatsu.tensor(1.0))
+    tensor(-0.9189)
     """
 
     arg_constraints: Any = {}

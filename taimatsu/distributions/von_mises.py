@@ -20,6 +20,9 @@ class VonMises(Distribution):
 
     Drawn by rejection from a wrapped Cauchy distribution (Best and Fisher, 1979), in double
     precision.
+
+    >>> VonMises(0.0, 1.0).mean
+    tensor(0.)
     """
 
     arg_constraints = {"loc": constraints.real, "concentration": constraints.positive}

@@ -24,6 +24,10 @@ class Wishart(Covariance, ExponentialFamily):
 
     `df` > n - 1; one of `covariance_matrix`, `precision_matrix` and `scale_tril`. ValueError
     otherwise. (Sawyer, "Wishart distributions and inverse-Wishart sampling", 2007)
+
+    >>> Wishart(3.0, taimatsu.eye(2)).mean
+    tensor([[3., 0.],
+            [0., 3.]])
     """
 
     support = constraints.positive_definite

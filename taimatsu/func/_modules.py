@@ -157,7 +157,11 @@ def stack_module_state(
 
 def replace_all_batch_norm_modules_(root: nn.Module) -> nn.Module:
     """Makes all batch norms in `root` use the batch's own statistics and keep none: a running mean
-    can't be updated under `vmap`. Gives back `root`."""
+    can't be updated under `vmap`. Gives back `root`.
+
+    >>> torch.func.replace_all_batch_norm_modules_(nn.BatchNorm1d(3))
+    BatchNorm1d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=False)
+    """
     for module in root.modules():
         if isinstance(module, _BatchNorm):
             module.running_mean = module.running_var = None

@@ -353,6 +353,10 @@ def jacfwd(
     """The function that gives the Jacobian of ``func``, a pass for each element of its arguments.
 
     The result is that of `jacrev`, and cheaper where there are fewer arguments than outputs.
+
+    >>> torch.func.jacfwd(torch.sin)(torch.tensor([0.0, 1.0]))
+    tensor([[1.0000, 0.0000],
+            [0.0000, 0.5403]])
     """
 
     @functools.wraps(func)

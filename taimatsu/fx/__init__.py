@@ -47,6 +47,12 @@ def symbolic_trace(
 
     ``concrete_args``: parameters that have one value. TraceError where Python's control flow
     depends on a value.
+
+    >>> print(fx.symbolic_trace(lambda x: x.relu() + 1).code.strip())
+    def forward(self, x):
+        relu = x.relu();  x = None
+        add = relu + 1;  relu = None
+        return add
     """
     tracer = Tracer()
     graph = tracer.trace(root, concrete_args)

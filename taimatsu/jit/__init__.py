@@ -91,7 +91,12 @@ def _names(function: Callable, count: int) -> list[str]:
 
 
 def trace_module(mod: Module, inputs: dict[str, Any], *options: Any, **more: Any) -> Any:
-    """`trace` of several of a module's methods: by their names, the examples."""
+    """`trace` of several of a module's methods: by their names, the examples.
+
+    >>> traced = torch.jit.trace_module(model, {"forward": torch.ones(4, 3)})
+    >>> traced(x).shape
+    torch.Size([4, 2])
+    """
     from .record import record
 
     calls = []
@@ -110,6 +115,9 @@ def freeze(
     """A compiled module in eval mode with its parameters as constants; see `_freeze`.
 
     RuntimeError for modules that aren't compiled, or are in training mode.
+
+    >>> torch.jit.freeze(torch.jit.script(model.eval()))(x).shape
+    torch.Size([4, 2])
     """
     from ._freeze import freeze as frozen
 
@@ -200,7 +208,11 @@ _overload_method = _overload
 
 # ---- Inside compiled code ---------------------------------------------------------------------
 def is_scripting() -> bool:
-    """Whether the caller is compiled code: False."""
+    """Whether the caller is compiled code: False.
+
+    >>> torch.jit.is_scripting()
+    False
+    """
     return False
 
 
@@ -213,7 +225,11 @@ _tracing = 0  # how many traces are under way
 
 
 def annotate(the_type: Any, the_value: Any) -> Any:
-    """A value whose type the compiler can't tell: the value."""
+    """A value whose type the compiler can't tell: the value.
+
+    >>> torch.jit.annotate(list[int], [])
+    []
+    """
     return the_value
 
 
@@ -260,7 +276,11 @@ _is = __builtins__["isinstance"] if type(__builtins__) is dict else __builtins__
 
 
 def fork(func: Callable, *args: Any, **kwargs: Any) -> Future:
-    """A task whose result `wait` gives. It is run at once."""
+    """A task whose result `wait` gives. It is run at once.
+
+    >>> torch.jit.wait(torch.jit.fork(torch.add, torch.ones(1), 2))
+    tensor([3.])
+    """
     future: Future = Future()
     try:
         future.set_result(func(*args, **kwargs))

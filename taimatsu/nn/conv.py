@@ -198,7 +198,11 @@ class Conv2d(_Conv):
 
 
 class Conv3d(_Conv):
-    """Cross-correlation over the last three dims: (N, C_in, D, H, W) -> (N, C_out, ...)."""
+    """Cross-correlation over the last three dims: (N, C_in, D, H, W) -> (N, C_out, ...).
+
+    >>> nn.Conv3d(3, 6, 3, padding=1)(torch.ones(1, 3, 8, 8, 8)).shape
+    torch.Size([1, 6, 8, 8, 8])
+    """
 
     n_dims = 3
 
@@ -281,6 +285,9 @@ class ConvTranspose1d(_ConvTranspose):
     """The gradient of `Conv1d` with respect to its input: (N, C_in, L) -> (N, C_out, L_out).
 
     L_out = (L - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1.
+
+    >>> nn.ConvTranspose1d(3, 6, 2, stride=2)(torch.ones(1, 3, 8)).shape
+    torch.Size([1, 6, 16])
     """
 
     n_dims = 1
@@ -305,7 +312,11 @@ class ConvTranspose2d(_ConvTranspose):
 
 
 class ConvTranspose3d(_ConvTranspose):
-    """The gradient of `Conv3d` with respect to its input; each dim as in `ConvTranspose1d`."""
+    """The gradient of `Conv3d` with respect to its input; each dim as in `ConvTranspose1d`.
+
+    >>> nn.ConvTranspose3d(3, 6, 2, stride=2)(torch.ones(1, 3, 4, 4, 4)).shape
+    torch.Size([1, 6, 8, 8, 8])
+    """
 
     n_dims = 3
 

@@ -43,66 +43,114 @@ globals().update({
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
-    """max(0, x)."""
+    """max(0, x).
+
+    >>> F.relu(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
     return torch.relu_(input) if inplace else torch.relu(input)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """scale * (max(0, x) + min(0, alpha * (exp(x) - 1)))."""
+    """scale * (max(0, x) + min(0, alpha * (exp(x) - 1))).
+
+    >>> F.selu(torch.tensor([-1.0, 2.0]))
+    tensor([-1.1113,  2.1014])
+    """
     return torch.selu_(input) if inplace else torch.selu(input)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1))."""
+    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1)).
+
+    >>> F.celu(torch.tensor([-1.0, 2.0]))
+    tensor([-0.6321,  2.0000])
+    """
     return torch.celu_(input, alpha) if inplace else torch.celu(input, alpha)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """min(max(0, x), 6)."""
+    """min(max(0, x), 6).
+
+    >>> F.relu6(torch.tensor([-1.0, 3.0, 9.0]))
+    tensor([0., 3., 6.])
+    """
     return _ops["relu6_" if inplace else "relu6"](input)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
-    """x * sigmoid(x)."""
+    """x * sigmoid(x).
+
+    >>> F.silu(torch.tensor([-1.0, 2.0]))
+    tensor([-0.2689,  1.7616])
+    """
     return _ops["silu_" if inplace else "silu"](input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x * tanh(softplus(x))."""
+    """x * tanh(softplus(x)).
+
+    >>> F.mish(torch.tensor([-1.0, 2.0]))
+    tensor([-0.3034,  1.9440])
+    """
     return _ops["mish_" if inplace else "mish"](input)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """relu6(x + 3) / 6."""
+    """relu6(x + 3) / 6.
+
+    >>> F.hardsigmoid(torch.tensor([-3.0, 0.0, 3.0]))
+    tensor([0.0000, 0.5000, 1.0000])
+    """
     return _ops["hardsigmoid_" if inplace else "hardsigmoid"](input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
-    """x * relu6(x + 3) / 6."""
+    """x * relu6(x + 3) / 6.
+
+    >>> F.hardswish(torch.tensor([-3.0, 1.0, 3.0]))
+    tensor([-0.0000, 0.6667, 3.0000])
+    """
     return _ops["hardswish_" if inplace else "hardswish"](input)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x if x > 0 else alpha * (exp(x) - 1)."""
+    """x if x > 0 else alpha * (exp(x) - 1).
+
+    >>> F.elu(torch.tensor([-1.0, 2.0]))
+    tensor([-0.6321,  2.0000])
+    """
     return _ops["elu_" if inplace else "elu"](input, alpha)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x if x > 0 else negative_slope * x."""
+    """x if x > 0 else negative_slope * x.
+
+    >>> F.leaky_relu(torch.tensor([-1.0, 2.0]), 0.1)
+    tensor([-0.1000,  2.0000])
+    """
     return _ops["leaky_relu_" if inplace else "leaky_relu"](input, negative_slope)
 
 
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
-    """x limited to [min_val, max_val]."""
+    """x limited to [min_val, max_val].
+
+    >>> F.hardtanh(torch.tensor([-3.0, 0.5, 3.0]))
+    tensor([-1.0000,  0.5000,  1.0000])
+    """
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
     return _ops["hardtanh_" if inplace else "hardtanh"](input, min_val, max_val)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x if x > threshold else value."""
+    """x if x > threshold else value.
+
+    >>> F.threshold(torch.tensor([-1.0, 0.5, 2.0]), 1.0, 0.0)
+    tensor([0., 0., 2.])
+    """
     return _ops["threshold_" if inplace else "threshold"](input, threshold, value)
 
 
@@ -113,7 +161,11 @@ def rrelu(
     training: bool = False,
     inplace: bool = False,
 ) -> Tensor:
-    """x if x > 0 else a * x, a from U(lower, upper) for each element in training, else the mean."""
+    """x if x > 0 else a * x, a from U(lower, upper) for each element in training, else the mean.
+
+    >>> F.rrelu(torch.tensor([-1.0, 2.0]), 0.1, 0.3)
+    tensor([-0.2000,  2.0000])
+    """
     return (torch.rrelu_ if inplace else torch.rrelu)(input, lower, upper, training)
 
 
@@ -137,26 +189,43 @@ def _along(function: Callable, input: Tensor, dim: int | None, dtype: Any) -> Te
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """exp(x) / sum(exp(x)) along ``dim``, after conversion to ``dtype``."""
+    """exp(x) / sum(exp(x)) along ``dim``, after conversion to ``dtype``.
+
+    >>> F.softmax(torch.tensor([0.0, 0.0]), dim=-1)
+    tensor([0.5000, 0.5000])
+    """
     return _along(torch.softmax, input, dim, dtype)
 
 
 def log_softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """log(softmax(x)) along ``dim``, after conversion to ``dtype``."""
+    """log(softmax(x)) along ``dim``, after conversion to ``dtype``.
+
+    >>> F.log_softmax(torch.tensor([0.0, 0.0]), dim=-1)
+    tensor([-0.6931, -0.6931])
+    """
     return _along(torch.log_softmax, input, dim, dtype)
 
 
 def softmin(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
 ) -> Tensor:
-    """softmax(-x) along ``dim``, after conversion to ``dtype``."""
+    """softmax(-x) along ``dim``, after conversion to ``dtype``.
+
+    >>> F.softmin(torch.tensor([0.0, 0.0]), dim=-1)
+    tensor([0.5000, 0.5000])
+    """
     return _along(torch.softmax, -input, dim, dtype)
 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
-    """Classes (*) of int64 as rows (*, num_classes): a 1 at the class, else 0."""
+    """Classes (*) of int64 as rows (*, num_classes): a 1 at the class, else 0.
+
+    >>> F.one_hot(torch.tensor([0, 2]))
+    tensor([[1, 0, 0],
+            [0, 0, 1]])
+    """
     if input.dtype != torch.int64:
         raise RuntimeError(f"one_hot: classes must be int64; got {input.dtype}")
     if num_classes == -1:
@@ -188,6 +257,11 @@ def embedding(
     The row ``padding_idx`` gets no gradient. With ``max_norm`` the rows that are used are first
     scaled down in place to that norm. With ``sparse`` the gradient is a sparse tensor of the rows
     that were used. Raises IndexError for an index outside of the table.
+
+    >>> F.embedding(torch.tensor([1, 0, 1]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([[3., 4.],
+            [1., 2.],
+            [3., 4.]])
     """
     if weight.dim() != 2:
         raise RuntimeError(
@@ -213,6 +287,9 @@ def gumbel_softmax(
     """Draw from the relaxed categorical distribution of ``logits`` (Jang et al., 2017).
 
     ``hard``: one-hot values, with the gradient of the soft ones.
+
+    >>> F.gumbel_softmax(torch.zeros(4, 3), hard=True).sum(1)
+    tensor([1., 1., 1., 1.])
     """
     noise = -torch.empty_like(logits).exponential_().log()  # Gumbel(0, 1)
     soft = softmax((logits + noise) / tau, dim)
@@ -228,7 +305,11 @@ def gumbel_softmax(
 def normalize(
     input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None
 ) -> Tensor:
-    """input / max(norm_p(input), eps) along ``dim``."""
+    """input / max(norm_p(input), eps) along ``dim``.
+
+    >>> F.normalize(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    """
     norm = torch.linalg.vector_norm(input, p, dim, keepdim=True).clamp_min(eps)
     if out is None:
         return input / norm
@@ -238,7 +319,11 @@ def normalize(
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
-    """input / (k + alpha * mean of squares over ``size`` neighbouring channels) ** beta."""
+    """input / (k + alpha * mean of squares over ``size`` neighbouring channels) ** beta.
+
+    >>> F.local_response_norm(torch.ones(1, 4, 3), 2).shape
+    torch.Size([1, 4, 3])
+    """
     if input.dim() < 3:
         raise ValueError(
             f"Expected 3D or higher dimensionality input (got {input.dim()} dimensions)"

@@ -68,7 +68,11 @@ def pairwise_distance(
 def soft_margin_loss(
     input: Tensor, target: Tensor, size_average=None, reduce=None, reduction: str = "mean"
 ) -> Tensor:
-    """log(1 + exp(-target * input)), target 1 or -1."""
+    """log(1 + exp(-target * input)), target 1 or -1.
+
+    >>> F.soft_margin_loss(torch.tensor([2.0, -1.0]), torch.tensor([1.0, -1.0]))
+    tensor(0.2201)
+    """
     if input.shape != target.shape:
         raise RuntimeError(
             f"soft_margin_loss: input and target must have one shape; got {tuple(input.shape)}, "
@@ -99,7 +103,11 @@ def multi_margin_loss(
     reduce=None,
     reduction: str = "mean",
 ) -> Tensor:
-    """The mean over the classes i but y of max(0, margin - x[y] + x[i])^p: (N, C), (N)."""
+    """The mean over the classes i but y of max(0, margin - x[y] + x[i])^p: (N, C), (N).
+
+    >>> F.multi_margin_loss(torch.tensor([[0.1, 0.2, 0.4, 0.8]]), torch.tensor([3]))
+    tensor(0.3250)
+    """
     reduction = _checked(legacy_reduction(size_average, reduce, reduction))
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
@@ -134,6 +142,10 @@ def multilabel_margin_loss(
     """max(0, 1 - x[y] + x[i]) for all labels y and other classes i, over the number of classes.
 
     (N, C), (N, C) or (C), (C): the labels are the entries of the target before the first -1.
+
+    >>> F.multilabel_margin_loss(torch.tensor([[0.1, 0.2, 0.4, 0.8]]), torch.tensor([[3, 0,
+    ...     -1, 1]]))
+    tensor(0.8500)
     """
     reduction = _checked(legacy_reduction(size_average, reduce, reduction))
     rows = _rows("multilabel_margin_loss", input)
@@ -164,7 +176,12 @@ def margin_ranking_loss(
     reduce=None,
     reduction: str = "mean",
 ) -> Tensor:
-    """max(0, -target * (input1 - input2) + margin)."""
+    """max(0, -target * (input1 - input2) + margin).
+
+    >>> F.margin_ranking_loss(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]),
+    ...     torch.tensor([1, 1]))
+    tensor(0.5000)
+    """
     if input1.dim() != input2.dim() or input1.dim() != target.dim():
         raise RuntimeError(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
@@ -183,7 +200,11 @@ def hinge_embedding_loss(
     reduce=None,
     reduction: str = "mean",
 ) -> Tensor:
-    """input where target is 1, max(0, margin - input) where it is -1."""
+    """input where target is 1, max(0, margin - input) where it is -1.
+
+    >>> F.hinge_embedding_loss(torch.tensor([0.5, 0.2]), torch.tensor([1.0, -1.0]))
+    tensor(0.6500)
+    """
     zeros = torch.zeros_like(input)
     far = torch.where(target == 1, zeros, (margin - input).clamp_min(0))
     near = torch.where(target == -1, zeros, input)
@@ -200,7 +221,12 @@ def cosine_embedding_loss(
     reduce=None,
     reduction: str = "mean",
 ) -> Tensor:
-    """1 - cos where target is 1, max(0, cos - margin) where it is -1."""
+    """1 - cos where target is 1, max(0, cos - margin) where it is -1.
+
+    >>> F.cosine_embedding_loss(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]),
+    ...     torch.tensor([1]))
+    tensor(1.)
+    """
     if target.dim() not in (0, 1):
         raise RuntimeError(
             "cosine_embedding_loss: 0D or 1D target tensor expected, multi-target not supported"
@@ -232,7 +258,11 @@ def poisson_nll_loss(
     reduce=None,
     reduction: str = "mean",
 ) -> Tensor:
-    """exp(x) - y x, or x - y log(x + eps); ``full`` adds Stirling's approximation of log(y!)."""
+    """exp(x) - y x, or x - y log(x + eps); ``full`` adds Stirling's approximation of log(y!).
+
+    >>> F.poisson_nll_loss(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))
+    tensor(0.8591)
+    """
     if log_input:
         loss = input.exp() - target * input
     else:
@@ -256,6 +286,10 @@ def gaussian_nll_loss(
 
     ``var``: a number, or a tensor of the input's shape, with or without the last dim, or
     with size 1 in one dim. Raises ValueError if it is negative or has another shape.
+
+    >>> F.gaussian_nll_loss(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]),
+    ...     torch.tensor([1.0, 4.0]))
+    tensor(0.5966)
     """
     if not isinstance(var, Tensor):
         if var < 0:
@@ -290,7 +324,11 @@ def multilabel_soft_margin_loss(
     reduce=None,
     reduction: str = "mean",
 ) -> Tensor:
-    """The mean over classes (last dim) of the binary cross entropy of sigmoid(input)."""
+    """The mean over classes (last dim) of the binary cross entropy of sigmoid(input).
+
+    >>> F.multilabel_soft_margin_loss(torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, 0.0]]))
+    tensor(0.2201)
+    """
     loss = -(target * _ops["logsigmoid"](input) + (1 - target) * _ops["logsigmoid"](-input))
     if weight is not None:
         loss = loss * weight
@@ -310,7 +348,12 @@ def triplet_margin_loss(
     reduce=None,
     reduction: str = "mean",
 ) -> Tensor:
-    """max(0, |a - p| - |a - n| + margin) with the p-norm along the last dim."""
+    """max(0, |a - p| - |a - n| + margin) with the p-norm along the last dim.
+
+    >>> F.triplet_margin_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]]),
+    ...     torch.tensor([[0.0, 1.5]]))
+    tensor(0.5000)
+    """
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     return triplet_margin_with_distance_loss(
@@ -335,7 +378,12 @@ def triplet_margin_with_distance_loss(
     swap: bool = False,
     reduction: str = "mean",
 ) -> Tensor:
-    """`triplet_margin_loss` with any distance (None: `pairwise_distance`)."""
+    """`triplet_margin_loss` with any distance (None: `pairwise_distance`).
+
+    >>> F.triplet_margin_with_distance_loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0,
+    ...     0.0]]), torch.tensor([[0.0, 1.5]]))
+    tensor(0.5000)
+    """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     if margin <= 0:

@@ -44,6 +44,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     linear, sigmoid and convolutions 1, tanh 5/3, relu sqrt(2), selu 3/4, leaky_relu
     sqrt(2 / (1 + param**2)) with the slope ``param`` (0.01 if None).
     Raises ValueError for another name or a slope that is no number.
+
+    >>> nn.init.calculate_gain("relu")
+    1.4142135623730951
     """
     if nonlinearity in _LINEAR:
         return 1
@@ -85,13 +88,21 @@ def _is_empty(name: str, tensor: Tensor) -> bool:
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator=None) -> Tensor:
-    """Fill with U(a, b)."""
+    """Fill with U(a, b).
+
+    >>> nn.init.uniform_(torch.empty(100), 2.0, 3.0).min() >= 2
+    tensor(True)
+    """
     with torch.no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator=None) -> Tensor:
-    """Fill with N(mean, std**2)."""
+    """Fill with N(mean, std**2).
+
+    >>> nn.init.normal_(torch.empty(5), mean=3.0, std=0.1).round()
+    tensor([3., 3., 3., 3., 3.])
+    """
     with torch.no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
@@ -108,6 +119,9 @@ def trunc_normal_(
 
     By rejection: of normal numbers those outside, or, where fewer than three in ten are inside, of
     uniform ones by the ratio of the densities. All are drawn anew until each has been accepted.
+
+    >>> nn.init.trunc_normal_(torch.empty(100), a=-1.0, b=1.0).abs().max() <= 1
+    tensor(True)
     """
     if (mean < a - 2 * std) or (mean > b + 2 * std):
         warnings.warn(
@@ -141,23 +155,40 @@ def trunc_normal_(
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Fill with ``val``."""
+    """Fill with ``val``.
+
+    >>> nn.init.constant_(torch.empty(2), 0.5)
+    tensor([0.5000, 0.5000])
+    """
     with torch.no_grad():
         return tensor.fill_(val)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """Fill with 1."""
+    """Fill with 1.
+
+    >>> nn.init.ones_(torch.empty(2))
+    tensor([1., 1.])
+    """
     return constant_(tensor, 1.0)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Fill with 0."""
+    """Fill with 0.
+
+    >>> nn.init.zeros_(torch.empty(2))
+    tensor([0., 0.])
+    """
     return constant_(tensor, 0.0)
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """Make a matrix the identity (ones on the diagonal if it is not square)."""
+    """Make a matrix the identity (ones on the diagonal if it is not square).
+
+    >>> nn.init.eye_(torch.empty(2, 3))
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+    """
     if tensor.dim() != 2:
         raise ValueError(f"eye_: needs 2 dimensions; got shape {tuple(tensor.shape)}")
     with torch.no_grad():
@@ -166,7 +197,11 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Make a convolution's weight (3 to 5 dimensions) pass as many channels as it can unchanged."""
+    """Make a convolution's weight (3 to 5 dimensions) pass as many channels as it can unchanged.
+
+    >>> nn.init.dirac_(torch.empty(1, 1, 3))
+    tensor([[[0., 1., 0.]]])
+    """
     if tensor.dim() not in (3, 4, 5):
         raise ValueError(f"dirac_: needs 3, 4 or 5 dimensions; got shape {tuple(tensor.shape)}")
     out_channels, in_channels, *kernel = tensor.shape
@@ -183,14 +218,22 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator=None) -> Tensor:
-    """Fill with U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+    """Fill with U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
+
+    >>> nn.init.xavier_uniform_(torch.empty(5, 1)).abs().max() <= 1
+    tensor(True)
+    """
     std = gain * math.sqrt(2.0 / sum(_fans("xavier_uniform_", tensor)))
     bound = math.sqrt(3.0) * std
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator=None) -> Tensor:
-    """Fill with N(0, std**2), std = gain * sqrt(2 / (fan_in + fan_out))."""
+    """Fill with N(0, std**2), std = gain * sqrt(2 / (fan_in + fan_out)).
+
+    >>> nn.init.xavier_normal_(torch.empty(5, 3)).shape
+    torch.Size([5, 3])
+    """
     std = gain * math.sqrt(2.0 / sum(_fans("xavier_normal_", tensor)))
     return normal_(tensor, 0.0, std, generator)
 
@@ -202,7 +245,11 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator=None,
 ) -> Tensor:
-    """Fill with U(-b, b), b = gain * sqrt(3 / fan) (He et al., 2015); ``a`` is the slope."""
+    """Fill with U(-b, b), b = gain * sqrt(3 / fan) (He et al., 2015); ``a`` is the slope.
+
+    >>> nn.init.kaiming_uniform_(torch.empty(5, 3)).abs().max() < 2**0.5
+    tensor(True)
+    """
     if _is_empty("kaiming_uniform_", tensor):
         return tensor
     fan = _fan("kaiming_uniform_", tensor, mode)
@@ -217,7 +264,11 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator=None,
 ) -> Tensor:
-    """Fill with N(0, std**2), std = gain / sqrt(fan) (He et al., 2015); ``a`` is the slope."""
+    """Fill with N(0, std**2), std = gain / sqrt(fan) (He et al., 2015); ``a`` is the slope.
+
+    >>> nn.init.kaiming_normal_(torch.empty(5, 3)).shape
+    torch.Size([5, 3])
+    """
     if _is_empty("kaiming_normal_", tensor):
         return tensor
     fan = _fan("kaiming_normal_", tensor, mode)
@@ -225,7 +276,12 @@ def kaiming_normal_(
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator=None) -> Tensor:
-    """Fill with a (semi-)orthogonal matrix times ``gain``; dims after the first are flattened."""
+    """Fill with a (semi-)orthogonal matrix times ``gain``; dims after the first are flattened.
+
+    >>> w = nn.init.orthogonal_(torch.empty(2, 4))
+    >>> torch.allclose(w @ w.T, torch.eye(2), atol=1e-6)
+    True
+    """
     if tensor.dim() < 2:
         raise ValueError(
             f"orthogonal_: needs at least 2 dimensions; got shape {tuple(tensor.shape)}"
@@ -243,7 +299,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator=None) -> Tensor:
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator=None) -> Tensor:
-    """Fill a matrix with N(0, std**2), then a share ``sparsity`` of each column with zeros."""
+    """Fill a matrix with N(0, std**2), then a share ``sparsity`` of each column with zeros.
+
+    >>> (nn.init.sparse_(torch.empty(10, 3), 0.2) == 0).sum(0)
+    tensor([2, 2, 2])
+    """
     if tensor.dim() != 2:
         raise ValueError(f"sparse_: needs 2 dimensions; got shape {tuple(tensor.shape)}")
     rows, columns = tensor.shape

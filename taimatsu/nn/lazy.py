@@ -188,37 +188,61 @@ class _LazyTranspose(_LazyConv):
 
 
 class LazyConv1d(_LazyForward, conv.Conv1d):  # type: ignore[misc]
-    """A `Conv1d` whose ``in_channels`` is that of its first input."""
+    """A `Conv1d` whose ``in_channels`` is that of its first input.
+
+    >>> nn.LazyConv1d(6, 3)(torch.ones(1, 3, 8)).shape
+    torch.Size([1, 6, 6])
+    """
 
     cls_to_become = conv.Conv1d
 
 
 class LazyConv2d(_LazyForward, conv.Conv2d):  # type: ignore[misc]
-    """A `Conv2d` whose ``in_channels`` is that of its first input."""
+    """A `Conv2d` whose ``in_channels`` is that of its first input.
+
+    >>> nn.LazyConv2d(6, 3)(torch.ones(1, 3, 8, 8)).shape
+    torch.Size([1, 6, 6, 6])
+    """
 
     cls_to_become = conv.Conv2d
 
 
 class LazyConv3d(_LazyForward, conv.Conv3d):  # type: ignore[misc]
-    """A `Conv3d` whose ``in_channels`` is that of its first input."""
+    """A `Conv3d` whose ``in_channels`` is that of its first input.
+
+    >>> nn.LazyConv3d(6, 3)(torch.ones(1, 3, 8, 8, 8)).shape
+    torch.Size([1, 6, 6, 6, 6])
+    """
 
     cls_to_become = conv.Conv3d
 
 
 class LazyConvTranspose1d(_LazyTranspose, conv.ConvTranspose1d):  # type: ignore[misc]
-    """A `ConvTranspose1d` whose ``in_channels`` is that of its first input."""
+    """A `ConvTranspose1d` whose ``in_channels`` is that of its first input.
+
+    >>> nn.LazyConvTranspose1d(6, 3)(torch.ones(1, 3, 8)).shape
+    torch.Size([1, 6, 10])
+    """
 
     cls_to_become = conv.ConvTranspose1d
 
 
 class LazyConvTranspose2d(_LazyTranspose, conv.ConvTranspose2d):  # type: ignore[misc]
-    """A `ConvTranspose2d` whose ``in_channels`` is that of its first input."""
+    """A `ConvTranspose2d` whose ``in_channels`` is that of its first input.
+
+    >>> nn.LazyConvTranspose2d(6, 3)(torch.ones(1, 3, 8, 8)).shape
+    torch.Size([1, 6, 10, 10])
+    """
 
     cls_to_become = conv.ConvTranspose2d
 
 
 class LazyConvTranspose3d(_LazyTranspose, conv.ConvTranspose3d):  # type: ignore[misc]
-    """A `ConvTranspose3d` whose ``in_channels`` is that of its first input."""
+    """A `ConvTranspose3d` whose ``in_channels`` is that of its first input.
+
+    >>> nn.LazyConvTranspose3d(6, 3)(torch.ones(1, 3, 4, 4, 4)).shape
+    torch.Size([1, 6, 6, 6, 6])
+    """
 
     cls_to_become = conv.ConvTranspose3d
 
@@ -276,19 +300,31 @@ class _LazyNorm(LazyModuleMixin):
 
 
 class LazyBatchNorm1d(_LazyNorm, norm.BatchNorm1d):  # type: ignore[misc]
-    """A `BatchNorm1d` whose ``num_features`` is that of its first input."""
+    """A `BatchNorm1d` whose ``num_features`` is that of its first input.
+
+    >>> nn.LazyBatchNorm1d()(torch.ones(4, 3)).shape
+    torch.Size([4, 3])
+    """
 
     cls_to_become = norm.BatchNorm1d
 
 
 class LazyBatchNorm2d(_LazyNorm, norm.BatchNorm2d):  # type: ignore[misc]
-    """A `BatchNorm2d` whose ``num_features`` is that of its first input."""
+    """A `BatchNorm2d` whose ``num_features`` is that of its first input.
+
+    >>> nn.LazyBatchNorm2d()(torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 3, 4, 4])
+    """
 
     cls_to_become = norm.BatchNorm2d
 
 
 class LazyBatchNorm3d(_LazyNorm, norm.BatchNorm3d):  # type: ignore[misc]
-    """A `BatchNorm3d` whose ``num_features`` is that of its first input."""
+    """A `BatchNorm3d` whose ``num_features`` is that of its first input.
+
+    >>> nn.LazyBatchNorm3d()(torch.ones(2, 3, 4, 4, 4)).shape
+    torch.Size([2, 3, 4, 4, 4])
+    """
 
     cls_to_become = norm.BatchNorm3d
 
@@ -299,18 +335,30 @@ class _LazyInstanceNorm(_LazyNorm):
 
 
 class LazyInstanceNorm1d(_LazyInstanceNorm, norm.InstanceNorm1d):  # type: ignore[misc]
-    """An `InstanceNorm1d` whose ``num_features`` is that of its first input."""
+    """An `InstanceNorm1d` whose ``num_features`` is that of its first input.
+
+    >>> nn.LazyInstanceNorm1d()(torch.ones(2, 3, 4)).shape
+    torch.Size([2, 3, 4])
+    """
 
     cls_to_become = norm.InstanceNorm1d
 
 
 class LazyInstanceNorm2d(_LazyInstanceNorm, norm.InstanceNorm2d):  # type: ignore[misc]
-    """An `InstanceNorm2d` whose ``num_features`` is that of its first input."""
+    """An `InstanceNorm2d` whose ``num_features`` is that of its first input.
+
+    >>> nn.LazyInstanceNorm2d()(torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 3, 4, 4])
+    """
 
     cls_to_become = norm.InstanceNorm2d
 
 
 class LazyInstanceNorm3d(_LazyInstanceNorm, norm.InstanceNorm3d):  # type: ignore[misc]
-    """An `InstanceNorm3d` whose ``num_features`` is that of its first input."""
+    """An `InstanceNorm3d` whose ``num_features`` is that of its first input.
+
+    >>> nn.LazyInstanceNorm3d()(torch.ones(2, 3, 4, 4, 4)).shape
+    torch.Size([2, 3, 4, 4, 4])
+    """
 
     cls_to_become = norm.InstanceNorm3d

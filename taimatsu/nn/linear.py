@@ -17,7 +17,11 @@ __all__ = ["Bilinear", "Identity", "Linear"]
 
 
 class Identity(Module):
-    """Gives its input back; takes and ignores any arguments."""
+    """Gives its input back; takes and ignores any arguments.
+
+    >>> nn.Identity("ignored")(torch.tensor([1.0]))
+    tensor([1.])
+    """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__()
@@ -72,7 +76,11 @@ class NonDynamicallyQuantizableLinear(Linear):
 
 
 class Bilinear(Module):
-    """y_k = x1^T A_k x2 + b_k: (*, in1_features), (*, in2_features) -> (*, out_features)."""
+    """y_k = x1^T A_k x2 + b_k: (*, in1_features), (*, in2_features) -> (*, out_features).
+
+    >>> nn.Bilinear(3, 4, 5)(torch.ones(2, 3), torch.ones(2, 4)).shape
+    torch.Size([2, 5])
+    """
 
     def __init__(
         self,

@@ -52,21 +52,33 @@ class _WeightedLoss(_Loss):
 
 
 class L1Loss(_Loss):
-    """|x - y|: (*), (*)."""
+    """|x - y|: (*), (*).
+
+    >>> nn.L1Loss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(1.)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
 class MSELoss(_Loss):
-    """(x - y)^2: (*), (*)."""
+    """(x - y)^2: (*), (*).
+
+    >>> nn.MSELoss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(2.)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
 class SmoothL1Loss(_Loss):
-    """(x - y)^2 / (2 beta) where |x - y| < beta, else |x - y| - beta / 2."""
+    """(x - y)^2 / (2 beta) where |x - y| < beta, else |x - y| - beta / 2.
+
+    >>> nn.SmoothL1Loss()(torch.tensor([1.0, 2.0]), torch.tensor([1.5, 4.0]))
+    tensor(0.8125)
+    """
 
     def __init__(self, size_average=None, reduce=None, reduction="mean", beta: float = 1.0):
         super().__init__(size_average, reduce, reduction)
@@ -77,7 +89,11 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """(x - y)^2 / 2 where |x - y| <= delta, else delta * (|x - y| - delta / 2)."""
+    """(x - y)^2 / 2 where |x - y| <= delta, else delta * (|x - y| - delta / 2).
+
+    >>> nn.HuberLoss()(torch.tensor([1.0, 2.0]), torch.tensor([1.5, 4.0]))
+    tensor(0.8125)
+    """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0):
         super().__init__(reduction=reduction)
@@ -124,7 +140,11 @@ class CrossEntropyLoss(_WeightedLoss):
 
 
 class NLLLoss(_WeightedLoss):
-    """-x[y], from log-probabilities (N, C, *) and classes (N, *)."""
+    """-x[y], from log-probabilities (N, C, *) and classes (N, *).
+
+    >>> nn.NLLLoss()(torch.tensor([[-0.1, -2.4], [-1.2, -0.4]]), torch.tensor([0, 1]))
+    tensor(0.2500)
+    """
 
     def __init__(
         self,
@@ -167,7 +187,11 @@ class NLLLoss2d(NLLLoss):
 
 
 class BCELoss(_WeightedLoss):
-    """-(y log x + (1 - y) log(1 - x)) for probabilities x; logs are limited to -100."""
+    """-(y log x + (1 - y) log(1 - x)) for probabilities x; logs are limited to -100.
+
+    >>> nn.BCELoss()(torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0]))
+    tensor(0.1643)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy(
@@ -176,7 +200,11 @@ class BCELoss(_WeightedLoss):
 
 
 class BCEWithLogitsLoss(_Loss):
-    """`BCELoss` of sigmoid(x), exact for large |x|; ``pos_weight`` weighs the positives."""
+    """`BCELoss` of sigmoid(x), exact for large |x|; ``pos_weight`` weighs the positives.
+
+    >>> nn.BCEWithLogitsLoss()(torch.tensor([2.0, -1.0]), torch.tensor([1.0, 0.0]))
+    tensor(0.2201)
+    """
 
     def __init__(
         self, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
@@ -195,6 +223,10 @@ class KLDivLoss(_Loss):
     """y (log y - x) for x in log space; ``log_target``: y is in log space too.
 
     'batchmean' divides by the batch size, as the definition does.
+
+    >>> nn.KLDivLoss(reduction="batchmean")(torch.tensor([[0.5, 0.5]]).log(),
+    ...     torch.tensor([[0.9, 0.1]]))
+    tensor(0.3681)
     """
 
     def __init__(self, size_average=None, reduce=None, reduction="mean", log_target=False):
@@ -206,7 +238,11 @@ class KLDivLoss(_Loss):
 
 
 class PoissonNLLLoss(_Loss):
-    """exp(x) - y x (``log_input``) or x - y log(x + eps), plus Stirling's terms if ``full``."""
+    """exp(x) - y x (``log_input``) or x - y log(x + eps), plus Stirling's terms if ``full``.
+
+    >>> nn.PoissonNLLLoss()(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))
+    tensor(0.8591)
+    """
 
     def __init__(
         self,
@@ -234,7 +270,12 @@ class PoissonNLLLoss(_Loss):
 
 
 class GaussianNLLLoss(_Loss):
-    """(log max(var, eps) + (x - y)^2 / max(var, eps)) / 2, plus log(2 pi) / 2 if ``full``."""
+    """(log max(var, eps) + (x - y)^2 / max(var, eps)) / 2, plus log(2 pi) / 2 if ``full``.
+
+    >>> nn.GaussianNLLLoss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]),
+    ...     torch.tensor([1.0, 4.0]))
+    tensor(0.5966)
+    """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean"):
         super().__init__(reduction=reduction)
@@ -248,7 +289,11 @@ class GaussianNLLLoss(_Loss):
 
 
 class HingeEmbeddingLoss(_Loss):
-    """x where y = 1, max(0, margin - x) where y = -1."""
+    """x where y = 1, max(0, margin - x) where y = -1.
+
+    >>> nn.HingeEmbeddingLoss()(torch.tensor([0.5, 0.2]), torch.tensor([1.0, -1.0]))
+    tensor(0.6500)
+    """
 
     def __init__(self, margin: float = 1.0, size_average=None, reduce=None, reduction="mean"):
         super().__init__(size_average, reduce, reduction)
@@ -261,14 +306,23 @@ class HingeEmbeddingLoss(_Loss):
 
 
 class SoftMarginLoss(_Loss):
-    """log(1 + exp(-y x)), y in {1, -1}."""
+    """log(1 + exp(-y x)), y in {1, -1}.
+
+    >>> nn.SoftMarginLoss()(torch.tensor([2.0, -1.0]), torch.tensor([1.0, -1.0]))
+    tensor(0.2201)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
 class CosineEmbeddingLoss(_Loss):
-    """1 - cos(x1, x2) where y = 1, max(0, cos(x1, x2) - margin) where y = -1."""
+    """1 - cos(x1, x2) where y = 1, max(0, cos(x1, x2) - margin) where y = -1.
+
+    >>> nn.CosineEmbeddingLoss()(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]),
+    ...     torch.tensor([1]))
+    tensor(1.)
+    """
 
     def __init__(self, margin: float = 0.0, size_average=None, reduce=None, reduction="mean"):
         super().__init__(size_average, reduce, reduction)
@@ -281,7 +335,12 @@ class CosineEmbeddingLoss(_Loss):
 
 
 class MarginRankingLoss(_Loss):
-    """max(0, -y (x1 - x2) + margin)."""
+    """max(0, -y (x1 - x2) + margin).
+
+    >>> nn.MarginRankingLoss()(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]),
+    ...     torch.tensor([1, 1]))
+    tensor(0.5000)
+    """
 
     def __init__(self, margin: float = 0.0, size_average=None, reduce=None, reduction="mean"):
         super().__init__(size_average, reduce, reduction)
@@ -294,14 +353,23 @@ class MarginRankingLoss(_Loss):
 
 
 class MultiLabelMarginLoss(_Loss):
-    """Hinge between all labels of a sample and all other classes; labels end at -1."""
+    """Hinge between all labels of a sample and all other classes; labels end at -1.
+
+    >>> nn.MultiLabelMarginLoss()(torch.tensor([[0.1, 0.2, 0.4, 0.8]]), torch.tensor([[3, 0,
+    ...     -1, 1]]))
+    tensor(0.8500)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multilabel_margin_loss(input, target, reduction=self.reduction)
 
 
 class MultiLabelSoftMarginLoss(_WeightedLoss):
-    """The mean over classes of the binary cross entropy of sigmoid(x)."""
+    """The mean over classes of the binary cross entropy of sigmoid(x).
+
+    >>> nn.MultiLabelSoftMarginLoss()(torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, 0.0]]))
+    tensor(0.2201)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multilabel_soft_margin_loss(
@@ -310,7 +378,11 @@ class MultiLabelSoftMarginLoss(_WeightedLoss):
 
 
 class MultiMarginLoss(_WeightedLoss):
-    """The mean over other classes i of max(0, margin - x[y] + x[i])^p, p 1 or 2."""
+    """The mean over other classes i of max(0, margin - x[y] + x[i])^p, p 1 or 2.
+
+    >>> nn.MultiMarginLoss()(torch.tensor([[0.1, 0.2, 0.4, 0.8]]), torch.tensor([3]))
+    tensor(0.3250)
+    """
 
     def __init__(
         self,
@@ -345,6 +417,10 @@ class TripletMarginLoss(_Loss):
 
     ``swap``: the distance of positive and negative counts if it is smaller than that of anchor
     and negative.
+
+    >>> nn.TripletMarginLoss()(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]]),
+    ...     torch.tensor([[0.0, 1.5]]))
+    tensor(0.5000)
     """
 
     def __init__(
@@ -379,7 +455,12 @@ class TripletMarginLoss(_Loss):
 
 
 class TripletMarginWithDistanceLoss(_Loss):
-    """`TripletMarginLoss` with a distance of one's own."""
+    """`TripletMarginLoss` with a distance of one's own.
+
+    >>> loss = nn.TripletMarginWithDistanceLoss(distance_function=nn.PairwiseDistance(1))
+    >>> loss(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.5]]))
+    tensor(0.5000)
+    """
 
     def __init__(
         self,
@@ -414,6 +495,10 @@ class CTCLoss(_Loss):
     """Connectionist temporal classification: log-probabilities (T, N, C) against sequences.
 
     ``blank`` is the index of the blank label; ``zero_infinity`` makes impossible targets count 0.
+
+    >>> scores = torch.zeros(5, 1, 3).log_softmax(2)
+    >>> nn.CTCLoss()(scores, torch.tensor([[1, 2]]), torch.tensor([5]), torch.tensor([2]))
+    tensor(0.9689)
     """
 
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):

@@ -155,13 +155,21 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """`BatchNorm1d` for (N, C, H, W)."""
+    """`BatchNorm1d` for (N, C, H, W).
+
+    >>> nn.BatchNorm2d(3)(torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 3, 4, 4])
+    """
 
     dims = (4,)
 
 
 class BatchNorm3d(_BatchNorm):
-    """`BatchNorm1d` for (N, C, D, H, W)."""
+    """`BatchNorm1d` for (N, C, D, H, W).
+
+    >>> nn.BatchNorm3d(3)(torch.ones(2, 3, 4, 4, 4)).shape
+    torch.Size([2, 3, 4, 4, 4])
+    """
 
     dims = (5,)
 
@@ -170,6 +178,9 @@ class SyncBatchNorm(_BatchNorm):
     """`BatchNorm1d` for (N, C, ...), with the statistics of a whole process group.
 
     A process by itself is the whole group: then it is a batch norm of any number of dims.
+
+    >>> nn.SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm2d(3))
+    SyncBatchNorm(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
 
     def __init__(
@@ -251,19 +262,31 @@ class _InstanceNorm(_NormBase):
 
 
 class InstanceNorm1d(_InstanceNorm):
-    """Normalise each channel of each sample: (N, C, L) or (C, L)."""
+    """Normalise each channel of each sample: (N, C, L) or (C, L).
+
+    >>> nn.InstanceNorm1d(1)(torch.tensor([[[1.0, 3.0]]]))
+    tensor([[[-1.0000,  1.0000]]])
+    """
 
     dims = (2, 3)
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """Normalise each channel of each sample: (N, C, H, W) or (C, H, W)."""
+    """Normalise each channel of each sample: (N, C, H, W) or (C, H, W).
+
+    >>> nn.InstanceNorm2d(3)(torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 3, 4, 4])
+    """
 
     dims = (3, 4)
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """Normalise each channel of each sample: (N, C, D, H, W) or (C, D, H, W)."""
+    """Normalise each channel of each sample: (N, C, D, H, W) or (C, D, H, W).
+
+    >>> nn.InstanceNorm3d(3)(torch.ones(2, 3, 4, 4, 4)).shape
+    torch.Size([2, 3, 4, 4, 4])
+    """
 
     dims = (4, 5)
 
@@ -314,6 +337,9 @@ class RMSNorm(Module):
     """Divide by the root of the mean square over the last dims: x / sqrt(mean(x^2) + eps) * weight.
 
     ``eps`` None is the machine epsilon of the input's dtype.
+
+    >>> nn.RMSNorm(2)(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.8485, 1.1314]], grad_fn=<RmsNormBackward0>)
     """
 
     def __init__(
@@ -391,7 +417,11 @@ class GroupNorm(_Affine):
 
 
 class LocalResponseNorm(Module):
-    """Divide by (k + alpha * mean of squares over ``size`` neighbouring channels) ** beta."""
+    """Divide by (k + alpha * mean of squares over ``size`` neighbouring channels) ** beta.
+
+    >>> nn.LocalResponseNorm(2)(torch.ones(1, 4, 3)).shape
+    torch.Size([1, 4, 3])
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
         super().__init__()
@@ -411,6 +441,9 @@ class CrossMapLRN2d(Module):
     """`LocalResponseNorm` of (N, C, H, W), over an odd ``size`` and one channel more.
 
     The sum is divided by ``size`` all the same, as PyTorch's is.
+
+    >>> nn.CrossMapLRN2d(3)(torch.ones(1, 4, 2, 2)).shape
+    torch.Size([1, 4, 2, 2])
     """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1):

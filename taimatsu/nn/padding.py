@@ -66,90 +66,154 @@ class _CircularPad(_Pad):
 
 
 class CircularPad1d(_CircularPad):
-    """Repeat the input around (N, C, L)."""
+    """Repeat the input around (N, C, L).
+
+    >>> nn.CircularPad1d(1)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[3., 1., 2., 3., 1.]])
+    """
 
     n_dims = 1
 
 
 class CircularPad2d(_CircularPad):
-    """Repeat the input around (N, C, H, W)."""
+    """Repeat the input around (N, C, H, W).
+
+    >>> nn.CircularPad2d(1)(torch.arange(4.0).view(1, 2, 2))[0, 0]
+    tensor([3., 2., 3., 2.])
+    """
 
     n_dims = 2
 
 
 class CircularPad3d(_CircularPad):
-    """Repeat the input around (N, C, D, H, W)."""
+    """Repeat the input around (N, C, D, H, W).
+
+    >>> nn.CircularPad3d(1)(torch.ones(1, 2, 2, 2)).shape
+    torch.Size([1, 4, 4, 4])
+    """
 
     n_dims = 3
 
 
 class ConstantPad1d(_ConstantPad):
-    """Put ``value`` around the last dim."""
+    """Put ``value`` around the last dim.
+
+    >>> nn.ConstantPad1d((1, 2), 9.0)(torch.tensor([1.0, 2.0]))
+    tensor([9., 1., 2., 9., 9.])
+    """
 
     n_dims = 1
 
 
 class ConstantPad2d(_ConstantPad):
-    """Put ``value`` around the last two dims."""
+    """Put ``value`` around the last two dims.
+
+    >>> nn.ConstantPad2d(1, 9.0)(torch.zeros(1, 1))
+    tensor([[9., 9., 9.],
+            [9., 0., 9.],
+            [9., 9., 9.]])
+    """
 
     n_dims = 2
 
 
 class ConstantPad3d(_ConstantPad):
-    """Put ``value`` around the last three dims."""
+    """Put ``value`` around the last three dims.
+
+    >>> nn.ConstantPad3d(1, 9.0)(torch.zeros(1, 1, 1)).shape
+    torch.Size([3, 3, 3])
+    """
 
     n_dims = 3
 
 
 class ReflectionPad1d(_Pad):
-    """Mirror (N, C, L) at its borders."""
+    """Mirror (N, C, L) at its borders.
+
+    >>> nn.ReflectionPad1d(2)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[3., 2., 1., 2., 3., 2., 1.]])
+    """
 
     mode, n_dims = "reflect", 1
 
 
 class ReflectionPad2d(_Pad):
-    """Mirror (N, C, H, W) at its borders."""
+    """Mirror (N, C, H, W) at its borders.
+
+    >>> nn.ReflectionPad2d(1)(torch.arange(4.0).view(1, 2, 2))[0, 0]
+    tensor([3., 2., 3., 2.])
+    """
 
     mode, n_dims = "reflect", 2
 
 
 class ReflectionPad3d(_Pad):
-    """Mirror (N, C, D, H, W) at its borders."""
+    """Mirror (N, C, D, H, W) at its borders.
+
+    >>> nn.ReflectionPad3d(1)(torch.ones(1, 2, 2, 2)).shape
+    torch.Size([1, 4, 4, 4])
+    """
 
     mode, n_dims = "reflect", 3
 
 
 class ReplicationPad1d(_Pad):
-    """Repeat the borders of (N, C, L)."""
+    """Repeat the borders of (N, C, L).
+
+    >>> nn.ReplicationPad1d(2)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[1., 1., 1., 2., 3., 3., 3.]])
+    """
 
     mode, n_dims = "replicate", 1
 
 
 class ReplicationPad2d(_Pad):
-    """Repeat the borders of (N, C, H, W)."""
+    """Repeat the borders of (N, C, H, W).
+
+    >>> nn.ReplicationPad2d(1)(torch.arange(4.0).view(1, 2, 2))[0, 0]
+    tensor([0., 0., 1., 1.])
+    """
 
     mode, n_dims = "replicate", 2
 
 
 class ReplicationPad3d(_Pad):
-    """Repeat the borders of (N, C, D, H, W)."""
+    """Repeat the borders of (N, C, D, H, W).
+
+    >>> nn.ReplicationPad3d(1)(torch.ones(1, 2, 2, 2)).shape
+    torch.Size([1, 4, 4, 4])
+    """
 
     mode, n_dims = "replicate", 3
 
 
 class ZeroPad1d(_ZeroPad):
-    """Put zeros around the last dim."""
+    """Put zeros around the last dim.
+
+    >>> nn.ZeroPad1d((1, 2))(torch.tensor([1.0, 2.0]))
+    tensor([0., 1., 2., 0., 0.])
+    """
 
     n_dims = 1
 
 
 class ZeroPad2d(_ZeroPad):
-    """Put zeros around the last two dims."""
+    """Put zeros around the last two dims.
+
+    >>> nn.ZeroPad2d(1)(torch.ones(1, 1))
+    tensor([[0., 0., 0.],
+            [0., 1., 0.],
+            [0., 0., 0.]])
+    """
 
     n_dims = 2
 
 
 class ZeroPad3d(_ZeroPad):
-    """Put zeros around the last three dims."""
+    """Put zeros around the last three dims.
+
+    >>> nn.ZeroPad3d(1)(torch.ones(1, 1, 1)).shape
+    torch.Size([3, 3, 3])
+    """
 
     n_dims = 3

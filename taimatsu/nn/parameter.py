@@ -88,6 +88,11 @@ class Buffer(Tensor, metaclass=_Marked):
 
     ``persistent=False`` keeps it out of ``state_dict``. The result is ``data`` itself in a new
     tensor object of the same type; only ``isinstance`` tells it apart.
+
+    >>> m = nn.Module()
+    >>> m.mean = nn.Buffer(torch.zeros(1))
+    >>> list(m.state_dict())
+    ['mean']
     """
 
     _mark = "_is_buffer"
@@ -136,7 +141,11 @@ def is_lazy(param: object) -> bool:
 
 
 class UninitializedParameter(UninitializedTensorMixin, Parameter):
-    """A parameter of a lazy module, before the first call."""
+    """A parameter of a lazy module, before the first call.
+
+    >>> nn.LazyLinear(2).weight
+    <UninitializedParameter>
+    """
 
     _mark = None
     cls_to_become = Parameter
@@ -153,7 +162,11 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
 
 
 class UninitializedBuffer(UninitializedTensorMixin, Tensor):
-    """A buffer of a lazy module, before the first call."""
+    """A buffer of a lazy module, before the first call.
+
+    >>> nn.LazyBatchNorm1d().running_mean
+    <UninitializedBuffer>
+    """
 
     cls_to_become = Tensor
 

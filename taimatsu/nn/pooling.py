@@ -71,6 +71,9 @@ class MaxPool1d(_MaxPool):
     """The largest value of each window: (N, C, L) -> (N, C, L_out).
 
     With ``return_indices`` also where it was, as `MaxUnpool1d` takes it.
+
+    >>> nn.MaxPool1d(2)(torch.tensor([[1.0, 3.0, 2.0, 4.0]]))
+    tensor([[3., 4.]])
     """
 
     def forward(self, input: Tensor) -> Any:
@@ -89,7 +92,11 @@ class MaxPool2d(_MaxPool):
 
 
 class MaxPool3d(_MaxPool):
-    """The largest value of each window: (N, C, D, H, W) -> (N, C, D_out, H_out, W_out)."""
+    """The largest value of each window: (N, C, D, H, W) -> (N, C, D_out, H_out, W_out).
+
+    >>> nn.MaxPool3d(2)(torch.ones(1, 3, 8, 8, 8)).shape
+    torch.Size([1, 3, 4, 4, 4])
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.max_pool3d(input, **self._options())
@@ -99,6 +106,9 @@ class AvgPool1d(Module):
     """The mean of each window: (N, C, L) -> (N, C, L_out).
 
     ``count_include_pad``: zeros of the padding count as elements.
+
+    >>> nn.AvgPool1d(2)(torch.tensor([[1.0, 3.0, 2.0, 4.0]]))
+    tensor([[2., 3.]])
     """
 
     def __init__(
@@ -158,6 +168,9 @@ class AvgPool2d(_AvgPool):
     """The mean of each window: (N, C, H, W) -> (N, C, H_out, W_out).
 
     ``divisor_override`` replaces the number of elements as the divisor.
+
+    >>> nn.AvgPool2d(3, stride=2)(torch.ones(1, 3, 9, 9)).shape
+    torch.Size([1, 3, 4, 4])
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -165,7 +178,11 @@ class AvgPool2d(_AvgPool):
 
 
 class AvgPool3d(_AvgPool):
-    """The mean of each window: (N, C, D, H, W) -> (N, C, D_out, H_out, W_out)."""
+    """The mean of each window: (N, C, D, H, W) -> (N, C, D_out, H_out, W_out).
+
+    >>> nn.AvgPool3d(2)(torch.ones(1, 3, 8, 8, 8)).shape
+    torch.Size([1, 3, 4, 4, 4])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.avg_pool3d(input, *self._options())
@@ -192,21 +209,33 @@ class _LPPool(Module):
 
 
 class LPPool1d(_LPPool):
-    """The p-norm of each window, p = ``norm_type``: (N, C, L) -> (N, C, L_out)."""
+    """The p-norm of each window, p = ``norm_type``: (N, C, L) -> (N, C, L_out).
+
+    >>> nn.LPPool1d(2, 2)(torch.tensor([[3.0, 4.0, 6.0, 8.0]]))
+    tensor([[ 5., 10.]])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool1d(input, *self._options())
 
 
 class LPPool2d(_LPPool):
-    """The p-norm of each window: (N, C, H, W) -> (N, C, H_out, W_out)."""
+    """The p-norm of each window: (N, C, H, W) -> (N, C, H_out, W_out).
+
+    >>> nn.LPPool2d(2, 2)(torch.ones(1, 3, 8, 8)).shape
+    torch.Size([1, 3, 4, 4])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool2d(input, *self._options())
 
 
 class LPPool3d(_LPPool):
-    """The p-norm of each window: (N, C, D, H, W) -> (N, C, D_out, H_out, W_out)."""
+    """The p-norm of each window: (N, C, D, H, W) -> (N, C, D_out, H_out, W_out).
+
+    >>> nn.LPPool3d(2, 2)(torch.ones(1, 3, 8, 8, 8)).shape
+    torch.Size([1, 3, 4, 4, 4])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool3d(input, *self._options())
@@ -230,42 +259,66 @@ class _AdaptiveMax(_Adaptive):
 
 
 class AdaptiveAvgPool1d(_Adaptive):
-    """The mean of each part: (N, C, L) -> (N, C, output_size)."""
+    """The mean of each part: (N, C, L) -> (N, C, output_size).
+
+    >>> nn.AdaptiveAvgPool1d(2)(torch.tensor([[1.0, 3.0, 2.0, 4.0]]))
+    tensor([[2., 3.]])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool1d(input, self.output_size)
 
 
 class AdaptiveAvgPool2d(_Adaptive):
-    """The mean of each part: (N, C, H, W) -> (N, C, *output_size)."""
+    """The mean of each part: (N, C, H, W) -> (N, C, *output_size).
+
+    >>> nn.AdaptiveAvgPool2d((5, None))(torch.ones(1, 3, 10, 9)).shape
+    torch.Size([1, 3, 5, 9])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size)
 
 
 class AdaptiveAvgPool3d(_Adaptive):
-    """The mean of each part: (N, C, D, H, W) -> (N, C, *output_size)."""
+    """The mean of each part: (N, C, D, H, W) -> (N, C, *output_size).
+
+    >>> nn.AdaptiveAvgPool3d(2)(torch.ones(1, 3, 8, 9, 10)).shape
+    torch.Size([1, 3, 2, 2, 2])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool3d(input, self.output_size)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMax):
-    """The largest value of each part: (N, C, L) -> (N, C, output_size)."""
+    """The largest value of each part: (N, C, L) -> (N, C, output_size).
+
+    >>> nn.AdaptiveMaxPool1d(2)(torch.tensor([[1.0, 3.0, 2.0, 4.0]]))
+    tensor([[3., 4.]])
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool1d(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMax):
-    """The largest value of each part: (N, C, H, W) -> (N, C, *output_size)."""
+    """The largest value of each part: (N, C, H, W) -> (N, C, *output_size).
+
+    >>> nn.AdaptiveMaxPool2d((5, None))(torch.ones(1, 3, 10, 9)).shape
+    torch.Size([1, 3, 5, 9])
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMax):
-    """The largest value of each part: (N, C, D, H, W) -> (N, C, *output_size)."""
+    """The largest value of each part: (N, C, D, H, W) -> (N, C, *output_size).
+
+    >>> nn.AdaptiveMaxPool3d(2)(torch.ones(1, 3, 8, 9, 10)).shape
+    torch.Size([1, 3, 2, 2, 2])
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
@@ -292,6 +345,9 @@ class MaxUnpool1d(_MaxUnpool):
     """Values at where `MaxPool1d` found them, zeros elsewhere: (N, C, L) -> (N, C, L_out).
 
     ``output_size`` tells which of the sizes that the pool makes one output of.
+
+    >>> nn.MaxUnpool1d(2)(torch.tensor([[3.0, 4.0]]), torch.tensor([[1, 3]]))
+    tensor([[0., 3., 0., 4.]])
     """
 
     n_dims = 1
@@ -309,7 +365,12 @@ class MaxUnpool2d(_MaxUnpool):
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """Values at where `MaxPool3d` found them, zeros elsewhere."""
+    """Values at where `MaxPool3d` found them, zeros elsewhere.
+
+    >>> y, at = nn.MaxPool3d(2, return_indices=True)(torch.ones(1, 1, 4, 4, 4))
+    >>> nn.MaxUnpool3d(2)(y, at).sum()
+    tensor(8.)
+    """
 
     n_dims = 3
 
@@ -364,6 +425,10 @@ class FractionalMaxPool2d(_FractionalMaxPool):
 
 
 class FractionalMaxPool3d(_FractionalMaxPool):
-    """`FractionalMaxPool2d` for (N, C, D, H, W)."""
+    """`FractionalMaxPool2d` for (N, C, D, H, W).
+
+    >>> nn.FractionalMaxPool3d(2, output_size=3)(torch.ones(1, 3, 8, 8, 8)).shape
+    torch.Size([1, 3, 3, 3, 3])
+    """
 
     n_dims = 3

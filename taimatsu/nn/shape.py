@@ -45,7 +45,11 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Split dim ``dim`` into ``unflattened_size``, one of which may be -1."""
+    """Split dim ``dim`` into ``unflattened_size``, one of which may be -1.
+
+    >>> nn.Unflatten(1, (2, 3))(torch.ones(4, 6)).shape
+    torch.Size([4, 2, 3])
+    """
 
     def __init__(self, dim: int, unflattened_size: Any):
         super().__init__()
@@ -73,7 +77,11 @@ class Unflatten(Module):
 
 
 class PixelShuffle(Module):
-    """(*, C r^2, H, W) -> (*, C, H r, W r), r the upscale factor."""
+    """(*, C r^2, H, W) -> (*, C, H r, W r), r the upscale factor.
+
+    >>> nn.PixelShuffle(2)(torch.ones(1, 8, 3, 3)).shape
+    torch.Size([1, 2, 6, 6])
+    """
 
     def __init__(self, upscale_factor: int):
         super().__init__()
@@ -87,7 +95,11 @@ class PixelShuffle(Module):
 
 
 class PixelUnshuffle(Module):
-    """(*, C, H r, W r) -> (*, C r^2, H, W), r the downscale factor."""
+    """(*, C, H r, W r) -> (*, C r^2, H, W), r the downscale factor.
+
+    >>> nn.PixelUnshuffle(2)(torch.ones(1, 2, 6, 6)).shape
+    torch.Size([1, 8, 3, 3])
+    """
 
     def __init__(self, downscale_factor: int):
         super().__init__()
@@ -101,7 +113,11 @@ class PixelUnshuffle(Module):
 
 
 class ChannelShuffle(Module):
-    """Interleave the channels of ``groups`` groups: (N, C, *) -> (N, C, *)."""
+    """Interleave the channels of ``groups`` groups: (N, C, *) -> (N, C, *).
+
+    >>> nn.ChannelShuffle(2)(torch.arange(4).view(1, 4, 1, 1)).flatten()
+    tensor([0, 2, 1, 3])
+    """
 
     def __init__(self, groups: int):
         super().__init__()
@@ -115,7 +131,11 @@ class ChannelShuffle(Module):
 
 
 class Unfold(Module):
-    """The windows of (N, C, *spatial) as columns: (N, C prod(kernel_size), number of windows)."""
+    """The windows of (N, C, *spatial) as columns: (N, C prod(kernel_size), number of windows).
+
+    >>> nn.Unfold(2)(torch.ones(1, 3, 4, 4)).shape
+    torch.Size([1, 12, 9])
+    """
 
     def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1):
         super().__init__()
@@ -135,7 +155,11 @@ class Unfold(Module):
 
 
 class Fold(Module):
-    """The sum of columns at their windows: (N, C prod(kernel_size), L) -> (N, C, *output_size)."""
+    """The sum of columns at their windows: (N, C prod(kernel_size), L) -> (N, C, *output_size).
+
+    >>> nn.Fold((4, 4), 2)(torch.ones(1, 3 * 4, 9)).shape
+    torch.Size([1, 3, 4, 4])
+    """
 
     def __init__(
         self,
@@ -168,6 +192,9 @@ class Upsample(Module):
     """Resize the spatial dims of (N, C, *spatial) to ``size`` or by ``scale_factor``.
 
     ``mode``: nearest, nearest-exact, linear, bilinear, bicubic or trilinear.
+
+    >>> nn.Upsample(scale_factor=2)(torch.tensor([[[1.0, 2.0]]]))
+    tensor([[[1., 1., 2., 2.]]])
     """
 
     def __init__(
@@ -205,21 +232,34 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """`Upsample` with mode 'nearest', for (N, C, H, W)."""
+    """`Upsample` with mode 'nearest', for (N, C, H, W).
+
+    >>> nn.UpsamplingNearest2d(scale_factor=2)(torch.tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[1., 1., 2., 2.],
+              [1., 1., 2., 2.]]]])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None):
         super().__init__(size, scale_factor, mode="nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """`Upsample` with mode 'bilinear' and aligned corners, for (N, C, H, W)."""
+    """`Upsample` with mode 'bilinear' and aligned corners, for (N, C, H, W).
+
+    >>> nn.UpsamplingBilinear2d((1, 3))(torch.tensor([[[[1.0, 2.0]]]]))
+    tensor([[[[1.0000, 1.5000, 2.0000]]]])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None):
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)
 
 
 class CosineSimilarity(Module):
-    """x1 . x2 / max(|x1| |x2|, eps) along ``dim``."""
+    """x1 . x2 / max(|x1| |x2|, eps) along ``dim``.
+
+    >>> nn.CosineSimilarity()(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
+    tensor([0.7071])
+    """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8):
         super().__init__()
@@ -231,7 +271,11 @@ class CosineSimilarity(Module):
 
 
 class PairwiseDistance(Module):
-    """The p-norm of x1 - x2 + eps along the last dim: (N, D), (N, D) -> (N)."""
+    """The p-norm of x1 - x2 + eps along the last dim: (N, D), (N, D) -> (N).
+
+    >>> nn.PairwiseDistance(eps=0.0)(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([5.])
+    """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False):
         super().__init__()

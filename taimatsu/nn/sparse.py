@@ -139,6 +139,9 @@ class EmbeddingBag(_Table):
 
     Indices (B, N): one bag a row; or indices (N) with ``offsets`` (B), where each bag starts.
     Gives (B, embedding_dim). ``mode``: 'sum', 'mean' or 'max'.
+
+    >>> nn.EmbeddingBag(10, 3, mode="sum")(torch.tensor([1, 2, 4]), torch.tensor([0, 2])).shape
+    torch.Size([2, 3])
     """
 
     def __init__(

@@ -34,6 +34,8 @@ class Adafactor(TensorOptimizer):
     down to a root mean square of at most ``d``, and the step is u times
     max(eps[1], rms(p)) min(lr, 1 / sqrt(t)). ``weight_decay`` shrinks p by lr * weight_decay.
     ``eps[0]`` None is the dtype's epsilon.
+
+    >>> optimizer = torch.optim.Adafactor(model.parameters())
     """
 
     def __init__(

@@ -102,7 +102,10 @@ def _check_beta_types(betas: tuple, foreach: bool | None) -> None:
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    >>> optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    """
 
     def __init__(
         self,
@@ -141,7 +144,10 @@ class AdamW(Adam):
 
 
 class NAdam(RuleOptimizer):
-    """Adam with Nesterov's momentum (Dozat, 2016)."""
+    """Adam with Nesterov's momentum (Dozat, 2016).
+
+    >>> optimizer = torch.optim.NAdam(model.parameters())
+    """
 
     def __init__(
         self,
@@ -204,7 +210,10 @@ class NAdam(RuleOptimizer):
 
 
 class RAdam(RuleOptimizer):
-    """Adam with a rectified variance, which needs no warm-up (Liu et al., 2020)."""
+    """Adam with a rectified variance, which needs no warm-up (Liu et al., 2020).
+
+    >>> optimizer = torch.optim.RAdam(model.parameters())
+    """
 
     def __init__(
         self,
@@ -258,7 +267,10 @@ class RAdam(RuleOptimizer):
 
 
 class Adamax(RuleOptimizer):
-    """Adam with the infinity norm (Kingma and Ba, 2015)."""
+    """Adam with the infinity norm (Kingma and Ba, 2015).
+
+    >>> optimizer = torch.optim.Adamax(model.parameters())
+    """
 
     def __init__(
         self,

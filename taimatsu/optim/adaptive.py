@@ -18,6 +18,8 @@ class RMSprop(RuleOptimizer):
     """p -= lr * g / (sqrt(v) + eps), v a moving average of g^2 with decay ``alpha``.
 
     ``centered`` divides by the standard deviation; ``momentum`` is on the scaled gradient.
+
+    >>> optimizer = torch.optim.RMSprop(model.parameters(), lr=0.01, momentum=0.9)
     """
 
     def __init__(
@@ -69,7 +71,10 @@ class RMSprop(RuleOptimizer):
 
 
 class Adagrad(RuleOptimizer):
-    """p -= lr / (1 + (t - 1) lr_decay) * g / (sqrt(sum of g^2) + eps) (Duchi et al., 2011)."""
+    """p -= lr / (1 + (t - 1) lr_decay) * g / (sqrt(sum of g^2) + eps) (Duchi et al., 2011).
+
+    >>> optimizer = torch.optim.Adagrad(model.parameters(), lr=0.01)
+    """
 
     def __init__(
         self,
@@ -142,7 +147,10 @@ class Adagrad(RuleOptimizer):
 
 
 class Adadelta(RuleOptimizer):
-    """Steps scaled by the ratio of the mean squares of steps and gradients (Zeiler, 2012)."""
+    """Steps scaled by the ratio of the mean squares of steps and gradients (Zeiler, 2012).
+
+    >>> optimizer = torch.optim.Adadelta(model.parameters())
+    """
 
     def __init__(
         self,
@@ -186,6 +194,8 @@ class ASGD(RuleOptimizer):
     """Gradient descent whose path is averaged from step ``t0`` on, in the state ``ax``.
 
     The step size is lr / (1 + lambd * lr * t) ** alpha (Polyak and Juditsky, 1992).
+
+    >>> optimizer = torch.optim.ASGD(model.parameters(), lr=0.01)
     """
 
     def __init__(
@@ -245,6 +255,8 @@ class Rprop(RuleOptimizer):
 
     A step size shrinks by ``etas[0]`` where the sign turned, grows by ``etas[1]`` where it stayed,
     within ``step_sizes``. For whole batches only.
+
+    >>> optimizer = torch.optim.Rprop(model.parameters())
     """
 
     def __init__(

@@ -116,6 +116,15 @@ class LBFGS(Optimizer):
 
     A step makes up to ``max_iter`` iterations and ``max_eval`` (1.25 * max_iter) evaluations.
     ``line_search_fn``: None or 'strong_wolfe'.
+
+    >>> optimizer = torch.optim.LBFGS(model.parameters())
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = model(x).square().mean()
+    ...     loss.backward()
+    ...     return loss
+    >>> optimizer.step(closure) > model(x).square().mean()
+    tensor(True)
     """
 
     def __init__(

@@ -52,6 +52,8 @@ class Muon(TensorOptimizer):
     with ``ns_coefficients``. ``adjust_lr_fn`` scales lr by the matrix's shape (n, m): "original"
     (the default) sqrt(max(1, n / m)), "match_rms_adamw" 0.2 sqrt(max(n, m)).
     Raises ValueError for parameters that are no matrices: optimize these by AdamW.
+
+    >>> optimizer = torch.optim.Muon([p for p in model.parameters() if p.dim() == 2])
     """
 
     def __init__(

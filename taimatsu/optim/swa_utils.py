@@ -31,7 +31,11 @@ def _check_decay(decay: float) -> None:
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Callable:
-    """The average that moves by 1 - decay towards each new value: a function of tensors."""
+    """The average that moves by 1 - decay towards each new value: a function of tensors.
+
+    >>> get_ema_avg_fn(0.9)(torch.tensor([0.0]), torch.tensor([1.0]), torch.tensor([3]))
+    tensor([0.1000])
+    """
     _check_decay(decay)
 
     def average(ema: Tensor, current: Tensor, count: Any) -> Tensor:
@@ -42,7 +46,11 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable:
 
 
 def get_swa_avg_fn() -> Callable:
-    """The average of all values with the same weight: a function of tensors."""
+    """The average of all values with the same weight: a function of tensors.
+
+    >>> get_swa_avg_fn()(torch.tensor([0.0]), torch.tensor([1.0]), torch.tensor([3]))
+    tensor([0.2500])
+    """
 
     def average(mean: Tensor, current: Tensor, count: Any) -> Tensor:
         with torch.no_grad():
@@ -64,13 +72,19 @@ def _over_lists(weight: Callable[[Any], Any]) -> Callable:
 
 
 def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable:
-    """`get_ema_avg_fn` of lists of tensors, in place."""
+    """`get_ema_avg_fn` of lists of tensors, in place.
+
+    >>> average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
+    """
     _check_decay(decay)
     return _over_lists(lambda count: 1 - decay)
 
 
 def get_swa_multi_avg_fn() -> Callable:
-    """`get_swa_avg_fn` of lists of tensors, in place."""
+    """`get_swa_avg_fn` of lists of tensors, in place.
+
+    >>> average = AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())
+    """
     return _over_lists(lambda count: 1 / (count + 1))
 
 
@@ -134,6 +148,11 @@ def update_bn(loader: Iterable[Any], model: Module, device: Any = None) -> None:
     """Computes the running statistics of the model's batch norms anew, in one pass over the data.
 
     Items that are tuples or lists stand for their first element.
+
+    >>> norm = nn.BatchNorm1d(3)
+    >>> update_bn([torch.ones(4, 3)], norm)
+    >>> norm.running_mean
+    tensor([1., 1., 1.])
     """
     norms: list[Any] = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     if not norms:
@@ -158,6 +177,8 @@ class SWALR(LRScheduler):
     """Goes from each group's learning rate to ``swa_lr`` in ``anneal_epochs`` steps, and stays.
 
     ``anneal_strategy``: "cos" or "linear".
+
+    >>> schedule = SWALR(optimizer, swa_lr=0.05)
     """
 
     def __init__(

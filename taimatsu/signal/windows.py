@@ -51,7 +51,11 @@ def exponential(
     requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
     """exp(-|k - center| / tau); the centre is the middle, and only periodic windows may have
-    another. ValueError also unless `tau` is positive."""
+    another. ValueError also unless `tau` is positive.
+
+    >>> torch.signal.windows.exponential(3)
+    tensor([0.3679, 1.0000, 0.3679])
+    """
     _positive("Tau", tau)
     if sym and center is not None:
         raise ValueError(f"Center must be None for symmetric windows; got {center}")
@@ -67,7 +71,11 @@ def cosine(
     M: int, *, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """sin(pi (k + 1/2) / N)."""
+    """sin(pi (k + 1/2) / N).
+
+    >>> torch.signal.windows.cosine(3)
+    tensor([0.5000, 1.0000, 0.5000])
+    """
 
     def formula() -> torch.Tensor:
         k, N = formulas.positions(M, sym)
@@ -80,7 +88,11 @@ def gaussian(
     M: int, *, std: float = 1.0, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """exp(-((k - middle) / std)^2 / 2). ValueError also unless `std` is positive."""
+    """exp(-((k - middle) / std)^2 / 2). ValueError also unless `std` is positive.
+
+    >>> torch.signal.windows.gaussian(3)
+    tensor([0.6065, 1.0000, 0.6065])
+    """
     _positive("Standard deviation", std)
 
     def formula() -> torch.Tensor:
@@ -95,7 +107,11 @@ def kaiser(
     M: int, *, beta: float = 12.0, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """i0(beta sqrt(1 - t^2)) / i0(beta), t from -1 to 1. ValueError also for a negative `beta`."""
+    """i0(beta sqrt(1 - t^2)) / i0(beta), t from -1 to 1. ValueError also for a negative `beta`.
+
+    >>> torch.signal.windows.kaiser(3)
+    tensor([5.2773e-05, 1.0000e+00, 5.2773e-05])
+    """
     if beta < 0:
         raise ValueError(f"beta must be non-negative, got: {beta} instead.")
     return _window("kaiser", M, lambda: formulas.kaiser(M, sym, beta), dtype, layout, device,
@@ -106,7 +122,11 @@ def bartlett(
     M: int, *, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """A triangle with zeros at its ends."""
+    """A triangle with zeros at its ends.
+
+    >>> torch.signal.windows.bartlett(5)
+    tensor([0.0000, 0.5000, 1.0000, 0.5000, 0.0000])
+    """
     return _window("bartlett", M, lambda: formulas.triangle(M, sym), dtype, layout, device,
                    requires_grad)  # fmt: skip
 
@@ -116,7 +136,11 @@ def general_cosine(
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
     """sum over i of (-1)^i a[i] cos(2 pi i k / (N - 1)). TypeError or ValueError unless `a` is a
-    sequence of at least one coefficient."""
+    sequence of at least one coefficient.
+
+    >>> torch.signal.windows.general_cosine(3, a=[0.5, 0.5])
+    tensor([0., 1., 0.])
+    """
     if not isinstance(a, Iterable):
         raise TypeError(f"Coefficients must be a list/tuple; got {a!r}")
     coefficients = tuple(a)
@@ -130,7 +154,11 @@ def general_hamming(
     M: int, *, alpha: float = 0.54, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """alpha - (1 - alpha) cos(2 pi k / (N - 1))."""
+    """alpha - (1 - alpha) cos(2 pi k / (N - 1)).
+
+    >>> torch.signal.windows.general_hamming(3)
+    tensor([0.0800, 1.0000, 0.0800])
+    """
     return general_cosine(M, a=(alpha, 1 - alpha), sym=sym, dtype=dtype, layout=layout,
                           device=device, requires_grad=requires_grad)  # fmt: skip
 
@@ -139,7 +167,11 @@ def hamming(
     M: int, *, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """`general_hamming` with alpha 0.54."""
+    """`general_hamming` with alpha 0.54.
+
+    >>> torch.signal.windows.hamming(3)
+    tensor([0.0800, 1.0000, 0.0800])
+    """
     return general_hamming(M, sym=sym, dtype=dtype, layout=layout, device=device,
                            requires_grad=requires_grad)  # fmt: skip
 
@@ -148,7 +180,11 @@ def hann(
     M: int, *, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """`general_hamming` with alpha 0.5."""
+    """`general_hamming` with alpha 0.5.
+
+    >>> torch.signal.windows.hann(3)
+    tensor([0., 1., 0.])
+    """
     return general_hamming(M, alpha=0.5, sym=sym, dtype=dtype, layout=layout, device=device,
                            requires_grad=requires_grad)  # fmt: skip
 
@@ -157,7 +193,11 @@ def blackman(
     M: int, *, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """`general_cosine` of the coefficients 0.42, 0.5 and 0.08."""
+    """`general_cosine` of the coefficients 0.42, 0.5 and 0.08.
+
+    >>> torch.signal.windows.blackman(5)[1:4]
+    tensor([0.3400, 1.0000, 0.3400])
+    """
     return general_cosine(M, a=formulas.BLACKMAN, sym=sym, dtype=dtype, layout=layout,
                           device=device, requires_grad=requires_grad)  # fmt: skip
 
@@ -166,6 +206,10 @@ def nuttall(
     M: int, *, sym: bool = True, dtype: torch.dtype | None = None,
     layout: torch.layout = torch.strided, device: Any = None, requires_grad: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """`general_cosine` of four coefficients with the smallest side lobes."""
+    """`general_cosine` of four coefficients with the smallest side lobes.
+
+    >>> torch.signal.windows.nuttall(3)[1]
+    tensor(1.)
+    """
     return general_cosine(M, a=(0.3635819, 0.4891775, 0.1365995, 0.0106411), sym=sym, dtype=dtype,
                           layout=layout, device=device, requires_grad=requires_grad)  # fmt: skip

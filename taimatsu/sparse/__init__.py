@@ -90,7 +90,12 @@ def mm(mat1: Tensor, mat2: Tensor, reduce: str | None = None) -> Tensor:
 def addmm(
     mat: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1.0, alpha: Any = 1.0
 ) -> Tensor:
-    """``beta * mat + alpha * (mat1 @ mat2)``, with derivatives by all three."""
+    """``beta * mat + alpha * (mat1 @ mat2)``, with derivatives by all three.
+
+    >>> torch.sparse.addmm(torch.zeros(2, 2), torch.eye(2).to_sparse(), torch.ones(2, 2))
+    tensor([[1., 1.],
+            [1., 1.]])
+    """
     return torch.addmm(mat, mat1, mat2, beta=beta, alpha=alpha)
 
 
@@ -105,12 +110,22 @@ def sum(input: Tensor, dim: Any = None, dtype: Any = None) -> Tensor:
 
 
 def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """`nn.functional.softmax` where the elements that there aren't count as -inf."""
+    """`nn.functional.softmax` where the elements that there aren't count as -inf.
+
+    >>> torch.sparse.softmax(torch.eye(2).to_sparse(), 1).to_dense()
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     return _of_sparse("softmax", input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """`nn.functional.log_softmax` where the elements that there aren't count as -inf."""
+    """`nn.functional.log_softmax` where the elements that there aren't count as -inf.
+
+    >>> torch.sparse.log_softmax(torch.eye(2).to_sparse(), 1).to_dense()
+    tensor([[0., 0.],
+            [0., 0.]])
+    """
     return _of_sparse("log_softmax", input, dim, dtype)
 
 

@@ -197,7 +197,13 @@ def reduced_mm(mat1: Tensor, mat2: Tensor, reduce: str) -> Tensor:
 def sampled_addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, beta: Any = 1.0, alpha: Any = 1.0
 ) -> Tensor:
-    """beta * input + alpha * (mat1 @ mat2), at the places that `input` has."""
+    """beta * input + alpha * (mat1 @ mat2), at the places that `input` has.
+
+    >>> torch.sparse.sampled_addmm(torch.eye(2).to_sparse_csr(), torch.ones(2, 3),
+    ...     torch.ones(3, 2)).to_dense()
+    tensor([[4., 0.],
+            [0., 4.]])
+    """
     if input.layout not in (_core.sparse_csr, _core.sparse_coo):
         raise RuntimeError(
             f"sampled_addmm: Expected self to have sparse CSR layout, but got {input.layout}"

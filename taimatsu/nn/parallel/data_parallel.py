@@ -30,6 +30,9 @@ class DataParallel(Module):
     there is no GPU the whole batch goes through the module.
 
     RuntimeError if a parameter or buffer is elsewhere.
+
+    >>> nn.DataParallel(nn.Linear(3, 2))(torch.ones(4, 3)).shape
+    torch.Size([4, 2])
     """
 
     def __init__(

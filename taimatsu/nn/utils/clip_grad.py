@@ -42,6 +42,9 @@ def get_total_norm(
     """The norm of all ``tensors`` as one vector, a tensor of no dimensions.
 
     Raises RuntimeError if it is not finite and ``error_if_nonfinite``.
+
+    >>> nn.utils.get_total_norm([torch.tensor([3.0]), torch.tensor([4.0])])
+    tensor(5.)
     """
     norm, order = torch.linalg.vector_norm, float(norm_type)
     norms = [norm(t, order) for t in _tensors(tensors)]
@@ -64,7 +67,12 @@ def clip_grads_with_norm_(
     total_norm: Tensor,
     foreach: bool | None = None,
 ) -> None:
-    """Scale the gradients in place by max_norm / (total_norm + 1e-6), if that is below 1."""
+    """Scale the gradients in place by max_norm / (total_norm + 1e-6), if that is below 1.
+
+    >>> loss.backward()
+    >>> total = nn.utils.get_total_norm([p.grad for p in model.parameters()])
+    >>> nn.utils.clip_grads_with_norm_(model.parameters(), 1.0, total)
+    """
     factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0).item()
     if factor != 1:
         _rewrite_gradients(parameters, rules.scale, factor=factor)
@@ -109,5 +117,11 @@ def clip_grad_norm(
 def clip_grad_value_(
     parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
-    """Limit every element of the gradients in place to [-clip_value, clip_value]."""
+    """Limit every element of the gradients in place to [-clip_value, clip_value].
+
+    >>> loss.backward()
+    >>> nn.utils.clip_grad_value_(model.parameters(), 0.01)
+    >>> model[0].weight.grad.abs().max() <= 0.01
+    tensor(True)
+    """
     _rewrite_gradients(parameters, rules.limit, largest=float(clip_value))

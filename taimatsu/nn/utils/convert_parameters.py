@@ -19,14 +19,24 @@ def _check_device(parameters: list[Tensor]) -> None:
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
-    """All elements of ``parameters`` in a row: a tensor of one dimension."""
+    """All elements of ``parameters`` in a row: a tensor of one dimension.
+
+    >>> nn.utils.parameters_to_vector(nn.Linear(3, 2).parameters()).shape
+    torch.Size([8])
+    """
     parameters = list(parameters)
     _check_device(parameters)
     return torch.cat([p.reshape(-1) for p in parameters])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Make slices of ``vec`` the memory of ``parameters``, in their order."""
+    """Make slices of ``vec`` the memory of ``parameters``, in their order.
+
+    >>> linear = nn.Linear(1, 2)
+    >>> nn.utils.vector_to_parameters(torch.arange(4.0), linear.parameters())
+    >>> linear.bias.data
+    tensor([2., 3.])
+    """
     if not isinstance(vec, Tensor):
         raise TypeError(f"expected torch.Tensor, but got: {type(vec).__name__}")
     parameters = list(parameters)

@@ -61,7 +61,12 @@ def _check_evaluation(*modules: Any) -> None:
 
 def fuse_conv_bn_eval(conv: Any, bn: Any, transpose: bool = False) -> Any:
     """A copy of ``conv`` that does what ``conv`` and then ``bn`` do. AssertionError unless both are
-    in evaluation mode."""
+    in evaluation mode.
+
+    >>> conv, norm = nn.Conv2d(3, 6, 3).eval(), nn.BatchNorm2d(6).eval()
+    >>> nn.utils.fuse_conv_bn_eval(conv, norm)(torch.ones(1, 3, 8, 8)).shape
+    torch.Size([1, 6, 6, 6])
+    """
     _check_evaluation(conv, bn)
     fused = copy.deepcopy(conv)
     fused.weight, fused.bias = fuse_conv_bn_weights(
@@ -73,7 +78,12 @@ def fuse_conv_bn_eval(conv: Any, bn: Any, transpose: bool = False) -> Any:
 
 def fuse_linear_bn_eval(linear: Any, bn: Any) -> Any:
     """A copy of ``linear`` that does what ``linear`` and then ``bn`` do. AssertionError unless both
-    are in evaluation mode and ``bn`` has one or as many features."""
+    are in evaluation mode and ``bn`` has one or as many features.
+
+    >>> linear, norm = nn.Linear(3, 6).eval(), nn.BatchNorm1d(6).eval()
+    >>> nn.utils.fuse_linear_bn_eval(linear, norm)(torch.ones(2, 3)).shape
+    torch.Size([2, 6])
+    """
     _check_evaluation(linear, bn)
     if linear.out_features != bn.num_features and bn.num_features != 1:
         raise AssertionError(

@@ -13,6 +13,9 @@ def skip_init(module_cls: type[Module], *args: Any, **kwargs: Any) -> Module:
     """``module_cls(*args, **kwargs)`` with uninitialised parameters and buffers.
 
     The class must take ``device`` and pass it on; raises RuntimeError otherwise.
+
+    >>> nn.utils.skip_init(nn.Linear, 3, 2)
+    Linear(in_features=3, out_features=2, bias=True)
     """
     if not issubclass(module_cls, Module):
         raise RuntimeError(f"skip_init: expected a Module class; got {module_cls}")

@@ -50,6 +50,9 @@ def weight_norm(module: Any, name: str = "weight", dim: int | None = 0) -> Any:
     """Separates a weight's length from its direction; gives back the module.
 
     RuntimeError if it is there already. `parametrizations.weight_norm` is the newer form.
+
+    >>> sorted(dict(nn.utils.weight_norm(nn.Linear(3, 2)).named_parameters()))
+    ['bias', 'weight_g', 'weight_v']
     """
     if _hook(module, WeightNorm, name):
         raise RuntimeError(f"Cannot register two weight_norm hooks on the same parameter {name}")
@@ -123,6 +126,9 @@ def spectral_norm(
     """Divides a weight by its largest singular value; gives back the module.
 
     RuntimeError if it is there already. `parametrizations.spectral_norm` is the newer form.
+
+    >>> sorted(dict(nn.utils.spectral_norm(nn.Linear(3, 2)).named_parameters()))
+    ['bias', 'weight_orig']
     """
     if _hook(module, SpectralNorm, name):
         raise RuntimeError(f"Cannot register two spectral_norm hooks on the same parameter {name}")

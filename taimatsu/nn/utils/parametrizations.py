@@ -109,7 +109,12 @@ def spectral_norm(
     dim: int | None = None,
 ) -> Module:
     """Divides a weight by its largest singular value, which a power iteration on each access in
-    training estimates. ``dim``: that of the outputs."""
+    training estimates. ``dim``: that of the outputs.
+
+    >>> layer = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2))
+    >>> bool(torch.linalg.matrix_norm(layer.weight, 2) < 1.5)
+    True
+    """
     weight = getattr(module, name, None)
     if not isinstance(weight, Tensor):
         raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
@@ -220,6 +225,10 @@ def orthogonal(
     ``orthogonal_map``: "matrix_exp", "cayley" or "householder"; by default the first for square and
     complex matrices, the last for others. With ``use_trivialization`` the value can be assigned,
     and the map is taken around it. ValueError for tensors of fewer than 2 dims and other maps.
+
+    >>> w = nn.utils.parametrizations.orthogonal(nn.Linear(2, 2)).weight
+    >>> torch.allclose(w @ w.T, torch.eye(2), atol=1e-6)
+    True
     """
     weight = getattr(module, name, None)
     if not isinstance(weight, Tensor):

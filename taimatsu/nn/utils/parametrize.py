@@ -198,6 +198,11 @@ def register_parametrization(
 
     A parametrization with a ``right_inverse`` keeps the tensor's value, and makes it assignable.
     ValueError if there is no such tensor, or if its dtype or sizes change and not ``unsafe``.
+
+    >>> m = nn.Linear(2, 2)
+    >>> _ = nn.utils.parametrize.register_parametrization(m, "weight", nn.ReLU())
+    >>> bool((m.weight >= 0).all())
+    True
     """
     parametrization.train(module.training)
     if is_parametrized(module, tensor_name):
@@ -242,7 +247,11 @@ def register_parametrization(
 
 
 def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
-    """Whether the module has a parametrization, or the tensor of this name has."""
+    """Whether the module has a parametrization, or the tensor of this name has.
+
+    >>> nn.utils.parametrize.is_parametrized(nn.Linear(2, 2))
+    False
+    """
     lists = module.__dict__.get("_modules", {}).get("parametrizations")
     if not isinstance(lists, ModuleDict):
         return False
@@ -254,7 +263,13 @@ def remove_parametrizations(
 ) -> Module:
     """Makes the tensor a plain one again: of its present value, or, with
     ``leave_parametrized=False``, the original. ValueError if it isn't parametrized, or was computed
-    from several tensors and shall be the original."""
+    from several tensors and shall be the original.
+
+    >>> m = nn.Linear(2, 2)
+    >>> _ = nn.utils.parametrize.register_parametrization(m, "weight", nn.ReLU())
+    >>> nn.utils.parametrize.remove_parametrizations(m, "weight")
+    Linear(in_features=2, out_features=2, bias=True)
+    """
     if not is_parametrized(module, tensor_name):
         raise ValueError(f"Module {module} does not have a parametrization on {tensor_name}")
     lists: Any = module.parametrizations

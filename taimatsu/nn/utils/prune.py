@@ -318,7 +318,12 @@ def identity(module: Any, name: str) -> Any:
 
 
 def random_unstructured(module: Any, name: str, amount: float) -> Any:
-    """Prunes elements at random; gives back the module."""
+    """Prunes elements at random; gives back the module.
+
+    >>> m = nn.utils.prune.random_unstructured(nn.Linear(4, 3), "weight", amount=5)
+    >>> (m.weight == 0).sum()
+    tensor(5)
+    """
     RandomUnstructured.apply(module, name, amount)
     return module
 
@@ -337,7 +342,12 @@ def l1_unstructured(
 
 
 def random_structured(module: Any, name: str, amount: float, dim: int) -> Any:
-    """Prunes channels along ``dim`` at random; gives back the module."""
+    """Prunes channels along ``dim`` at random; gives back the module.
+
+    >>> m = nn.utils.prune.random_structured(nn.Linear(4, 3), "weight", amount=1, dim=0)
+    >>> m.weight_mask.sum()
+    tensor(8.)
+    """
     RandomStructured.apply(module, name, amount, dim)
     return module
 
@@ -346,13 +356,23 @@ def ln_structured(
     module: Any, name: str, amount: float, n: Any, dim: int,
     importance_scores: Tensor | None = None,
 ) -> Any:  # fmt: skip
-    """Prunes the channels along ``dim`` of least ``n``-norm; gives back the module."""
+    """Prunes the channels along ``dim`` of least ``n``-norm; gives back the module.
+
+    >>> m = nn.utils.prune.ln_structured(nn.Linear(4, 3), "weight", amount=1, n=2, dim=0)
+    >>> m.weight_mask.sum()
+    tensor(8.)
+    """
     LnStructured.apply(module, name, amount, n, dim, importance_scores=importance_scores)
     return module
 
 
 def custom_from_mask(module: Any, name: str, mask: Tensor) -> Any:
-    """Prunes by a mask; gives back the module."""
+    """Prunes by a mask; gives back the module.
+
+    >>> m = nn.utils.prune.custom_from_mask(nn.Linear(2, 1), "weight", torch.tensor([[1, 0]]))
+    >>> m.weight[0, 1] == 0
+    tensor(True)
+    """
     CustomFromMask.apply(module, name, mask)
     return module
 
@@ -364,6 +384,11 @@ def global_unstructured(
     """Prunes several parameters, given as (module, name), as if they were one.
 
     TypeError for a method that isn't unstructured.
+
+    >>> nn.utils.prune.global_unstructured([(model[0], "weight"), (model[2], "weight")],
+    ...     nn.utils.prune.L1Unstructured, amount=10)
+    >>> sum((m.weight == 0).sum() for m in (model[0], model[2]))
+    tensor(10)
     """
     places = list(parameters)
     scores = importance_scores or {}
@@ -404,7 +429,11 @@ def remove(module: Any, name: str) -> Any:
 
 
 def is_pruned(module: Module) -> bool:
-    """Whether a parameter of the module, or of one inside of it, is pruned."""
+    """Whether a parameter of the module, or of one inside of it, is pruned.
+
+    >>> nn.utils.prune.is_pruned(nn.utils.prune.identity(nn.Linear(2, 2), "weight"))
+    True
+    """
     return any(
         isinstance(hook, BasePruningMethod)
         for part in module.modules()

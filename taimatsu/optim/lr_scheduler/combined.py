@@ -52,7 +52,11 @@ class _Combined(LRScheduler):
 
 
 class SequentialLR(_Combined):
-    """One schedule after the other: the i-th ends and the next begins at ``milestones[i]``."""
+    """One schedule after the other: the i-th ends and the next begins at ``milestones[i]``.
+
+    >>> warmup, rest = ConstantLR(optimizer, 0.1, 20), ExponentialLR(optimizer, 0.9)
+    >>> schedule = SequentialLR(optimizer, [warmup, rest], milestones=[20])
+    """
 
     def __init__(
         self,
@@ -93,7 +97,12 @@ class SequentialLR(_Combined):
 
 
 class ChainedScheduler(_Combined):
-    """Several chainable schedules that step together."""
+    """Several chainable schedules that step together.
+
+    >>> both = ChainedScheduler([ConstantLR(optimizer, 0.5), ExponentialLR(optimizer, 0.9)])
+    >>> both.get_last_lr()
+    [0.05]
+    """
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None):
         self.optimizer = self._check(schedulers, optimizer)

@@ -16,6 +16,8 @@ class CosineAnnealingLR(LRScheduler):
     """Half a cosine wave from the initial rate down to ``eta_min`` in ``T_max`` epochs, and back.
 
     Loshchilov and Hutter, 2017, without restarts.
+
+    >>> schedule = CosineAnnealingLR(optimizer, T_max=50)
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     """Half a cosine wave down to ``eta_min``, again and again; each ``T_mult`` times as long.
 
     ``step(epoch)`` takes fractions of epochs (Loshchilov and Hutter, 2017).
+
+    >>> schedule = CosineAnnealingWarmRestarts(optimizer, T_0=10, T_mult=2)
     """
 
     def __init__(

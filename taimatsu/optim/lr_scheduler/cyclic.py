@@ -36,6 +36,10 @@ class CyclicLR(_MomentumScheduler):
 
     ``mode``: 'triangular'; 'triangular2' halves the height every cycle; 'exp_range' scales it by
     gamma ** iteration. ``scale_fn`` replaces the mode, on 'cycle' or 'iterations'.
+
+    >>> schedule = CyclicLR(optimizer, base_lr=0.01, max_lr=0.1, cycle_momentum=False)
+    >>> schedule.get_last_lr()
+    [0.01]
     """
 
     _not_saved = ("optimizer",)
@@ -133,6 +137,8 @@ class OneCycleLR(_MomentumScheduler):
 
     Starts at max_lr / div_factor and ends at that / final_div_factor; ``three_phase``: down to
     the start first, as long as it went up. Momentum goes the other way (Smith and Topin, 2019).
+
+    >>> schedule = OneCycleLR(optimizer, max_lr=0.1, total_steps=1000)
     """
 
     def __init__(

@@ -63,7 +63,10 @@ class LambdaLR(_LambdaScheduler):
 
 
 class MultiplicativeLR(_LambdaScheduler):
-    """The rate before, times lr_lambda(epoch)."""
+    """The rate before, times lr_lambda(epoch).
+
+    >>> schedule = MultiplicativeLR(optimizer, lambda epoch: 0.95)
+    """
 
     def get_lr(self) -> list:
         if self._is_initial:
@@ -75,7 +78,10 @@ class MultiplicativeLR(_LambdaScheduler):
 
 
 class StepLR(LRScheduler):
-    """Times ``gamma`` every ``step_size`` epochs."""
+    """Times ``gamma`` every ``step_size`` epochs.
+
+    >>> schedule = StepLR(optimizer, step_size=30, gamma=0.1)
+    """
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
@@ -95,7 +101,10 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Times ``gamma`` at each of ``milestones``."""
+    """Times ``gamma`` at each of ``milestones``.
+
+    >>> schedule = MultiStepLR(optimizer, milestones=[30, 80])
+    """
 
     def __init__(
         self,
@@ -119,7 +128,12 @@ class MultiStepLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """``factor`` times the rate until ``total_iters``, then the rate itself."""
+    """``factor`` times the rate until ``total_iters``, then the rate itself.
+
+    >>> schedule = ConstantLR(optimizer, factor=0.5, total_iters=2)
+    >>> schedule.get_last_lr()
+    [0.05]
+    """
 
     def __init__(
         self,
@@ -147,7 +161,10 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """A factor that goes linearly from ``start_factor`` to ``end_factor`` in ``total_iters``."""
+    """A factor that goes linearly from ``start_factor`` to ``end_factor`` in ``total_iters``.
+
+    >>> schedule = LinearLR(optimizer, start_factor=0.1, total_iters=10)
+    """
 
     def __init__(
         self,
@@ -185,7 +202,10 @@ class LinearLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """Times ``gamma`` every epoch."""
+    """Times ``gamma`` every epoch.
+
+    >>> schedule = ExponentialLR(optimizer, gamma=0.95)
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1):
         self.gamma = gamma
@@ -199,7 +219,10 @@ class ExponentialLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """initial_lr * (1 - epoch / total_iters) ** power, until ``total_iters``."""
+    """initial_lr * (1 - epoch / total_iters) ** power, until ``total_iters``.
+
+    >>> schedule = PolynomialLR(optimizer, total_iters=100, power=2.0)
+    """
 
     def __init__(
         self,

@@ -74,7 +74,11 @@ class TensorDataset(Dataset):
 
 
 class StackDataset(Dataset):
-    """Datasets of equal length side by side: samples are tuples, or dicts if given by keyword."""
+    """Datasets of equal length side by side: samples are tuples, or dicts if given by keyword.
+
+    >>> StackDataset(image=[1, 2], label=["a", "b"])[1]
+    {'image': 2, 'label': 'b'}
+    """
 
     def __init__(self, *args: Dataset, **kwargs: Dataset):
         if args and kwargs:
@@ -115,7 +119,11 @@ def _fetch(dataset: Dataset, indices: list) -> list:
 
 
 class ConcatDataset(Dataset):
-    """Datasets one after the other."""
+    """Datasets one after the other.
+
+    >>> (ConcatDataset([[1, 2], [3]])[2], len(ConcatDataset([[1, 2], [3]])))
+    (3, 3)
+    """
 
     def __init__(self, datasets: Iterable[Dataset]):
         self.datasets = list(datasets)
@@ -159,7 +167,11 @@ class ChainDataset(IterableDataset):
 
 
 class Subset(Dataset):
-    """The samples of ``dataset`` at ``indices``."""
+    """The samples of ``dataset`` at ``indices``.
+
+    >>> list(Subset("abcd", [0, 2]))
+    ['a', 'c']
+    """
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]):
         self.dataset = dataset

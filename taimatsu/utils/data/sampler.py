@@ -33,7 +33,11 @@ class Sampler:
 
 
 class SequentialSampler(Sampler):
-    """0, 1, 2, ..."""
+    """0, 1, 2, ...
+
+    >>> list(SequentialSampler("abc"))
+    [0, 1, 2]
+    """
 
     def __init__(self, data_source: Sized):
         self.data_source = data_source
@@ -55,7 +59,11 @@ def _own_generator(generator: Any) -> Any:
 
 
 class RandomSampler(Sampler):
-    """A random order; ``num_samples`` (all) of them, with ``replacement`` independently drawn."""
+    """A random order; ``num_samples`` (all) of them, with ``replacement`` independently drawn.
+
+    >>> sorted(RandomSampler(range(4)))
+    [0, 1, 2, 3]
+    """
 
     def __init__(
         self,
@@ -103,7 +111,11 @@ class RandomSampler(Sampler):
 
 
 class SubsetRandomSampler(Sampler):
-    """The given indices in random order."""
+    """The given indices in random order.
+
+    >>> sorted(SubsetRandomSampler([2, 5]))
+    [2, 5]
+    """
 
     def __init__(self, indices: Sequence[int], generator: Any = None):
         self.indices = indices
@@ -119,7 +131,11 @@ class SubsetRandomSampler(Sampler):
 
 
 class WeightedRandomSampler(Sampler):
-    """``num_samples`` indices, each drawn with a probability proportional to its weight."""
+    """``num_samples`` indices, each drawn with a probability proportional to its weight.
+
+    >>> list(WeightedRandomSampler([0.0, 1.0], 3))
+    [1, 1, 1]
+    """
 
     def __init__(
         self,
