@@ -23,6 +23,17 @@ const RoutineFor routine_for = best_for_this_machine();
 
 constexpr double kWorkPerThread = 1 << 19;  // multiplications that are worth waking a thread
 
+// sum + x * y; of complex numbers without a second thought for infinities, as in the kernels.
+template <class T>
+T plus_product(T sum, T x, T y) {
+  return sum + x * y;
+}
+template <class R>
+std::complex<R> plus_product(std::complex<R> sum, std::complex<R> x, std::complex<R> y) {
+  return {sum.real() + (x.real() * y.real() - x.imag() * y.imag()),
+          sum.imag() + (x.real() * y.imag() + x.imag() * y.real())};
+}
+
 // A few numbers: setting up tiles would take longer than the product. N columns.
 template <class T, int N>
 void few(const Product& p, int64_t index) {
@@ -36,7 +47,9 @@ void few(const Product& p, int64_t index) {
     T sums[N] = {};
     for (int64_t q = 0; q < p.k; ++q) {
       const T x = a[i * p.a.row + q * p.a.col];
-      for (int j = 0; j < N; ++j) sums[j] += x * b[q * p.b.row + j * p.b.col];
+      for (int j = 0; j < N; ++j) {
+        sums[j] = plus_product(sums[j], x, b[q * p.b.row + j * p.b.col]);
+      }
     }
     for (int j = 0; j < N; ++j) {
       if (add) sums[j] += add[i * p.add.row + j * p.add.col];
@@ -56,10 +69,14 @@ void few_of_each(const Product& p) {
 }
 bool only_few(const Product& p) {
   if (p.n > 4 || p.m * p.n * p.k > 128) return false;
-  if (p.alpha.as_double() != 1 || (p.add.data && p.beta.as_double() != 1)) return false;
-  if (p.dtype == DType::F32) return few_of_each<float>(p), true;
-  if (p.dtype == DType::F64) return few_of_each<double>(p), true;
-  return false;
+  if (p.alpha.as_complex() != 1.0 || (p.add.data && p.beta.as_complex() != 1.0)) return false;
+  switch (p.dtype) {
+    case DType::F32: return few_of_each<float>(p), true;
+    case DType::F64: return few_of_each<double>(p), true;
+    case DType::C64: return few_of_each<std::complex<float>>(p), true;
+    case DType::C128: return few_of_each<std::complex<double>>(p), true;
+    default: return false;
+  }
 }
 
 // k = 0: there is nothing to sum.

@@ -66,10 +66,9 @@ struct Scale {
       return static_cast<A>(n.as_double());
     }
   }
-  // `sum`: of complex numbers the imaginary part lies `width` further.
-  F product(const A* sum, int width) const {
+  F product(const A* sum) const {
     if constexpr (Element::complex) {
-      return plain ? T(sum[0], sum[width]) : alpha * T(sum[0], sum[width]);
+      return plain ? T(sum[0], sum[1]) : alpha * T(sum[0], sum[1]);
     } else {
       return static_cast<F>(plain ? *sum : alpha * *sum);
     }
