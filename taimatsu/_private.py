@@ -6,6 +6,7 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor
+from taimatsu.ops.compressed import rows_of
 from taimatsu.ops.random import (  # noqa: F401
     _dirichlet_grad,
     _sample_dirichlet,
@@ -100,8 +101,7 @@ def _convert_indices_from_csr_to_coo(
     crow_indices: Tensor, col_indices: Tensor, *, out_int32: bool = False, transpose: bool = False
 ) -> Tensor:
     """The (2, nnz) rows and columns of compressed rows; ``transpose``: columns and rows."""
-    count = crow_indices.diff()
-    rows = torch.arange(len(count), device=count.device).repeat_interleave(count)
+    rows = rows_of(crow_indices)
     pair = (col_indices, rows) if transpose else (rows, col_indices)
     return torch.stack([index.to(torch.int32 if out_int32 else torch.int64) for index in pair])
 

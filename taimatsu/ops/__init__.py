@@ -87,6 +87,7 @@ from . import (  # noqa: E402, F401, I001  (the table's modules, in reading orde
     grid,
     distance,
     embedding,
+    compressed,
     fft,
     signal,
     loss,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from .creation import TENSOR_OPTIONS, arange, empty, zeros
 from .indexing import index_select
-from .reduction import any_outside
 from .shape import cat, wrap_dim
-from .sorting import searchsorted_native
 from .table import composite, native
 
 # ---- turning ------------------------------------------------------------------------------------
@@ -112,6 +110,10 @@ def tile(self, dims):
     return repeat(self, [1] * (self.dim() - len(dims)) + list(dims))
 
 
+spread = native("_spread(Tensor counts) -> Tensor", module=None, method=False, out=False,
+                doc="i, counts[i] times, one after the other.").gradient(counts=lambda g: None)
+
+
 def _positions(repeats, total, n: int):
     """For each place of the output, which of `n` elements it repeats."""
     if repeats.dim() > 1:
@@ -125,12 +127,9 @@ def _positions(repeats, total, n: int):
     if repeats.numel() != n:
         raise RuntimeError("repeat_interleave: repeats must have the same size as input along dim; "
                            f"got {repeats.numel()} and {n}")
-    ends = repeats.cumsum(0)
-    if total is None or not repeats.is_meta:  # else there is only what was said
-        if n and any_outside(repeats, 0, (1 << 63) - 1):
-            raise RuntimeError("repeat_interleave: repeats can not be negative")
-        total = int(ends[-1]) if n else 0
-    return searchsorted_native(ends, arange(total, device=ends.device), False, True)
+    if repeats.is_meta:  # there is only what was said
+        return repeats.new_empty([int(repeats.sum()) if total is None else total])
+    return spread(repeats)
 
 
 @composite("repeat_interleave(Tensor self, Tensor repeats, int? dim=None, *, int? output_size=None)"

@@ -6,6 +6,7 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor, _core
+from taimatsu.ops.reduction import any_outside
 
 from ._parts import BLOCK_LAYOUTS, ROW_LAYOUTS, Compressed, Coo, make
 
@@ -39,6 +40,8 @@ def _values(values: Any, dtype: Any, device: Any, requires_grad: bool) -> Tensor
 
 def _in_range(indices: Tensor, n: int, what: str) -> None:
     if not indices.numel() or indices.is_meta:
+        return
+    if not any_outside(indices, 0, n - 1):
         return
     low, high = (int(x) for x in indices.aminmax())
     if low < 0:

@@ -7,6 +7,7 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor, _core
+from taimatsu.ops.compressed import row_starts, rows_of
 
 from ._parts import (
     BLOCK_LAYOUTS,
@@ -116,6 +117,9 @@ def compressed(data: Coo, size: Sequence[int], layout: Any, blocksize: Any = Non
     by_rows = layout in ROW_LAYOUTS
     with torch.no_grad():
         r, c = data.indices[-2], data.indices[-1]
+        if data.coalesced and layout is _core.sparse_csr and not batch:
+            starts = row_starts(r, rows)
+            return make(Compressed(layout, starts, c.contiguous(), data.values), size)
         lines, across = (r // high, c // wide) if by_rows else (c // wide, r // high)
         sizes = (rows // high, columns // wide) if by_rows else (columns // wide, rows // high)
         many = count(batch)
@@ -152,6 +156,8 @@ def _equal_counts(item: Tensor, many: int) -> int:
 
 def lines_of(data: Compressed) -> Tensor:
     """(batch, n): the row (of column layouts: the column) of each element or block."""
+    if not data.batch_dim:
+        return rows_of(data.compressed).unsqueeze(0)
     starts = data.compressed.reshape(-1, data.compressed.shape[-1]).long()
     lengths = starts.diff(dim=-1)
     many, lines = lengths.shape
@@ -165,6 +171,8 @@ def expanded(data: Compressed, size: Sequence[int]) -> Coo:
     high, wide = data.block
     with torch.no_grad():
         lines = lines_of(data)
+        if data.layout is _core.sparse_csr and not batch:
+            return Coo(torch.cat([lines, data.plain.unsqueeze(0).long()]), data.values, True)
         plain = data.plain.reshape(lines.shape).long()
         r, c = (lines, plain) if data.by_rows else (plain, lines)
         places = torch.arange(high * wide, device=r.device)

@@ -166,7 +166,7 @@ def sum_at(values: Tensor, at: Tensor, count: int) -> Tensor:
     """(count, ...): zeros, to which values[i] is added at at[i]; of bools whether any is true."""
     if values.dtype is torch.bool:
         return sum_at(values.to(torch.int64), at, count) != 0
-    return values.new_zeros((count, *values.shape[1:])).index_add(0, at, values)
+    return values.new_zeros((count, *values.shape[1:])).index_add_(0, at, values)
 
 
 def coalesced(data: Coo, size: Sequence[int]) -> Coo:

@@ -7,7 +7,7 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor, _core
-from taimatsu.ops.embedding import bag_sum
+from taimatsu.ops.compressed import row_starts, rows_dots, rows_product, scattered
 
 from ._convert import to_sparse
 from ._parts import Coo, coalesced, coo, is_sparse, keys_of, make, parts
@@ -43,6 +43,11 @@ def _matrix(x: Tensor, name: str = "mm") -> Coo:
     return data
 
 
+def _by_rows(data: Any) -> bool:
+    """Whether natives that go row by row are for its values."""
+    return data.values.dim() == 1 and data.values.dtype in (torch.float32, torch.float64)
+
+
 def mm(self: Tensor, mat2: Tensor) -> Tensor:
     """Dense, but of two sparse matrices."""
     _check(self, mat2)
@@ -50,15 +55,15 @@ def mm(self: Tensor, mat2: Tensor) -> Tensor:
         return mm(t(mat2), self.t()).t()
     if is_sparse(mat2):
         return _sparse_product(self, mat2)
+    data = parts(self)
+    by_rows = _by_rows(data)
+    if by_rows and data.layout is _core.sparse_csr:
+        return rows_product(data.compressed, data.plain, data.values, mat2)
     data = _matrix(self)
     rows, columns = data.indices
-    return _scattered(data.values, mat2, columns, rows, self.shape[0])
-
-
-def _scattered(values: Tensor, rows: Tensor, source: Tensor, to: Tensor, count: int) -> Tensor:
-    """(count, p): zeros, to which rows[source[k]] times values[k] is added at to[k]."""
-    weights = values.unsqueeze(1).expand(values.shape[0], rows.shape[1])
-    return bag_sum(rows, weights, source, to, count).to(values.dtype)
+    if by_rows and data.coalesced:
+        return rows_product(row_starts(rows, self.shape[0]), columns, data.values, mat2)
+    return scattered(data.values, mat2, columns, rows, self.shape[0])
 
 
 def _sparse_product(a: Tensor, b: Tensor) -> Tensor:
@@ -138,7 +143,7 @@ def bmm(self: Tensor, mat2: Tensor) -> Tensor:
     item, row, column = data.indices
     p = mat2.shape[2]
     rows = mat2.reshape(b * k, p)
-    found = _scattered(data.values, rows, item * k + column, item * n + row, b * n)
+    found = scattered(data.values, rows, item * k + column, item * n + row, b * n)
     return found.reshape(b, n, p)
 
 
@@ -194,6 +199,11 @@ def reduced_mm(mat1: Tensor, mat2: Tensor, reduce: str) -> Tensor:
     return whole.scatter_reduce(0, at, terms, reduce, include_self=False)
 
 
+def _with_own(product: Tensor, values: Tensor, beta: Any, alpha: Any) -> Tensor:
+    product = product if alpha == 1 else product * alpha
+    return product + (values if beta == 1 else values * beta) if beta else product
+
+
 def sampled_addmm(
     input: Tensor, mat1: Tensor, mat2: Tensor, beta: Any = 1.0, alpha: Any = 1.0
 ) -> Tensor:
@@ -229,16 +239,17 @@ def sampled_addmm(
             f"sampled_addmm: mat1 and mat2 shapes cannot be multiplied, or are not those of self: "
             f"{tuple(mat1.shape)}, {tuple(mat2.shape)} and {tuple(input.shape)}"
         )
-    data, own = coo(input), parts(input)
+    own = parts(input)
+    if own.layout is _core.sparse_csr and input.dim() == 2 and _by_rows(own):
+        values = rows_dots(own.compressed, own.plain, mat1, mat2.mT)
+        return make(own.holding(_with_own(values, own.values, beta, alpha)), input.shape)
+    data = coo(input)
     *batch, r, c = data.indices
     sizes = input.shape[:-2]
     item = keys_of(torch.stack(batch), sizes) if batch else torch.zeros_like(r)
     left = mat1.flatten(0, -2)[item * mat1.shape[-2] + r]
     right = mat2.mT.flatten(0, -2)[item * mat2.shape[-1] + c]
-    values = (left * right).sum(-1)
-    values = values if alpha == 1 else values * alpha
-    if beta:
-        values = values + (data.values if beta == 1 else data.values * beta)
+    values = _with_own((left * right).sum(-1), data.values, beta, alpha)
     return make(own.holding(values.reshape(own.values.shape)), input.shape)
 
 

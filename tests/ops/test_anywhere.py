@@ -79,6 +79,7 @@ THROUGH = {
 
 
 BATCHES = [3, 2, 1]  # of a packed sequence: 6 rows
+ROWS = torch.tensor([0, 2, 2, 4]), torch.tensor([1, 4, 0, 4])  # compressed: starts and columns
 
 
 def _after_attention(t):
@@ -128,7 +129,11 @@ CALLS = {
         (t(6, 4), None, t(6, 4), t(3, 4), t(4, 4), BATCHES, back, not back)
         for back in (False, True)
     ],
+    "_row_starts": lambda t: [(torch.tensor([0, 0, 2, 3]), 5), (torch.tensor([2]), 3)],
+    "_rows_dots": lambda t: [(*ROWS, t(3, 4), t(5, 4))],
+    "_rows_product": lambda t: [(*ROWS, t(4), t(5, n)) for n in (1, 6)],
     "_rows_where": lambda t: [(t(3, 4), t.m(3)), (t(3, 4, 2), t.m(3, 4))],
+    "_spread": lambda t: [(torch.tensor(counts),) for counts in ([2, 0, 1], [0])],
     "_standard_gamma_grad": lambda t: [(t(3, 9).exp() * 3, t(3, 9).exp() * 4)],
     "_unique_rows": lambda t: [(t.i(2, 9, 2).to(t.dtype), True), (t.i(2, 9, 2).to(t.dtype), False)],
 }  # fmt: skip

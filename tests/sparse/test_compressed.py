@@ -195,3 +195,37 @@ def test_what_is_refused():
         x.cos()
     with pytest.raises(RuntimeError, match="2 dims"):
         torch.ones(3).to_sparse_csr()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [1, 5, 40])
+def test_products_row_by_row(dtype, columns):
+    rng = np.random.default_rng(0)
+    whole = (rng.standard_normal((300, 200)) * (rng.random((300, 200)) < 0.2)).astype(dtype)
+    d = rng.standard_normal((200, columns)).astype(dtype)
+    x, dense = torch.tensor(whole).to_sparse_csr(), torch.tensor(d)
+    wanted = whole.astype("float64") @ d.astype("float64")
+    found = []
+    before = torch.get_num_threads()
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append((x @ dense).numpy())
+    torch.set_num_threads(before)
+    np.testing.assert_allclose(found[0], wanted, atol=100 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal((x.to_sparse() @ dense).numpy(), found[0])
+    sampled = torch.sparse.sampled_addmm(x, dense[:1].expand(300, -1), dense.mT, beta=0)
+    r, c = whole.nonzero()
+    np.testing.assert_allclose(sampled.values().numpy(), (d[:1] @ d.T)[0, c], atol=1e-4)
+
+
+@pytest.mark.parametrize("starts, columns", [
+    ([0, 1, 9], [0, 0]), ([0, 3, 2], [0, 0]), ([1, 1, 2], [0, 0]), ([0, 1, 2], [0, -1]),
+])  # fmt: skip
+def test_product_of_rows_written_over(starts, columns):
+    x = torch.sparse_csr_tensor([0, 1, 2], [1, 0], [1.0, 2.0], (2, 3))
+    x.crow_indices().copy_(torch.tensor(starts))
+    x.col_indices().copy_(torch.tensor(columns))
+    for columns in (1, 2):
+        with pytest.raises(RuntimeError, match="rows"):
+            x @ torch.ones(3, columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import taimatsu as torch
 
+from ..sorting import searchsorted_native
 from . import computes
 from .lines import (
     comparable,
@@ -170,6 +171,20 @@ def _(self, sort):
         first[1:] = (x[1:] != x[:-1]).any(1)
     starts, inverse, counts = _runs(self, first, order if sort else None, True, True)
     return order.index_select(0, starts), inverse, counts
+
+
+@computes("_spread")
+def _(counts):
+    if counts.numel() and int(counts.min()) < 0:
+        raise RuntimeError("repeats can not be negative")
+    ends = counts.long().cumsum(0)
+    total = int(ends[-1]) if counts.numel() else 0
+    return searchsorted_native(ends, iota(total, ends.device), False, True)
+
+
+@computes("_row_starts")
+def _(rows, count):
+    return searchsorted_native(rows.long(), iota(count + 1, rows.device), False, False)
 
 
 @computes("bincount")

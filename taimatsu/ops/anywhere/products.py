@@ -10,6 +10,7 @@ import math
 
 import taimatsu as torch
 
+from ..compressed import rows_of, scattered
 from . import computes
 from .formulas import product_sums
 
@@ -24,6 +25,17 @@ def product(a, b):
     rows = a.unsqueeze(-2).expand(sizes)
     columns = b.mT.unsqueeze(-3).expand(sizes)
     return product_sums(rows, columns, -1).to(a.dtype)
+
+
+@computes("_rows_product")
+def _(starts, columns, values, mat):
+    return scattered(values, mat, columns.long(), rows_of(starts), starts.numel() - 1)
+
+
+@computes("_rows_dots")
+def _(starts, columns, left, right):
+    rows = left.index_select(0, rows_of(starts)), right.index_select(0, columns)
+    return product_sums(*rows, -1).to(left.dtype)
 
 
 @computes("mm", "bmm")
