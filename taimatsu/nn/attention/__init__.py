@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from taimatsu._lazy import submodules
+
 __all__ = [
     "WARN_FOR_UNFUSED_KERNELS", "SDPBackend", "activate_flash_attention_impl",
     "current_flash_attention_impl", "list_flash_attention_impls", "register_flash_attention_impl",
     "restore_flash_attention_impl", "sdpa_kernel",
 ]  # fmt: skip
 
+__getattr__ = submodules(__name__)  # bias, flex_attention, varlen
 WARN_FOR_UNFUSED_KERNELS = False  # there is one routine, and it is fused
 
 
