@@ -192,9 +192,15 @@ def differentiate(op: Op, wanted: list[int], bound: Bound, attrs: Mapping[str, A
             stored = row if ROLES[o.type] == "row" else set()
             seed = Product.of(cast(g.expr, value.dtype))
             seeds.append((value, seed, value.axes | frozenset(stored)))
-    leaves = [bound.tensors[params[i].name].expr for i in wanted]
+    leaves = [_as_given(bound.tensors[params[i].name].expr) for i in wanted]
     found = Reverse(leaves, row.__contains__, algebra).run(seeds)
     return Gradients([found.get(leaf) for leaf in leaves], algebra, known)
+
+
+def _as_given(e: Expr) -> Expr:
+    """A real operand among complex ones: a formula that casts it back mentions it as it was."""
+    among_complex = e.op == "cast" and e.dtype.kind == "c" and e.src[0].dtype.kind == "f"
+    return e.src[0] if among_complex else e
 
 
 def call_formula(op: Op, bound: Bound, attrs: Mapping[str, Any]) -> Any:

@@ -445,7 +445,7 @@ def sigmoid(x):
 
 @sigmoid.gradient
 def _(g, result):
-    return g * (result * (1 - result))
+    return g * lang.conj(result * (1 - result))
 
 
 @pointwise("logit(Tensor self, float? eps=None) -> Tensor", promote="float", dtypes=FLOATING)
@@ -470,7 +470,8 @@ def sinc(x):
 @sinc.gradient
 def _(g, self):
     px = pi * self
-    return where(self == 0, 0, g * (pi * (px * lang.cos(px) - lang.sin(px)) / (px * px)))
+    slope = pi * (px * lang.cos(px) - lang.sin(px)) / (px * px)
+    return where(self == 0, 0, g * lang.conj(slope))
 
 
 @pointwise("xlogy(Tensor|Number self, Tensor|Number other) -> Tensor", promote="float",

@@ -30,9 +30,10 @@ def _convolution_gradient(g, input, weight, bias_like, stride, padding, dilation
                           output_padding, groups, needs):
     by_input = by_weight = by_bias = None
     if needs[0]:
-        by_input = _input_gradient(g, input, weight, stride, padding, dilation, transposed, groups)
+        by_input = _input_gradient(g, input, weight.conj(), stride, padding, dilation, transposed,
+                                   groups)
     if needs[1]:
-        by_weight = _convolution_weight(g, input, weight.shape, stride, padding, dilation,
+        by_weight = _convolution_weight(g, input.conj(), weight.shape, stride, padding, dilation,
                                         transposed, output_padding, groups)
     if needs[2]:
         by_bias = g.sum([d for d in range(g.dim()) if d != 1])
@@ -56,10 +57,11 @@ def _weight_gradient_gradient(g, grad, input, stride, padding, dilation, transpo
     """`g` stands in the place of a weight."""
     by_grad = by_input = None
     if needs[0]:
-        by_grad = convolution(input, g, None, stride, padding, dilation, transposed,
+        by_grad = convolution(input.conj(), g, None, stride, padding, dilation, transposed,
                               output_padding, groups)
     if needs[1]:
-        by_input = _input_gradient(grad, input, g, stride, padding, dilation, transposed, groups)
+        by_input = _input_gradient(grad.conj(), input, g, stride, padding, dilation, transposed,
+                                   groups)
     return by_grad, by_input
 
 
@@ -67,7 +69,7 @@ _convolution_weight = native(
     f"_convolution_weight(Tensor grad, Tensor input, int[] sizes, {_SETTINGS}) -> Tensor",
     method=False,
     module=None,
-    doc="The gradient of a convolution's weight, which has the given sizes.",
+    doc="The gradient of a convolution's weight, which has the given sizes, if all is real.",
 )
 _convolution_weight.gradient(_weight_gradient_gradient)
 

@@ -120,7 +120,7 @@ index_add = native(
 ).gradient(
     self=lambda g: g,
     source=lambda g, dim, index, alpha, source_like: (
-        g.index_select(dim, index).reshape(source_like.shape) * alpha
+        g.index_select(dim, index).reshape(source_like.shape) * alpha.conjugate()
     ),
 )
 

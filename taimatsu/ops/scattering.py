@@ -61,6 +61,7 @@ def _fold_gradient(g, self, dim, index, src, reduce, include_self, result, read,
         share = g / add(mine, index, theirs)
         return mine * share, theirs * read(share, index)
     # The product of all others, without division where there is a zero among them.
+    self, src, result = self.conj(), src.conj(), result.conj()
     fold = scatter_fold if index.dim() == src.dim() else index_fold
     others = fold(self.masked_fill(self == 0, 1), dim, index, src, "prod", include_self)
     kept = g * others / self.masked_fill(self == 0, 1)

@@ -19,29 +19,29 @@ DIFFERENTIABLE = sorted(
 )  # fmt: skip
 
 
-def problems(name, device=DEVICE):
+def problems(name, device=DEVICE, dtype=torch.float64):
     """(function, inputs that require grad) for each sample whose result can be differentiated."""
     op = PUBLIC[name]
     special = lookup(GRADIENT_SAMPLES, name)
     if special is not None:
         calls = [placed((c if isinstance(c, tuple) else (c,), {}), op, device)
-                 for c in special(Maker(torch.float64))]  # fmt: skip
+                 for c in special(Maker(dtype))]  # fmt: skip
     else:
-        calls = samples(name, torch.float64, device=device)
+        calls = samples(name, dtype, device=device)
     for args, kwargs in calls:
         inputs = [
             x.detach().clone().requires_grad_() for x in tensors([args, kwargs])
-            if x.dtype == torch.float64
+            if x.dtype == dtype
         ]  # fmt: skip
         if not inputs:
             continue
 
         def function(*given, args=args, kwargs=kwargs):
             fresh = iter(given)
-            full = each((args, kwargs), lambda x: next(fresh) if x.dtype == torch.float64 else x)
+            full = each((args, kwargs), lambda x: next(fresh) if x.dtype == dtype else x)
             if lookup(HERMITIAN, name):
                 x, *rest = full[0]
-                full = ((x @ x.mT, *rest), full[1])
+                full = ((x @ x.mH, *rest), full[1])
             found = tensors(op(*full[0], **full[1]))
             return tuple(y for y in found if y.is_floating_point() or y.is_complex())
 
@@ -66,3 +66,26 @@ def test_first_and_second(name):
             assert gradgradcheck(function, inputs, fast_mode=True)
     if not checked:
         pytest.skip("gives no floating results")
+
+
+# Composites are made of these. A gradient of complex numbers is easily the conjugate of itself.
+COMPLEX = [
+    name for name in DIFFERENTIABLE
+    if torch.complex128 in supported(name) or PUBLIC[name].backward and not PUBLIC[name].is_formula
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_of_complex_numbers(name):
+    try:
+        found = next(problems(name, dtype=torch.complex128), None)
+    except RuntimeError:
+        if torch.complex128 in supported(name):
+            raise
+        pytest.skip("takes no complex numbers")
+    if found is None:
+        pytest.skip("gives no complex results")
+    function, inputs = found
+    assert gradcheck(function, inputs, fast_mode=True)
+    if lookup(NO_SECOND, name) is None:
+        assert gradgradcheck(function, inputs, fast_mode=True)
