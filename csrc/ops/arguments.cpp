@@ -269,15 +269,15 @@ bool Arguments::convert(const Param& p, PyObject* o, Value& v, std::string* why)
             return true;
           }
           if (is_tensor(o)) {  // a 1-d tensor of ints is a list of them
-            Tensor& t = *as_tensor(o);
-            if (t.ndim() != 1 || !is_integral(t.dtype)) break;
-            int64_t* data = reserve<int64_t>(t.numel());
-            for (int64_t k = 0; k < t.numel(); ++k) {
-              data[k] =
-                  load_element(t.dtype, t.data() + k * t.layout->stride(0) * itemsize(t.dtype))
-                      .as_int();
+            Tensor& given = *as_tensor(o);
+            if (given.ndim() != 1 || !is_integral(given.dtype)) break;
+            TensorRef t = on_host(given, p.name.c_str());
+            int64_t n = t->numel(), step = t->layout->stride(0) * itemsize(t->dtype);
+            int64_t* data = reserve<int64_t>(n);
+            for (int64_t k = 0; k < n; ++k) {
+              data[k] = load_element(t->dtype, t->data() + k * step).as_int();
             }
-            v = Value(Ints(data, t.numel()));
+            v = Value(Ints(data, n));
             return true;
           }
           break;

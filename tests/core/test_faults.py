@@ -391,3 +391,11 @@ def test_what_is_in_slots_is_copied():
     x.name, x.other = "a", [1]
     for again in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
         assert type(again) is Slotted and again.name == "a" and again.other == [1]
+
+
+def test_a_tensor_of_ints_that_has_no_elements():
+    """What stands for a list of ints is read, and on meta nothing is there to read."""
+    places = torch.empty(2, dtype=torch.int64, device="meta")
+    for call in (torch.ones(3).tensor_split, torch.ones(2, 2).permute, torch.ones(2).reshape):
+        with pytest.raises(RuntimeError, match="no data"):
+            call(places)
