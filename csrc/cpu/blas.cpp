@@ -147,7 +147,27 @@ void run_dot(Call& c) {
   run(p);
 }
 
+// The product, and the sums of a's rows or of b's columns: products with ones.
+void infer_mm_sums(Call& c) {
+  infer_mm(c);
+  const Tensor& product = *c.outs[0];
+  push(c, {product.layout->size(c.args[2].to_bool() ? 0 : 1)}, product);
+}
+void run_mm_sums(Call& c) {
+  const Tensor &a = c.args[0].t(), &b = c.args[1].t(), &sums = *c.outs[1];
+  multiply_2d(a, b, *c.outs[0]);
+  char one[16] = {0};
+  store_element(a.dtype, one, Number::integer(1));
+  const Matrix ones{one, 0, 0};
+  const bool of_a = c.args[2].to_bool();
+  const int64_t m = of_a ? a.layout->size(0) : 1, n = of_a ? 1 : b.layout->size(1);
+  Product p = product(sums, m, n, a.layout->size(1), of_a ? matrix(a) : ones,
+                      of_a ? ones : matrix(b));
+  run(p);
+}
+
 TM_NATIVE("mm", infer_mm, run_mm);
+TM_NATIVE("_mm_sums", infer_mm_sums, run_mm_sums);
 TM_NATIVE("mv", infer_mv, run_mv);
 TM_NATIVE("dot", infer_dot, run_dot);
 

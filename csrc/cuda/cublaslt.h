@@ -27,6 +27,8 @@ enum OperationAttribute : int {
   kTransposeB = 4,
   kEpilogue = 7,
   kBiasPointer = 8,
+  kAuxPointer = 11,
+  kAuxLeading = 12,  // int64_t
   kScaleAPointer = 17,
   kScaleBPointer = 18,
   kFastAccumulation = 25,  // int8_t
@@ -42,7 +44,18 @@ enum PreferenceAttribute : int {
   kAlignmentC = 7,
   kAlignmentD = 8,
 };
-enum Epilogue : int { kNone = 1, kRelu = 2, kBias = 4, kReluBias = 6, kGelu = 32, kGeluBias = 36 };
+// What is done beside the product, as bits that are combined.
+enum Epilogue : int {
+  kNothing = 1,  // alone
+  kRelu = 2,
+  kBias = 4,
+  kGelu = 32,  // by tanh
+  kGeluGradient = 64,
+  kAux = 128,  // what Gelu is applied to is written, or for its gradient read
+  kSumsOfA = 256,
+  kSumsOfB = 512,  // along the dim that the product sums, in the place of the bias
+};
+constexpr int64_t kAuxElements = 8;  // its leading dimension is a multiple
 
 #define TM_CUBLASLT_FUNCTIONS(X)                                                            \
   X(create, "cublasLtCreate", (Handle*))                                                    \

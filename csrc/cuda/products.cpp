@@ -11,6 +11,7 @@
 #include "cuda/bindings.h"
 #include "cuda/cublaslt.h"
 #include "cuda/stream.h"
+#include "ops/epilogue.h"
 #include "ops/launch.h"
 
 namespace taimatsu::cuda {
@@ -28,12 +29,12 @@ struct Operand {
   const void* data = nullptr;
   int64_t rows = 0, columns = 0, leading = 0, batch_stride = 0;
   bool transposed = false;  // what is meant is the transpose
-
-  int64_t alignment() const {
-    const auto p = reinterpret_cast<uintptr_t>(data);
-    return std::min<int64_t>(kMaxAlignment, p ? static_cast<int64_t>(p & -p) : kMaxAlignment);
-  }
 };
+
+int64_t alignment(const void* data) {
+  const auto p = reinterpret_cast<uintptr_t>(data);
+  return std::min<int64_t>(kMaxAlignment, p ? static_cast<int64_t>(p & -p) : kMaxAlignment);
+}
 
 // The transpose of an m by n matrix.
 Operand transpose_of(const Matrix& x, int64_t m, int64_t n, Unfit otherwise) {
@@ -81,6 +82,8 @@ struct Key {
     kAlignB,
     kAlignC,
     kAlignD,
+    kAlignBias,
+    kAlignAux,
     kFields
   };
   std::array<int64_t, kFields> field{};
@@ -140,14 +143,21 @@ struct Scaling {
   bool each, fast;  // fast: summed with fewer bits
 };
 
+// What is done beside a product: bits of lt::Epilogue, and the memory that they are about.
+struct Beside {
+  int64_t width = 0;  // of the result, as whoever asks for it takes it to be
+  int epilogue = 0;
+  const void* bias = nullptr;  // or where sums go: as long as `a` or `b` says
+  const void* aux = nullptr;   // laid out as the result
+};
+
 // One call: a strided batch. The operands are those of out^T = a b, so a is the caller's b.
 struct Matmul {
   int device;
   DType dtype;
   Operand a, b, c, d;
   int64_t batch;
-  int epilogue;
-  const void* bias;
+  Beside beside;
   std::complex<double> alpha, beta;
   const Scaling* scaling = nullptr;  // operands of `dtype` where there is none
 
@@ -160,7 +170,7 @@ struct Matmul {
     f[Key::kType] = data_type(dtype);
     f[Key::kScaling] = scaling ? 1 + scaling->each + 2 * scaling->fast : 0;
     f[Key::kCompute] = compute();
-    f[Key::kEpilogue] = epilogue;
+    f[Key::kEpilogue] = beside.epilogue;
     f[Key::kM] = d.rows;
     f[Key::kN] = d.columns;
     f[Key::kK] = a.transposed ? a.rows : a.columns;
@@ -170,8 +180,10 @@ struct Matmul {
     for (int i = 0; i < 4; ++i) {
       f[Key::kLeadingA + i] = each[i]->leading;
       f[Key::kStrideA + i] = each[i]->batch_stride;
-      f[Key::kAlignA + i] = each[i]->alignment();
+      f[Key::kAlignA + i] = alignment(each[i]->data);
     }
+    f[Key::kAlignBias] = alignment(beside.bias);
+    f[Key::kAlignAux] = alignment(beside.aux);
     return k;
   }
 
@@ -184,9 +196,10 @@ struct Matmul {
     return data_type(is_complex(dtype) || dtype == DType::F64 ? dtype : DType::F32);
   }
 
-  // Where this call's bias and scales are.
+  // Where this call's bias, aux and scales are.
   void point(const lt::Functions& lib, const Plan& p) const {
-    if (bias) set(lib.operation_set, p.operation, lt::kBiasPointer, bias);
+    if (beside.bias) set(lib.operation_set, p.operation, lt::kBiasPointer, beside.bias);
+    if (beside.aux) set(lib.operation_set, p.operation, lt::kAuxPointer, beside.aux);
     if (!scaling) return;
     set(lib.operation_set, p.operation, lt::kScaleAPointer, scaling->of_a);
     set(lib.operation_set, p.operation, lt::kScaleBPointer, scaling->of_b);
@@ -198,7 +211,9 @@ struct Matmul {
                "cublasLtMatmulDescCreate");
     set<int32_t>(lib.operation_set, p.operation, lt::kTransposeA, a.transposed);
     set<int32_t>(lib.operation_set, p.operation, lt::kTransposeB, b.transposed);
-    set<int32_t>(lib.operation_set, p.operation, lt::kEpilogue, epilogue);
+    const int32_t epilogue = beside.epilogue ? beside.epilogue : lt::kNothing;
+    set(lib.operation_set, p.operation, lt::kEpilogue, epilogue);
+    if (beside.aux) set(lib.operation_set, p.operation, lt::kAuxLeading, d.leading);
     if (scaling) {
       const int32_t mode = scaling->each ? lt::kScaleEachRow : lt::kOneScale;
       if (scaling->each) {  // what libraries before CUDA 12.9 don't know
@@ -222,10 +237,10 @@ struct Matmul {
                  "cublasLtMatmulPreferenceSetAttribute");
     };
     want(lt::kMaxWorkspace, uint64_t{kMaxWorkspace});
-    want(lt::kAlignmentA, static_cast<uint32_t>(a.alignment()));
-    want(lt::kAlignmentB, static_cast<uint32_t>(b.alignment()));
-    want(lt::kAlignmentC, static_cast<uint32_t>(c.alignment()));
-    want(lt::kAlignmentD, static_cast<uint32_t>(d.alignment()));
+    want(lt::kAlignmentA, static_cast<uint32_t>(alignment(a.data)));
+    want(lt::kAlignmentB, static_cast<uint32_t>(alignment(b.data)));
+    want(lt::kAlignmentC, static_cast<uint32_t>(alignment(c.data)));
+    want(lt::kAlignmentD, static_cast<uint32_t>(alignment(d.data)));
     lt::Heuristic best{};
     int found = 0;
     const int status =
@@ -286,8 +301,13 @@ int64_t even_run(std::initializer_list<Starts> all, int64_t i, int64_t batch) {
 
 bool is_one(const Number& n) { return n.as_complex() == 1.0; }
 
+// What the call under way wants beside its product, which `multiply` is asked for.
+const Beside* wanted = nullptr;
+
 void multiply(const Product& p) {
-  if (p.m == 0 || p.n == 0 || p.batch == 0) return;
+  const bool empty = p.m == 0 || p.n == 0 || p.batch == 0;
+  if (wanted && (empty || p.batch > 1 || p.n != wanted->width)) throw Unsupported{};
+  if (empty) return;
   if (p.k == 0) throw Unsupported{};
   const lt::Functions& lib = *library<lt::Functions>();
   Matmul call;
@@ -297,16 +317,15 @@ void multiply(const Product& p) {
   call.a = transpose_of(p.b, p.k, p.n, Unfit::Operands);
   call.b = transpose_of(p.a, p.m, p.k, Unfit::Operands);
   call.c = call.d = transpose_of(p.out, p.m, p.n, Unfit::Operands);
-  call.epilogue = lt::kNone;
-  call.bias = nullptr;
+  if (wanted) call.beside = *wanted;
   call.alpha = p.alpha.as_complex();
   call.beta = 0;
   const bool narrow = itemsize(p.dtype) <= 4;
   const bool is_bias = p.add.data && narrow && p.add.row == 0 && (p.n == 1 || p.add.col == 1) &&
                        p.add_at.empty() && is_one(p.alpha) && is_one(p.beta);
   if (is_bias) {
-    call.epilogue = lt::kBias;
-    call.bias = p.add.data;
+    call.beside.epilogue |= lt::kBias;
+    call.beside.bias = p.add.data;
   } else if (p.add.data) {
     call.c = transpose_of(p.add, p.m, p.n, Unfit::Added);
     if (call.c.transposed) throw Unfit::Added;
@@ -349,8 +368,7 @@ bool multiply_scaled(Tensor& out, const Tensor& a, const Tensor& b, const Tensor
   call.dtype = out.dtype;
   call.batch = 1;
   call.scaling = &scaling;
-  call.epilogue = bias ? lt::kBias : lt::kNone;
-  call.bias = bias ? bias->data() : nullptr;
+  if (bias) call.beside = {n, lt::kBias, bias->data()};
   call.alpha = 1;
   try {
     call.a = transpose_of(matrix(b), k, n, Unfit::Operands);
@@ -416,11 +434,63 @@ bool by_cublaslt(Call& c) {
   return false;
 }
 
+// The call with something beside its product; false where the library can't, and nothing is done.
+bool by_cublaslt_with(Call& c, const Beside& beside) {
+  struct Scope {
+    ~Scope() { wanted = nullptr; }
+  } scope;
+  wanted = &beside;
+  return by_cublaslt(c);
+}
+
+bool with_epilogue(Call& product, const Epilogue& e) {
+  constexpr int kActivations[] = {0, lt::kRelu, lt::kGelu, lt::kGeluGradient};  // by their enum
+  Beside beside{e.out->layout->size(e.out->ndim() - 1), kActivations[e.activation]};
+  if (e.bias) {
+    beside.epilogue |= lt::kBias;
+    beside.bias = e.bias->data();
+  }
+  if (e.before) {
+    if (beside.width % lt::kAuxElements) return false;
+    beside.epilogue |= lt::kAux;
+    beside.aux = e.before->data();
+  }
+  Tensors outs;
+  outs.push(TensorRef(e.out));
+  Call c{product.op, product.args, outs, product.variant};
+  return by_cublaslt_with(c, beside);
+}
+
+// A product with the sums of one factor: what a weight and a bias have for gradients.
+bool mm_with_sums(Call& c) {
+  static CoreOp mm{"mm"};
+  const Tensor& made = *c.outs[0];
+  if (!is_differentiable(made.dtype) || is_complex(made.dtype) || itemsize(made.dtype) > 4) {
+    return false;
+  }
+  const bool of_left = c.args[2].to_bool();
+  const Beside beside{made.layout->size(1), of_left ? lt::kSumsOfB : lt::kSumsOfA,
+                      c.outs[1]->data()};
+  Tensors outs;
+  outs.push(c.outs[0]);
+  Call product{mm.get(), c.args, outs};
+  return by_cublaslt_with(product, beside);
+}
+
+constexpr const char* kProducts[] = {"mm",  "mv",      "dot",    "addmm",
+                                     "bmm", "baddbmm", "linear", "matmul"};
+
+bool possible(const Op& product) {
+  const bool found = std::any_of(std::begin(kProducts), std::end(kProducts),
+                                 [&](const char* name) { return product.name == name; });
+  return found && product.native && library<lt::Functions>();
+}
+
 const bool registered = [] {
   register_multiplier(DeviceType::CUDA, multiply);
-  for (const char* name : {"mm", "mv", "dot", "addmm", "bmm", "baddbmm", "linear", "matmul"}) {
-    register_native_on(DeviceType::CUDA, name, by_cublaslt);
-  }
+  register_epilogues(DeviceType::CUDA, {possible, with_epilogue});
+  register_native_on(DeviceType::CUDA, "_mm_sums", mm_with_sums);
+  for (const char* name : kProducts) register_native_on(DeviceType::CUDA, name, by_cublaslt);
   return true;
 }();
 

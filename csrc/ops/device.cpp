@@ -7,6 +7,7 @@
 
 #include "autograd/tape.h"
 #include "cpu/random.h"
+#include "ops/epilogue.h"
 #include "ops/launch.h"
 #include "plan/segment.h"
 
@@ -140,6 +141,20 @@ void run_on_host(Device d, Call& c) {
 
 void register_native_on(DeviceType type, const char* name, Routine run) {
   routines_on(type)[name] = run;
+}
+
+namespace {
+std::unordered_map<DeviceType, Epilogues>& all_epilogues() {
+  static std::unordered_map<DeviceType, Epilogues> all;
+  return all;
+}
+}  // namespace
+
+void register_epilogues(DeviceType type, Epilogues e) { all_epilogues()[type] = e; }
+
+const Epilogues* epilogues_on(DeviceType type) {
+  const auto found = all_epilogues().find(type);
+  return found == all_epilogues().end() ? nullptr : &found->second;
 }
 
 void emit_on(Device d, Call& c) {

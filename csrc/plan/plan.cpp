@@ -36,12 +36,23 @@ void put(Object& list, size_t i, PyObject* item) {
   PyList_SetItem(list.get(), static_cast<Py_ssize_t>(i), item);
 }
 
-// (slot, dtype, sizes, strides, offset)
+// (slot, dtype, sizes, strides, offset, device)
 PyObject* describe(const Segment& s, uint32_t mention) {
   const Tensor& t = *s.tensor(mention);
-  return Py_BuildValue("(IsNNL)", s.slot_of[s.mentions[mention]], info(t.dtype).code,
+  return Py_BuildValue("(IsNNLs)", s.slot_of[s.mentions[mention]], info(t.dtype).code,
                        to_python(Value(t.sizes())), to_python(Value(t.strides())),
-                       static_cast<long long>(t.layout->offset));
+                       static_cast<long long>(t.layout->offset), t.device().str().c_str());
+}
+
+// How the call is told to taimatsu.graph: "product" is one that may have an epilogue.
+const char* kind_of(const Segment& s, const Record& r) {
+  switch (r.op->kind) {
+    case Kind::Pointwise: return "pointwise";
+    case Kind::Row: return "row";
+    default: break;
+  }
+  const Epilogues* e = r.n_outs ? epilogues_on(s.tensor(r.outs)->device().type) : nullptr;
+  return e && e->possible(*r.op) ? "product" : "other";
 }
 
 // Which of a record's tensors it writes to: their numbers among them.
@@ -72,9 +83,6 @@ Object written(const Segment& s, const Record& r) {
 PyObject* describe(const Segment& s, const Record& r) {
   Object tensors = list_of(r.n_tensors);
   for (uint32_t i = 0; i < r.n_tensors; ++i) put(tensors, i, describe(s, r.outs + i));
-  const char* kind = r.op->kind == Kind::Pointwise ? "pointwise"
-                     : r.op->kind == Kind::Row     ? "row"
-                                                   : "other";
   Object rows(Py_None);
   if (r.op->kind == Kind::Row) {
     Tensors outs;
@@ -87,7 +95,7 @@ PyObject* describe(const Segment& s, const Record& r) {
     rows =
         Object::steal(checked(Py_BuildValue("(NO)", to_python(Value(Ints(sizes))), inside.get())));
   }
-  return Py_BuildValue("(sOOIOO)", kind, r.variant ? r.variant->python.get() : Py_None,
+  return Py_BuildValue("(sOOIOO)", kind_of(s, r), r.variant ? r.variant->python.get() : Py_None,
                        tensors.get(), r.n_outs, written(s, r).get(), rows.get());
 }
 
@@ -103,7 +111,22 @@ std::vector<uint32_t> numbers(PyObject* list) {
 Action action_from(PyObject* o) {
   Action action;
   if (PyLong_Check(o)) {
-    action.record = static_cast<int>(PyLong_AsLong(o));
+    action.records = {static_cast<uint32_t>(PyLong_AsLong(o))};
+    return action;
+  }
+  if (PyTuple_Check(o) && PyTuple_Size(o) == 5) {
+    PyObject* records;
+    const char* activation;
+    auto& e = action.epilogue;
+    if (!PyArg_ParseTuple(o, "Osiii", &records, &activation, &e.out, &e.bias, &e.before)) {
+      python_error();
+    }
+    action.records = numbers(records);
+    const std::string name = activation;
+    e.activation = name == "relu"            ? Epilogue::Relu
+                   : name == "gelu"          ? Epilogue::Gelu
+                   : name == "gelu_gradient" ? Epilogue::GeluGradient
+                                             : Epilogue::None;
     return action;
   }
   PyObject *variant, *mentions, *roles, *scalars;
@@ -124,8 +147,8 @@ Actions finished(const Segment& s, std::vector<Action> actions) {
   for (size_t k = actions.size(); k-- > 0;) {
     Action& action = actions[k];
     std::vector<uint32_t> mentions = action.mentions;
-    if (action.record >= 0) {
-      const Record& r = s.records[action.record];
+    for (uint32_t number : action.records) {
+      const Record& r = s.records[number];
       for (uint32_t i = 0; i < r.n_tensors; ++i) mentions.push_back(r.outs + i);
     }
     for (uint32_t mention : mentions) {
@@ -177,6 +200,25 @@ void run_fused(Segment& s, const Action& action) {
   run_fused_rows(c, *action.variant, tensors, action.roles.data(), n, action.n_outs, scalars);
 }
 
+// False where the calls have to be made one by one: the library can't, or a number isn't one (the
+// factor of what is added).
+bool run_epilogue(Segment& s, const Action& action) {
+  for (size_t k = 1; k < action.records.size(); ++k) {
+    const Record& follower = s.records[action.records[k]];
+    for (uint8_t i : follower.op->scalars) {
+      if (s.values[follower.args + i].number.as_complex() != 1.0) return false;
+    }
+  }
+  auto tensor = [&](int mention) { return mention < 0 ? nullptr : s.tensor(mention); };
+  const auto& about = action.epilogue;
+  const Epilogue e{about.activation, tensor(about.out), tensor(about.bias), tensor(about.before)};
+  const Record& r = s.records[action.records[0]];
+  Tensors outs;
+  outs.push(TensorRef(s.tensor(r.outs)));
+  Call product{*r.op, &s.values[r.args], outs, r.variant};
+  return epilogues_on(e.out->device().type)->run(product, e);
+}
+
 }  // namespace
 
 Actions actions_for(const Segment& s) {
@@ -209,17 +251,17 @@ Actions actions_for(const Segment& s) {
   for (const TensorRef& t : s.tensors) k->layouts.emplace_back(t->layout);
   k->alive = std::move(alive);
   std::vector<Action> calls(s.records.size());
-  for (size_t i = 0; i < calls.size(); ++i) calls[i].record = static_cast<int>(i);
+  for (size_t i = 0; i < calls.size(); ++i) calls[i].records = {static_cast<uint32_t>(i)};
   k->actions = finished(s, std::move(calls));
   known[hash].push_back(k);
   return k->actions;
 }
 
 void run_action(Segment& s, const Action& action) {
-  if (action.record >= 0) {
-    s.run_record(s.records[action.record]);
-  } else {
+  if (action.variant) {
     run_fused(s, action);
+  } else if (action.records.size() == 1 || !run_epilogue(s, action)) {
+    for (uint32_t number : action.records) s.run_record(s.records[number]);
   }
   for (uint32_t slot : action.dying) {
     if (!s.slots[slot].alive()) give_up_memory(*s.slots[slot].storage);

@@ -1,14 +1,21 @@
 // Plans: what is done for a segment that is seen again. `taimatsu.graph` decides which calls go
-// into one kernel; here plans are found, built from what it says, and carried out.
+// into one kernel, or to a library together; here plans are found, built from what it says, and
+// carried out.
 #pragma once
 
+#include "ops/epilogue.h"
 #include "plan/segment.h"
 
 namespace taimatsu {
 
-// A recorded call as it is, or one kernel for several.
+// Recorded calls as they are, one after another: or one kernel for several, if there is a variant.
 struct Action {
-  int record = -1;
+  std::vector<uint32_t> records;
+  // Of several: a product and what follows it, which a library does at once, if it can.
+  struct {
+    Epilogue::Activation activation = Epilogue::None;
+    int out = -1, bias = -1, before = -1;  // mentions
+  } epilogue;
   std::unique_ptr<Variant> variant;
   int rows = -1;  // the record whose rows the kernel runs over; -1: it is pointwise
   int blame = 0;  // the record that errors are told of

@@ -117,7 +117,9 @@ void Segment::mention(Tensor& t, bool written) {
     slot_of.push_back(s.slot);
   }
   mentions.push_back(slot.latest);
-  identity.push_back(uint64_t{s.slot} << 8 | static_cast<uint64_t>(t.dtype));
+  identity.push_back(uint64_t{s.slot} << 32 | static_cast<uint64_t>(s.device.type) << 16 |
+                     static_cast<uint64_t>(static_cast<uint8_t>(s.device.index)) << 8 |
+                     static_cast<uint64_t>(t.dtype));
   identity.push_back(reinterpret_cast<uint64_t>(t.layout));
   if (!written || slot.written) return;
   slot.written = true;
@@ -245,11 +247,8 @@ void Segment::make_calls() {
     }
     for (; actions && made < actions->size(); ++made) {
       const Action& action = (*actions)[made];
-      if (action.record >= 0) {
-        lose(records[action.record], *f);
-      } else {
-        for (int k = 0; k < action.n_outs; ++k) lose(action.mentions[k], *f);
-      }
+      for (uint32_t number : action.records) lose(records[number], *f);
+      for (int k = 0; k < action.n_outs; ++k) lose(action.mentions[k], *f);
     }
   };
   try {
@@ -258,7 +257,7 @@ void Segment::make_calls() {
   } catch (Error& e) {
     if (actions) {
       const Action& action = (*actions)[made];
-      const Op& op = *records[action.record >= 0 ? action.record : action.blame].op;
+      const Op& op = *records[action.variant ? action.blame : action.records[0]].op;
       if (op.base_name[0] != '_') name_error(e, op);
     }
     e.named = true;  // whoever looks at a value now is not to blame

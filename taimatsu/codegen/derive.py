@@ -81,11 +81,15 @@ def given_plan(op: Op, wanted: list[int]) -> tuple[list, dict[int, Source]]:
     params = op.parsed.params
     if isinstance(op.backward, dict):
         steps, grads = [], {}
-        for i in wanted:
-            function = op.backward.get(params[i].name)
-            if function is not None:
-                steps.append((function, named_sources(op, function, {}), 1))
-                grads[i] = ("step", (len(steps) - 1, 0))
+        position = {params[i].name: i for i in wanted}
+        together = [names for names in op.backward if isinstance(names, tuple)]
+        for names in (*together, *((name,) for name in position)):
+            function = op.backward.get(names if names in together else names[0])
+            if function is None or any(n not in position or position[n] in grads for n in names):
+                continue
+            for k, name in enumerate(names):
+                grads[position[name]] = ("step", (len(steps), k))
+            steps.append((function, named_sources(op, function, {}), len(names)))
         return steps, grads
     inputs = [i for i, p in enumerate(params) if op.takes_gradient(p)]
     needs = tuple(i in wanted for i in inputs)

@@ -37,6 +37,27 @@ mm = native(
     """,
 ).gradient(self=lambda g, mat2: g.mm(adjoint(mat2)), mat2=lambda g, self: adjoint(self).mm(g))
 
+def _mm_sums_gradient(g_product, g_sums, self, mat2, left, needs):
+    along = g_sums.unsqueeze(1) if left else g_sums.unsqueeze(0)
+    by_self = g_product.mm(adjoint(mat2)) if needs[0] else None
+    by_mat2 = adjoint(self).mm(g_product) if needs[1] else None
+    if left and needs[0]:
+        by_self = by_self + along
+    if not left and needs[1]:
+        by_mat2 = by_mat2 + along
+    return by_self, by_mat2
+
+
+mm_sums = native(
+    "_mm_sums(Tensor self, Tensor mat2, bool left) -> (Tensor product, Tensor sums)",
+    method=False,
+    doc="""The product of two matrices, and the sums of the left one's rows or the right one's columns.
+
+    What a layer's weight and bias have for gradients: a library may read the matrix once for both.
+    """,
+)
+mm_sums.gradient(_mm_sums_gradient)
+
 bmm = native(
     "bmm(Tensor self, Tensor mat2) -> Tensor",
     out="exact",
@@ -73,6 +94,16 @@ addmm = native(
     mat2=lambda g, mat1, alpha: _scaled(adjoint(mat1).mm(g), alpha),
 )
 
+
+@addmm.gradients("self", "mat2")
+def _(g, self_like, mat1, beta, alpha):
+    if g.is_cuda and self_like.dim() == 1:
+        by_mat2, by_self = mm_sums(adjoint(mat1), g, False)
+    else:
+        by_mat2, by_self = adjoint(mat1).mm(g), g
+    return _scaled(by_self, beta), _scaled(by_mat2, alpha)
+
+
 baddbmm = native(
     "baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Number beta=1, Number alpha=1)"
     " -> Tensor",
@@ -92,15 +123,18 @@ def _rows(x):
 
 
 def _linear_gradient(g, input, weight, bias_like, needs):
+    by_weight = by_bias = None
     if weight.dim() == 1:
         g, weight = g.unsqueeze(-1), weight.unsqueeze(0)
         by_weight = _rows(conj(input)).mT.mv(g.reshape(-1)) if needs[1] else None
-    else:
-        by_weight = _rows(g).mT.mm(_rows(conj(input))) if needs[1] else None
+    elif needs[1] and needs[2] and g.is_cuda:
+        by_weight, by_bias = mm_sums(_rows(g).mT, _rows(conj(input)), True)
+    elif needs[1]:
+        by_weight = _rows(g).mT.mm(_rows(conj(input)))
     by_input = g.matmul(conj(weight)) if needs[0] else None
-    by_bias = None
     if needs[2]:
-        by_bias = _rows(g).sum(0)
+        if by_bias is None:
+            by_bias = _rows(g).sum(0)
         if by_bias.shape != bias_like.shape:
             by_bias = by_bias.sum_to_size(bias_like.shape)
     return by_input, by_weight, by_bias

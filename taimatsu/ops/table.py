@@ -117,7 +117,8 @@ class Op:
         self.replayed = replayed
         self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
         self.over, self.ranks = over, dict(ranks) if ranks else _NONE
-        self.backward: Any = None  # a function, or one for each input by name
+        # A function, or one for each input by name, and for several by their names.
+        self.backward: Any = None
         self.call: Callable | None = None  # the core's callable, once it is defined there
         self.handle: int | None = None  # the core's own record of the op
         self._plans: dict[tuple, Plan] | None = None
@@ -254,6 +255,18 @@ class Op:
         assert formula is not None, "gradient: needs a function"
         self.backward = formula
         return formula
+
+    def gradients(self, *inputs: str) -> Callable[[Callable], Callable]:
+        """Declares the derivatives by several inputs at once: a function that returns them all.
+
+        Taken where all of them are asked for, in place of those that `gradient` has by keyword.
+        """
+
+        def declare(formula: Callable) -> Callable:
+            self.backward[inputs] = formula
+            return formula
+
+        return declare
 
     @property
     def anywhere(self) -> Callable | None:

@@ -68,7 +68,7 @@ class Double:
         self.library.double_trace_end.restype = ctypes.c_char_p
         self.library.double_functions.restype = ctypes.c_char_p
         self.library.double_used.restype = ctypes.c_size_t
-        for name in ("calls", "pending"):
+        for name in ("calls", "pending", "epilogues"):
             getattr(self.library, f"double_{name}").restype = ctypes.c_long
 
     @property
@@ -92,6 +92,10 @@ class Double:
     def functions(self) -> list[str]:
         """Those that were called so far."""
         return sorted(self.library.double_functions().decode().split())
+
+    def epilogues(self, bits: int) -> int:
+        """Products so far that cuBLASLt has done something of its own with: cublasLtEpilogue_t."""
+        return self.library.double_epilogues(bits)
 
     def violation(self) -> str:
         return self.library.double_violation().decode()

@@ -124,6 +124,9 @@ CALLS = {
          back)
         for back in (False, True) for n, w in ((4, None), (2, t(2, 4)))
     ],
+    "_mm_sums": lambda t: [
+        (t(5, 3), t(3, 4), left) for left in (False, True)
+    ] + [(t(4, 5).mT, t(4, 2), True), (t(5, 3)[:, ::2], t(2, 4), False), (t(3, 0), t(0, 2), True)],
     "_recurrence": lambda t: [(t(3, 5), t(3, 5), 1, False), (t(3, 6), t(3, 6), 0, True)],
     "_rnn_backward": lambda t: [
         (t(6, 4), None, t(6, 4), t(3, 4), t(4, 4), BATCHES, back, not back)

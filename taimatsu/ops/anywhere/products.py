@@ -43,6 +43,11 @@ def _(a, b):
     return product(a, b)
 
 
+@computes("_mm_sums")
+def _(a, b, left):
+    return a.mm(b), a.sum(1) if left else b.sum(0)
+
+
 @computes("mv")
 def _(self, vec):
     return product(self, vec.unsqueeze(1)).squeeze(1)

@@ -5,7 +5,8 @@
 
 typedef struct Operation {
   int32_t compute, scale, transpose_a, transpose_b, epilogue, scale_a_mode, scale_b_mode;
-  uint64_t bias, scale_a, scale_b;
+  uint64_t bias, aux, scale_a, scale_b;
+  int64_t aux_leading;
   int8_t fast;
 }* Operation;
 typedef struct Layout {
@@ -34,6 +35,8 @@ typedef struct {
 }* Handle;
 
 enum { BAD = 7, UNSUPPORTED = 15, WORKSPACE = 1 << 16 };
+/* Bits of an epilogue. */
+enum { RELU = 2, BIAS = 4, GELU = 32, GELU_GRADIENT = 64, AUX = 128, SUMS_A = 256, SUMS_B = 512 };
 
 EXPORT int cublasLtCreate(Handle* out) {
   BEGIN_ON_DEVICE("cublasLtCreate");
@@ -56,9 +59,10 @@ EXPORT int cublasLtMatmulDescSetAttribute(Operation o, int attribute, const void
     int attribute;
     void* field;
     size_t size;
-  } all[] = {{3, &o->transpose_a, 4}, {4, &o->transpose_b, 4},   {7, &o->epilogue, 4},
-             {8, &o->bias, 8},        {17, &o->scale_a, 8},      {18, &o->scale_b, 8},
-             {25, &o->fast, 1},       {31, &o->scale_a_mode, 4}, {32, &o->scale_b_mode, 4}};
+  } all[] = {{3, &o->transpose_a, 4},   {4, &o->transpose_b, 4},   {7, &o->epilogue, 4},
+             {8, &o->bias, 8},          {11, &o->aux, 8},          {12, &o->aux_leading, 8},
+             {17, &o->scale_a, 8},      {18, &o->scale_b, 8},      {25, &o->fast, 1},
+             {31, &o->scale_a_mode, 4}, {32, &o->scale_b_mode, 4}};
   for (size_t i = 0; i < sizeof all / sizeof *all; ++i) {
     if (all[i].attribute != attribute || all[i].size != size) continue;
     memcpy(all[i].field, value, size);
@@ -123,7 +127,26 @@ static int fits_float8(Operation o, Layout a, Layout b, Layout d) {
          !o->transpose_b && a->rows % 16 == 0 && a->columns % 16 == 0 && a->leading % 16 == 0 &&
          b->leading % 16 == 0 && o->compute == 68 && o->scale_a_mode == o->scale_b_mode &&
          (d->type == R_32F || d->type == R_16F || d->type == R_16BF) &&
-         !((o->epilogue & 4) && d->type == R_32F);
+         !((o->epilogue & BIAS) && d->type == R_32F);
+}
+
+/* An epilogue that there is, and what it needs. */
+static int fits_epilogue(Operation o, Layout d) {
+  static const int known[] = {1,        RELU,
+                              BIAS,     RELU | BIAS,
+                              GELU,     GELU | BIAS,
+                              GELU | AUX,
+                              SUMS_A,   GELU | AUX | BIAS,
+                              SUMS_B,   GELU_GRADIENT | AUX};
+  int found = 0;
+  for (size_t i = 0; i < sizeof known / sizeof *known; ++i) found |= o->epilogue == known[i];
+  const int reads_bias = o->epilogue & (BIAS | SUMS_A | SUMS_B);
+  return found && (!reads_bias || o->bias) &&
+         (!(o->epilogue & AUX) ||
+          (o->aux && o->aux_leading % 8 == 0 && o->aux_leading >= (int64_t)d->rows && d->batch == 1));
+}
+static uint32_t alignment(uint64_t address) {
+  return address ? (address & -address) < 256 ? address & -address : 256 : 256;
 }
 
 /* Whether the four matrices go together. */
@@ -142,19 +165,21 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(Handle h, Operation o, Layout a, Layou
   BEGIN("cublasLtMatmulAlgoGetHeuristic");
   (void)h;
   *found = 0;
-  if (!fits(o, a, b, c, d) || wanted < 1) {
-    violation("cublasLtMatmulAlgoGetHeuristic: the matrices don't go together");
+  if (!fits(o, a, b, c, d) || !fits_epilogue(o, d) || wanted < 1) {
+    violation("cublasLtMatmulAlgoGetHeuristic: the matrices or the epilogue don't go together");
     return leave(BAD);
   }
   const int scale = a->type == R_64F || a->type == C_32F || a->type == C_64F ? a->type : R_32F;
   const int compute = a->type == R_64F || a->type == C_64F;
   if (o->scale != scale || (o->compute == 70) != compute) return leave(UNSUPPORTED);
-  if ((o->epilogue & 4) && compute) return leave(UNSUPPORTED);
+  if (o->epilogue != 1 && compute) return leave(UNSUPPORTED);
   if (is_float8(a->type) && !fits_float8(o, a, b, d)) return leave(UNSUPPORTED);
   *found = 1;
   memset(out, 0, sizeof *out);
   for (int i = 0; i < 4; ++i) out->algorithm.data[i] = p->alignment[i];
   out->algorithm.data[4] = 0x616c676f;
+  out->algorithm.data[5] = alignment(o->bias);  /* taken from where the pointers are */
+  out->algorithm.data[6] = alignment(o->aux);
   out->workspace = p->workspace < WORKSPACE ? p->workspace : WORKSPACE;
   return leave(SUCCESS);
 }
@@ -166,10 +191,13 @@ struct Product {
   CUdeviceptr at[4];
 };
 
-static double activated(double x, int epilogue) {
-  if (epilogue & 2) return x > 0 ? x : 0;
-  if (epilogue & 32) return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-  return x;
+static double gelu(double x) {
+  return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+}
+static double gelu_slope(double x) {
+  const double t = tanh(0.7978845608028654 * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + t) +
+         0.5 * x * (1 - t * t) * 0.7978845608028654 * (1 + 3 * 0.044715 * x * x);
 }
 
 static void multiply(void* about) {
@@ -178,7 +206,9 @@ static void multiply(void* about) {
   char* at[4];
   for (int i = 0; i < 4; ++i) at[i] = reach(p->at[i], 1, NULL);
   const int64_t k = p->o.transpose_a ? p->a.rows : p->a.columns;
-  const char* bias = p->o.epilogue & 4 ? reach(p->o.bias, 1, NULL) : NULL;
+  const int epilogue = p->o.epilogue;
+  char* bias = epilogue & (BIAS | SUMS_A | SUMS_B) ? reach(p->o.bias, 1, NULL) : NULL;
+  char* aux = epilogue & AUX ? reach(p->o.aux, 1, NULL) : NULL;
   const float *scale_a = p->o.scale_a ? (float*)reach(p->o.scale_a, 4, NULL) : NULL,
               *scale_b = p->o.scale_b ? (float*)reach(p->o.scale_b, 4, NULL) : NULL;
   for (int64_t batch = 0; batch < p->d.batch; ++batch) {
@@ -199,11 +229,28 @@ static void multiply(void* about) {
         if (scale_b) sum *= scale_b[p->o.scale_b_mode == 3 ? j : 0];
         sum *= p->alpha;
         if (p->beta != 0) sum += p->beta * get(of[2], p->c.type, i + j * p->c.leading);
-        if (bias) sum += get(bias, p->d.type, i);
-        if (p->o.epilogue & 34) sum = activated(creal(sum), p->o.epilogue);
+        if (epilogue & BIAS) sum += get(bias, p->d.type, i);
+        if (aux && epilogue & GELU) put(aux, p->d.type, i + j * p->o.aux_leading, sum);
+        if (epilogue & RELU) sum = creal(sum) > 0 ? sum : 0;
+        if (epilogue & GELU) sum = gelu(creal(sum));
+        if (epilogue & GELU_GRADIENT)
+          sum *= gelu_slope(creal(get(aux, p->d.type, i + j * p->o.aux_leading)));
         put(of[3], p->d.type, i + j * p->d.leading, sum);
       }
     }
+  }
+  if (!(epilogue & (SUMS_A | SUMS_B))) return;
+  const struct Layout* of = epilogue & SUMS_A ? &p->a : &p->b;
+  const int transposed = epilogue & SUMS_A ? p->o.transpose_a : p->o.transpose_b;
+  const int by_rows = epilogue & SUMS_A ? !transposed : transposed; /* a sum for each row in memory */
+  const int64_t count = by_rows ? of->rows : of->columns;
+  for (int64_t i = 0; i < count; ++i) {
+    number sum = 0;
+    for (int64_t l = 0; l < k; ++l) {
+      sum += get(at[epilogue & SUMS_A ? 0 : 1], of->type,
+                 by_rows ? i + l * of->leading : l + i * of->leading);
+    }
+    put(bias, p->d.type, i, sum);
   }
 }
 
@@ -211,6 +258,11 @@ static void multiply(void* about) {
 static size_t extent(Layout l) {
   return ((l->batch - 1) * l->stride + (l->columns - 1) * l->leading + l->rows) * size_of(l->type);
 }
+
+enum { EPILOGUES = 1024 };
+static long epilogues[EPILOGUES];
+/* How many products had an epilogue of these bits. */
+EXPORT long double_epilogues(int bits) { return epilogues[bits]; }
 
 EXPORT int cublasLtMatmul(Handle h, Operation o, const void* alpha, CUdeviceptr a, Layout la,
                           CUdeviceptr b, Layout lb, const void* beta, CUdeviceptr c, Layout lc,
@@ -220,6 +272,7 @@ EXPORT int cublasLtMatmul(Handle h, Operation o, const void* alpha, CUdeviceptr 
   const char* const name = "cublasLtMatmul";
   struct Product p = {
       *o, *la, *lb, *lc, *ld, get(alpha, o->scale, 0), get(beta, o->scale, 0), {a, b, c, d}};
+  if (o->epilogue < EPILOGUES) ++epilogues[o->epilogue];
   if (h->device != current->ordinal) violation("%s: the handle is another device's", name);
   if (!fits(o, la, lb, lc, ld)) violation("%s: the matrices don't go together", name);
   const Layout layouts[] = {la, lb, lc, ld};
@@ -230,9 +283,16 @@ EXPORT int cublasLtMatmul(Handle h, Operation o, const void* alpha, CUdeviceptr 
       violation("%s: %s is not aligned as the algorithm was asked for", name, names[i]);
     }
   }
-  if ((o->epilogue & 4) &&
-      !checked_reach(name, "the bias", o->bias, ld->rows * size_of(ld->type))) {
+  const int with_bias = o->epilogue & (BIAS | SUMS_A | SUMS_B), with_aux = o->epilogue & AUX;
+  const uint64_t lines = o->epilogue & SUMS_B ? ld->columns : ld->rows;
+  const uint64_t last = (ld->columns - 1) * o->aux_leading + ld->rows;
+  if ((with_bias && !checked_reach(name, "the bias", o->bias, lines * size_of(ld->type))) ||
+      (with_aux && !checked_reach(name, "the aux", o->aux, last * size_of(ld->type)))) {
     return leave(BAD);
+  }
+  if (!fits_epilogue(o, ld) || (with_bias && o->bias % algorithm->data[5]) ||
+      (with_aux && o->aux % algorithm->data[6])) {
+    violation("%s: the epilogue is not what the algorithm was asked for", name);
   }
   if (is_float8(la->type) &&
       (!checked_reach(name, "A's scales", o->scale_a, o->scale_a_mode == 3 ? 4 * ld->rows : 4) ||
@@ -242,6 +302,7 @@ EXPORT int cublasLtMatmul(Handle h, Operation o, const void* alpha, CUdeviceptr 
     violation("%s: the workspace is too small", name);
     return leave(BAD);
   }
-  const CUdeviceptr uses[8] = {a, b, c, d, workspace, o->epilogue & 4 ? o->bias : 0};
+  const CUdeviceptr uses[8] = {
+      a, b, c, d, workspace, with_bias ? o->bias : 0, with_aux ? o->aux : 0};
   return leave(enqueue_call(stream, multiply, &p, sizeof p, uses));
 }
