@@ -161,8 +161,8 @@ void run_mm_sums(Call& c) {
   const Matrix ones{one, 0, 0};
   const bool of_a = c.args[2].to_bool();
   const int64_t m = of_a ? a.layout->size(0) : 1, n = of_a ? 1 : b.layout->size(1);
-  Product p = product(sums, m, n, a.layout->size(1), of_a ? matrix(a) : ones,
-                      of_a ? ones : matrix(b));
+  Product p =
+      product(sums, m, n, a.layout->size(1), of_a ? matrix(a) : ones, of_a ? ones : matrix(b));
   run(p);
 }
 

@@ -69,7 +69,7 @@ const Streams kStreams = {
     },
     [](const Storage& memory, Stream s) {
       const Storage& root = memory.root();
-      record_stream(root.data, root.device.index, handle(s));
+      if (root.data) record_stream(root.data, root.device.index, handle(s));
     },
     [](int device) {
       const int before = current_device();

@@ -7,7 +7,6 @@
 #include "cuda/allocator.h"
 #include "cuda/module.h"
 #include "cuda/stream.h"
-#include "plan/segment.h"
 
 namespace taimatsu::cuda {
 namespace {
@@ -106,7 +105,7 @@ PyObject* py_memory_info(PyObject*, PyObject* args) {
   });
 }
 PyObject* py_synchronize(PyObject*, PyObject* args) {
-  return call<int>(args, "i", [](int device) { synchronize(checked_device(device)); });
+  return call_in_order<int>(args, "i", [](int device) { synchronize(checked_device(device)); });
 }
 PyObject* py_profiler(PyObject*, PyObject* args) {
   return call<int>(args, "p", [](int on) {
@@ -161,8 +160,7 @@ PyObject* py_current_stream(PyObject*, PyObject* args) {
                    [](int device) { return to_handle(current_stream(checked_device(device))); });
 }
 PyObject* py_set_stream(PyObject*, PyObject* args) {
-  return call<int, Handle>(args, "iK", [](int device, Handle s) {
-    flush_pending();  // calls put off belong to the stream of before
+  return call_in_order<int, Handle>(args, "iK", [](int device, Handle s) {
     set_current_stream(checked_device(device), from_handle<StreamHandle>(s));
   });
 }
@@ -171,29 +169,29 @@ PyObject* ready(Result r, const char* what) {
   return boolean(r == kSuccess);
 }
 PyObject* py_stream_query(PyObject*, PyObject* args) {
-  return call<int, Handle>(args, "iK", [](int device, Handle s) {
+  return call_in_order<int, Handle>(args, "iK", [](int device, Handle s) {
     enter(checked_device(device));
     return ready(driver().stream_query(from_handle<StreamHandle>(s)), "cuStreamQuery");
   });
 }
 PyObject* py_stream_synchronize(PyObject*, PyObject* args) {
-  return call<int, Handle>(args, "iK", [](int device, Handle s) {
+  return call_in_order<int, Handle>(args, "iK", [](int device, Handle s) {
     synchronize(checked_device(device), from_handle<StreamHandle>(s));
   });
 }
 PyObject* py_stream_wait(PyObject*, PyObject* args) {
-  return call<int, Handle, Handle>(args, "iKK", [](int device, Handle s, Handle e) {
+  return call_in_order<int, Handle, Handle>(args, "iKK", [](int device, Handle s, Handle e) {
     enter(checked_device(device));
     check(driver().stream_wait(from_handle<StreamHandle>(s), from_handle<EventHandle>(e), 0),
           "cuStreamWaitEvent");
   });
 }
 PyObject* py_order(PyObject*, PyObject* args) {
-  return call<int, Handle, Handle>(args, "iKK", [](int device, Handle earlier, Handle later) {
-    flush_pending();
-    device = checked_device(device);
-    order(device, from_handle<StreamHandle>(earlier), device, from_handle<StreamHandle>(later));
-  });
+  return call_in_order<int, Handle, Handle>(
+      args, "iKK", [](int device, Handle earlier, Handle later) {
+        device = checked_device(device);
+        order(device, from_handle<StreamHandle>(earlier), device, from_handle<StreamHandle>(later));
+      });
 }
 PyObject* py_capturing(PyObject*, PyObject* args) {
   return call<int>(args, "i", [](int device) {
@@ -219,20 +217,20 @@ PyObject* py_destroy_event(PyObject*, PyObject* args) {
   });
 }
 PyObject* py_record_event(PyObject*, PyObject* args) {
-  return call<int, Handle, Handle>(args, "iKK", [](int device, Handle e, Handle s) {
+  return call_in_order<int, Handle, Handle>(args, "iKK", [](int device, Handle e, Handle s) {
     enter(checked_device(device));
     check(driver().event_record(from_handle<EventHandle>(e), from_handle<StreamHandle>(s)),
           "cuEventRecord");
   });
 }
 PyObject* py_query_event(PyObject*, PyObject* args) {
-  return call<int, Handle>(args, "iK", [](int device, Handle e) {
+  return call_in_order<int, Handle>(args, "iK", [](int device, Handle e) {
     enter(checked_device(device));
     return ready(driver().event_query(from_handle<EventHandle>(e)), "cuEventQuery");
   });
 }
 PyObject* py_synchronize_event(PyObject*, PyObject* args) {
-  return call<int, Handle>(args, "iK", [](int device, Handle e) {
+  return call_in_order<int, Handle>(args, "iK", [](int device, Handle e) {
     enter(checked_device(device));
     Result r;
     {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/device.h"
+#include "plan/segment.h"
 #include "python/python.h"
 
 namespace taimatsu::cuda {
@@ -24,6 +25,15 @@ PyObject* call(PyObject* args, const char* format, const F& body) {
     } else {
       return std::apply(body, values);
     }
+  });
+}
+
+// The same of what the device's work is ordered by: calls that were put off come before.
+template <class... Args, class F>
+PyObject* call_in_order(PyObject* args, const char* format, const F& body) {
+  return call<Args...>(args, format, [&](Args... values) {
+    flush_pending();
+    return body(values...);
   });
 }
 

@@ -194,13 +194,13 @@ PyObject* py_pool_users(PyObject*, PyObject* args) {
   return call<long long>(args, "L", [](long long id) { return PyLong_FromLong(pool_users(id)); });
 }
 PyObject* py_use_pool(PyObject*, PyObject* args) {
-  return call<int, long long>(args, "iL", [](int device, long long id) {
+  return call_in_order<int, long long>(args, "iL", [](int device, long long id) {
     retain_pool(id);
     route_to_pool(checked_device(device), id, 0);
   });
 }
 PyObject* py_leave_pool(PyObject*, PyObject* args) {
-  return call<int, long long>(args, "iL", [](int device, long long id) {
+  return call_in_order<int, long long>(args, "iL", [](int device, long long id) {
     stop_routing(checked_device(device), id);
     release_pool(id);
   });
@@ -282,13 +282,14 @@ PyObject* py_new_graph(PyObject*, PyObject* args) {
   });
 }
 PyObject* py_graph_begin(PyObject*, PyObject* args) {
-  return call<PyObject*, long long, int>(args, "OLi", [](PyObject* o, long long pool, int mode) {
-    graph_in(o).begin(pool, static_cast<CaptureMode>(mode));
-  });
+  return call_in_order<PyObject*, long long, int>(
+      args, "OLi", [](PyObject* o, long long pool, int mode) {
+        graph_in(o).begin(pool, static_cast<CaptureMode>(mode));
+      });
 }
 template <void (Graph::*step)()>
 PyObject* graph_step(PyObject*, PyObject* args) {
-  return call<PyObject*>(args, "O", [](PyObject* o) { (graph_in(o).*step)(); });
+  return call_in_order<PyObject*>(args, "O", [](PyObject* o) { (graph_in(o).*step)(); });
 }
 PyObject* py_graph_pool(PyObject*, PyObject* args) {
   return call<PyObject*>(args, "O",

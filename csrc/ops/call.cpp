@@ -472,7 +472,7 @@ void emit(Call& c) {
       if (c.outs[i]->device().type == DeviceType::Meta) return;
       if (d.type == DeviceType::CPU) d = c.outs[i]->device();
     }
-    if (d.type != DeviceType::CPU) return emit_on(d, c);
+    if (d.type != DeviceType::CPU && !deferring) return emit_on(d, c);
   }
   if (deferring) return put_off(c);
   InFlight now;

@@ -67,7 +67,8 @@ void give(Call& c, Tensors& results) {
                        c.outs[i]->device() == results[i]->device();
     if (fresh && alike && !c.outs[i]->requires_grad) {
       c.outs[i] = results[i];
-    } else {
+    } else if (c.outs[i]->layout != results[i]->layout || c.outs[i]->dtype != results[i]->dtype ||
+               !hand_over(*results[i]->storage, *c.outs[i]->storage)) {
       copy_into(*c.outs[i], *results[i]);
     }
   }

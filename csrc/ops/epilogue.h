@@ -8,9 +8,10 @@ namespace taimatsu {
 
 struct Epilogue {
   enum Activation : uint8_t { None, Relu, Gelu, GeluGradient } activation = None;
-  Tensor* out = nullptr;     // what comes of it, laid out as the product is
-  Tensor* bias = nullptr;    // a vector that is added to each row first
-  Tensor* before = nullptr;  // what Gelu is applied to: written, if it is there; the gradient reads it
+  Tensor* out = nullptr;   // what comes of it, laid out as the product is
+  Tensor* bias = nullptr;  // a vector that is added to each row first
+  Tensor* before =
+      nullptr;  // what Gelu is applied to: written, if it is there; the gradient reads it
 };
 
 struct Epilogues {

@@ -130,7 +130,7 @@ void copy_bytes(Tensor& to, Tensor& from, bool non_blocking) {
 void copy_into(Tensor& to, Tensor& from, bool non_blocking) {
   if (&to == &from || to.numel() == 0) return;
   if (to.device().type == DeviceType::Meta || from.device().type == DeviceType::Meta) return;
-  if (deferring && to.device() == from.device() && to.device().type == DeviceType::CPU) {
+  if (deferring && to.device() == from.device()) {
     static Op& copy = core_op("copy_");
     Value args[3] = {Value(&to), Value(&from), Value::of_bool(non_blocking)};
     Tensors outs;

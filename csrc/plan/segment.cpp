@@ -37,6 +37,23 @@ const bool initialised = [] {
   return true;
 }();
 
+// Those that calls were recorded for are the current ones: another thread has others.
+class OnStreams {
+ public:
+  explicit OnStreams(const std::vector<std::pair<int, Stream>>& on) {
+    for (const auto& [device, stream] : on) {
+      before_.emplace_back(device, streams->current(device));
+      streams->set_current(device, stream);
+    }
+  }
+  ~OnStreams() {
+    for (const auto& [device, stream] : before_) streams->set_current(device, stream);
+  }
+
+ private:
+  std::vector<std::pair<int, Stream>> before_;
+};
+
 struct NoCollection {  // finalizers would meet what is half recorded
   int before = PyGC_Disable();
   ~NoCollection() {
@@ -92,6 +109,13 @@ void Segment::settle(const Call& c) {
   } while (!settled);
 }
 
+void Segment::note_stream(Device d) {
+  for (const auto& [device, stream] : on) {
+    if (device == d.index) return;
+  }
+  on.emplace_back(d.index, stream_of(d));
+}
+
 // The segment's own tensor for `t`, so that what happens to that object later doesn't matter.
 void Segment::mention(Tensor& t, bool written) {
   Storage& s = root_of(t);
@@ -102,6 +126,7 @@ void Segment::mention(Tensor& t, bool written) {
     own = make_tensor(&s, t.layout, t.dtype);
   }
   if (!known) {
+    if (s.device.type == DeviceType::CUDA) note_stream(s.device);
     Slot slot{&s};
     slot.fresh = !s.data || (!s.known_to && s.known_serial == serial);
     s.known_to = this;
@@ -194,7 +219,8 @@ void Segment::run_record(const Record& r) {
   Tensors outs;
   for (uint32_t i = 0; i < r.n_outs; ++i) {
     Tensor* t = tensor(r.outs + i);
-    t->storage->as<char>();  // the memory is there before threads write to it
+    const bool here = t->device().type == DeviceType::CPU;
+    if (here) t->storage->as<char>();  // the memory is there before threads write to it
     outs.push(TensorRef(t));
   }
   Call c{*r.op, &values[r.args], outs, r.variant};
@@ -275,6 +301,7 @@ void Segment::run() {
   runner = PyThread_get_thread_ident();
   Immediately at_once;
   InFlight now;
+  const OnStreams there(on);
   struct Emptied {
     Segment& s;
     bool outer = std::exchange(running, true);
@@ -301,6 +328,7 @@ void Segment::clear() {
   slots.clear();
   identity.clear();
   late_bytes = 0;
+  on.clear();
   serial = ++serials;
   runner = 0;
   std::vector<TensorRef> last;  // what their destructors do may come back here

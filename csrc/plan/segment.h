@@ -14,6 +14,7 @@
 
 #include "ops/launch.h"
 #include "ops/op.h"
+#include "tensor/stream.h"
 
 namespace taimatsu {
 
@@ -43,6 +44,7 @@ struct Segment {
   std::vector<Slot> slots;
   std::vector<uint64_t> identity;  // all that a plan depends on
   size_t late_bytes = 0;
+  std::vector<std::pair<int, Stream>> on;  // of each GPU: the stream that the calls are for
   uint64_t serial = 0;       // tells the storages' slots of this segment from those of earlier ones
   unsigned long runner = 0;  // the thread that makes the calls now
   Segment* next;             // that of another thread
@@ -58,6 +60,7 @@ struct Segment {
  private:
   void wait();  // while another thread makes the calls
   void mention(Tensor& t, bool written);
+  void note_stream(Device d);
   void make_calls();
   void lose(uint32_t mention, Failure& f) const;
   void lose(const Record& r, Failure& f) const;

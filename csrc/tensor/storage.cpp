@@ -205,7 +205,7 @@ thread_local const uint64_t* deferring_serial = nullptr;
 Ref<Storage> new_storage(size_t nbytes, Device d) {
   if (nbytes == 0 || nbytes > kRoom || d.type != DeviceType::CPU) {
     Ref<Storage> s = make_storage(d);
-    if (nbytes && deferring && d.type == DeviceType::CPU) {
+    if (nbytes && deferring && d.type != DeviceType::Meta) {
       s->late = true;
       s->known_serial = *deferring_serial;
     } else if (nbytes) {
@@ -235,6 +235,16 @@ void fail_storage(Storage& s, Failure* f) {
   s.late = true;
   for (Storage* a = s.aliases; a; a = a->next) a->late = true;
   if (!s.failure) s.failure = Ref<Failure>(f).leak();
+}
+
+bool hand_over(Storage& from, Storage& to) {
+  const bool alone = from.refs == 1 && !from.base && !from.aliases && !from.owner && !from.deleter;
+  if (!alone || from.late || from.nbytes != to.nbytes || from.device != to.device) return false;
+  if (!to.late || to.data || to.base || to.aliases) return false;
+  to.data = std::exchange(from.data, nullptr);
+  to.reserved = std::exchange(from.reserved, 0);
+  from.nbytes = 0;
+  return true;
 }
 
 void give_up_memory(Storage& s) {

@@ -116,7 +116,9 @@ struct InFlight {
 };
 void retire(Storage* s);  // gives up a reference, when no call is in flight
 
-void give_up_memory(Storage& s);         // of one whose contents nobody will ask for
+void give_up_memory(Storage& s);  // of one whose contents nobody will ask for
+// Memory that nobody else sees, to a storage that has none yet; false where either isn't so.
+bool hand_over(Storage& from, Storage& to);
 Ref<Storage> alias_storage(Storage* s);  // the same memory, a version counter of its own
 Ref<Storage> foreign_storage(void* data, size_t nbytes, Device d, PyObject* owner,
                              void (*deleter)(Storage&) = nullptr);

@@ -80,15 +80,14 @@ def _flat() -> Op:
 def given_plan(op: Op, wanted: list[int]) -> tuple[list, dict[int, Source]]:
     params = op.parsed.params
     if isinstance(op.backward, dict):
-        steps, grads = [], {}
-        position = {params[i].name: i for i in wanted}
-        together = [names for names in op.backward if isinstance(names, tuple)]
-        for names in (*together, *((name,) for name in position)):
-            function = op.backward.get(names if names in together else names[0])
-            if function is None or any(n not in position or position[n] in grads for n in names):
+        steps: list = []
+        grads: dict[int, Source] = {}
+        left = {params[i].name: i for i in wanted}
+        for names in sorted(op.backward, key=len, reverse=True):  # several at once come first
+            if not all(name in left for name in names):
                 continue
-            for k, name in enumerate(names):
-                grads[position[name]] = ("step", (len(steps), k))
+            function = op.backward[names]
+            grads |= {left.pop(name): ("step", (len(steps), n)) for n, name in enumerate(names)}
             steps.append((function, named_sources(op, function, {}), len(names)))
         return steps, grads
     inputs = [i for i, p in enumerate(params) if op.takes_gradient(p)]

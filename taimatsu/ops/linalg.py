@@ -38,20 +38,20 @@ mm = native(
 ).gradient(self=lambda g, mat2: g.mm(adjoint(mat2)), mat2=lambda g, self: adjoint(self).mm(g))
 
 def _mm_sums_gradient(g_product, g_sums, self, mat2, left, needs):
-    along = g_sums.unsqueeze(1) if left else g_sums.unsqueeze(0)
-    by_self = g_product.mm(adjoint(mat2)) if needs[0] else None
-    by_mat2 = adjoint(self).mm(g_product) if needs[1] else None
-    if left and needs[0]:
-        by_self = by_self + along
-    if not left and needs[1]:
-        by_mat2 = by_mat2 + along
+    by_self = by_mat2 = None
+    if needs[0]:
+        by_self = g_product.mm(adjoint(mat2))
+        by_self = by_self + g_sums.unsqueeze(1) if left else by_self
+    if needs[1]:
+        by_mat2 = adjoint(self).mm(g_product)
+        by_mat2 = by_mat2 if left else by_mat2 + g_sums
     return by_self, by_mat2
 
 
 mm_sums = native(
     "_mm_sums(Tensor self, Tensor mat2, bool left) -> (Tensor product, Tensor sums)",
     method=False,
-    doc="""The product of two matrices, and the sums of the left one's rows or the right one's columns.
+    doc="""The product of two matrices, and the sums of the left one's rows or the right's columns.
 
     What a layer's weight and bias have for gradients: a library may read the matrix once for both.
     """,

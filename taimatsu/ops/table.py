@@ -117,8 +117,7 @@ class Op:
         self.replayed = replayed
         self.coordinates, self.accumulates = tuple(coordinates), tuple(accumulates)
         self.over, self.ranks = over, dict(ranks) if ranks else _NONE
-        # A function, or one for each input by name, and for several by their names.
-        self.backward: Any = None
+        self.backward: Any = None  # a function, or one for each input, or for several, by names
         self.call: Callable | None = None  # the core's callable, once it is defined there
         self.handle: int | None = None  # the core's own record of the op
         self._plans: dict[tuple, Plan] | None = None
@@ -250,7 +249,7 @@ class Op:
         Only what is named is saved. `x_like` names an input of which only the sizes are kept.
         """
         if by_input:
-            self.backward = by_input
+            self.backward = {(name,): function for name, function in by_input.items()}
             return self
         assert formula is not None, "gradient: needs a function"
         self.backward = formula

@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 SETTINGS = {  # besides the plain ones: see double/stream.c
     "test_allocator.py": ["virtual=0"],
     "test_backward_streams.py": ["threads=1"],
+    "test_compiled.py": ["threads=1"],
     "test_history.py": ["virtual=0"],
     "test_sharing.py": ["virtual=0"],
     "test_streams.py": ["threads=1"],
@@ -51,6 +52,10 @@ def run(library: str, *tests: str | Path, **settings: str) -> None:
 @pytest.mark.parametrize(("file", "setting"), RUNS)
 def test_on_the_double(library, file, setting):
     run(library, HERE / file, TAIMATSU_DOUBLE=setting)
+
+
+def test_compiled_functions_elsewhere(library):
+    run(library, HERE.parent / "graph" / "test_compile.py", TAIMATSU_TEST_DEVICE="cuda")
 
 
 OPS = HERE.parent / "ops"

@@ -1,5 +1,6 @@
 """Compiled functions give what eager ones give, bit for bit: `compile` puts calls off and fuses."""
 
+import os
 import random
 import threading
 
@@ -10,6 +11,14 @@ import taimatsu as torch
 from taimatsu.graph import fuse
 
 F = torch.nn.functional
+DEVICE = os.environ.get("TAIMATSU_TEST_DEVICE", "cpu")  # tests/cuda/test_double.py: "cuda"
+
+
+@pytest.fixture(autouse=True)
+def _device():
+    torch.set_default_device(None if DEVICE == "cpu" else DEVICE)
+    yield
+    torch.set_default_device(None)
 
 
 @pytest.fixture
@@ -154,7 +163,7 @@ def test_numbers_are_no_part_of_a_plan(kernels):
     scaled = torch.compile(lambda x, a: (x * a + a).sin())
     x = numbers(100)
     for a in (0.5, 1.5, 2.5, -1.0):
-        np.testing.assert_array_equal(scaled(x, a).numpy(), (x * a + a).sin().numpy())
+        assert torch.equal(scaled(x, a), (x * a + a).sin())
     assert len(kernels) == 1
 
 
@@ -189,12 +198,12 @@ def test_dead_results_are_not_stored(kernels):
     function = torch.compile(lambda x: kept.append(x + 1) or (kept[-1] * 2).sin())
     for _ in range(3):
         y = function(x)
-        np.testing.assert_array_equal(kept[-1].numpy(), (x + 1).numpy())
-        np.testing.assert_array_equal(y.numpy(), ((x + 1) * 2).sin().numpy())
+        assert torch.equal(kept[-1], x + 1)
+        assert torch.equal(y, ((x + 1) * 2).sin())
 
 
 def test_values_are_there_when_they_are_asked_for():
-    x = numbers(30)
+    x = numbers(30).cpu()  # whose memory arrays share
 
     def program(x):
         y = x * 2
@@ -248,7 +257,7 @@ def test_backward_inside_and_outside():
         out = compiled(x)
         out.backward()
         for a, b in zip([out, *(p.grad for p in model.parameters())], expected, strict=True):
-            np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
+            assert torch.equal(a.detach(), b.detach())
 
 
 def test_a_whole_train_step_with_its_optimizer():
@@ -279,7 +288,7 @@ def test_modules():
     ]  # fmt: skip
     x = numbers(2, 4)
     for _ in range(3):
-        np.testing.assert_array_equal(compiled(x).detach().numpy(), model(x).detach().numpy())
+        assert torch.equal(compiled(x).detach(), model(x).detach())
     assert torch.compile(F.relu, backend="eager") is F.relu
     as_it_is = torch.compile(model, backend="eager")
     assert type(as_it_is) is type(compiled) and torch.equal(as_it_is(x), model(x))
@@ -307,7 +316,7 @@ def test_errors_of_shape_come_at_their_line_and_others_by_the_end():
     with pytest.raises(IndexError):
         out_of_range(numbers(3))
     x = numbers(4)  # and nothing is left over for the next one
-    np.testing.assert_array_equal(torch.compile(lambda x: x + 1)(x).numpy(), (x + 1).numpy())
+    assert torch.equal(torch.compile(lambda x: x + 1)(x), x + 1)
 
 
 def test_an_exception_leaves_what_was_computed():
@@ -322,7 +331,7 @@ def test_an_exception_leaves_what_was_computed():
     for _ in range(3):
         with pytest.raises(KeyError, match="mine"):
             program(x)
-        np.testing.assert_array_equal(done[-1].numpy(), (x * 2 + 1).numpy())
+        assert torch.equal(done[-1], x * 2 + 1)
 
 
 def test_inside_one_another():
