@@ -83,6 +83,9 @@ class Interpreter:
             return _core.call(op, *args)
         return _core.call_into(op, targets, *args)
 
+    def became(self, x: Any, view: Any) -> None:
+        """`x` is from now on what its `view` is: for frames that know tensors by their identity."""
+
     def function(self, cls: Any, args: tuple) -> Any:
         """Carries out a call of a custom autograd Function."""
         return self.function_below(cls, args)

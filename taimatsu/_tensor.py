@@ -14,6 +14,7 @@ from typing import Any
 
 from . import _core, _storage
 from ._core import Tensor
+from ._interpreter import frames
 from ._limits import finfo, iinfo
 
 __all__ = ["e", "finfo", "iinfo", "inf", "nan", "newaxis", "pi"]
@@ -512,7 +513,11 @@ def module_load(self: Tensor, other: Tensor, assign: bool = False) -> Tensor:
 
 def _in_place(view: str) -> Any:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self._become(getattr(self, view)(*args, **kwargs))
+        seen = getattr(self, view)(*args, **kwargs)
+        self._become(seen)
+        for frame in frames():
+            frame.became(self, seen)
+        return self
 
     method.__name__ = f"{view}_"
     method.__doc__ = f"In-place `{view}`: this tensor becomes the view."

@@ -82,6 +82,9 @@ class Duals(Interpreter):
         else:
             self.attach(x, tangent)
 
+    def became(self, x: Tensor, view: Tensor) -> None:
+        self.attach(x, self.tangent(view))
+
     def call(self, op: Any, args: tuple, targets: tuple | None) -> Any:
         if op.kind == "composite" and op.backward is None:
             return self.descend(op, args, targets)

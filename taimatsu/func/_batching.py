@@ -51,8 +51,23 @@ class Batched(Tensor):
             return self.owner.wrap(self.value.detach())
 
     @property
-    def data(self) -> Tensor:  # type: ignore[override]
+    def data(self) -> Tensor:
         return self.detach()
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        raise RuntimeError("data: a tensor inside vmap can't be given other contents; use copy_")
+
+    def untyped_storage(self) -> Any:
+        return self.value.untyped_storage()
+
+    def resize_(self, *sizes: Any, **options: Any) -> Batched:
+        raise RuntimeError(
+            "resize_: a tensor inside vmap has no memory of its own; use narrow, or pad"
+        )
+
+    def set_(self, *source: Any, **options: Any) -> Batched:
+        raise RuntimeError("set_: a tensor inside vmap has no memory of its own; use copy_")
 
     def requires_grad_(self, requires_grad: bool = True) -> Batched:
         raise RuntimeError(
@@ -183,6 +198,10 @@ class VMap(Interpreter):
         rule = named or KINDS.get(op.kind, each_example)
         return rule(self, op, args, targets)
 
+    def became(self, x: Any, view: Any) -> None:
+        if self.owns(x):
+            x.value = view.value
+
     def function(self, cls: Any, args: tuple) -> Any:
         """A custom Function: by its `vmap`, or once for each example."""
         from taimatsu.autograd import Function
@@ -230,6 +249,8 @@ class VMap(Interpreter):
                 "randomness operation out of vmap"
             )
         if not self._written(op, args):
+            if rule := RULES.get(op.name):
+                return rule(self, op, args, None)
             return self.run(op, (
                 self.batched(a).contiguous() if isinstance(a, Tensor) else a for a in args
             ))  # fmt: skip
@@ -256,7 +277,7 @@ class VMap(Interpreter):
 NEW = frozenset(("new_empty", "new_zeros", "new_ones", "new_full"))
 
 # Composites whose elements tell what is to be computed.
-LOOKING = frozenset(("histc", "histogram", "matrix_exp", "embedding_bag"))
+LOOKING = frozenset(("histc", "histogram", "matrix_exp", "embedding_bag", "nonzero_static"))
 
 Rule = Callable[[VMap, Any, tuple, "tuple | None"], Any]
 RULES: dict[str, Rule] = {}
@@ -411,10 +432,12 @@ def _trailing(vm: VMap, op: Any, named: dict[str, Any], targets: tuple | None) -
         return vm.run(op, [a.value if vm.owns(a) else a for a in named.values()], targets)
     weight, bias = named.get("weight"), named.get("bias")
     named.update(dict.fromkeys(("weight", "bias") if "bias" in named else ("weight",)))
-    y = vm.run(op, [a.value if vm.owns(a) else a for a in named.values()])
+    found = vm.run(op, [a.value if vm.owns(a) else a for a in named.values()])
+    y, *stats = found if isinstance(found, tuple) else (found,)
     with vm:
         y = y if weight is None else y * weight
-        return y if bias is None else y + bias
+        y = y if bias is None else y + bias
+    return (y, *stats) if stats else y
 
 
 def _folded(vm: VMap, op: Any, args: tuple, targets: tuple | None, only: tuple = ()) -> Any:
@@ -435,6 +458,14 @@ def _folded(vm: VMap, op: Any, args: tuple, targets: tuple | None, only: tuple =
         for r in (results if several else (results,))
     ]
     return tuple(split) if several else split[0]
+
+
+@rule("multinomial")
+def _multinomial(vm: VMap, op: Any, args: tuple, targets: tuple | None) -> Any:
+    """Rows of weights, of all examples."""
+    weights = vm.batched(args[0])
+    drawn = vm.below(op, (weights.reshape(-1, weights.size(-1)), *args[1:]))
+    return vm.wrap(drawn.reshape(*weights.shape[:-1], drawn.size(-1)))
 
 
 @rule("_batch_norm_train", "_batch_norm_eval")

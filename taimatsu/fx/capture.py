@@ -97,6 +97,10 @@ class Recorder(Interpreter):
         self.bind(result, node)
         return result
 
+    def became(self, x: Any, view: Any) -> None:
+        if not self.within:
+            self.nodes[id(x)] = self.node_of(view)
+
     def function(self, cls: Any, args: tuple) -> Any:
         if self.within:
             return self.function_below(cls, args)

@@ -173,6 +173,9 @@ class _Recorder(Interpreter):
         self._bind(result, expression)
         return result
 
+    def became(self, x: Any, view: Any) -> None:
+        self.tree.name(x, self.text(view))
+
     def calling(self, expression: str, result: Any, code: Code, qualified: str) -> Any:
         """A call of scripted code, whose ops aren't recorded."""
         self.tree.used.append((code, qualified))

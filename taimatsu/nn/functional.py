@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import taimatsu as torch
 from taimatsu import Tensor
+from taimatsu._interpreter import elements
 from taimatsu.ops import namespaces
 from taimatsu.ops.embedding import embedding_renorm_
 from taimatsu.ops.reduction import any_outside
@@ -234,10 +235,11 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = int(input.max()) + 1
     if num_classes <= 0:
         raise RuntimeError(f"one_hot: num_classes must be positive; got {num_classes}")
-    if input.numel() and any_outside(input, 0, num_classes - 1):
+    given = elements(input)
+    if given.numel() and not given.is_meta and any_outside(given, 0, num_classes - 1):
         raise RuntimeError(
-            f"one_hot: classes must be in [0, {num_classes}); got {int(input.min())} to "
-            f"{int(input.max())}"
+            f"one_hot: classes must be in [0, {num_classes}); got {int(given.min())} to "
+            f"{int(given.max())}"
         )
     classes = torch.arange(num_classes, device=input.device)
     return (input.unsqueeze(-1) == classes).to(torch.int64)

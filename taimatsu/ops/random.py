@@ -295,7 +295,7 @@ def rrelu(self, lower, upper, training, generator):
 
     if not lower <= upper:
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
-    if not training:
+    if not training or self.is_meta:
         return where(self > 0, self, self * ((lower + upper) / 2))
     negative = self <= 0
     drawn = empty([int(negative.sum())], dtype=float64, device=self.device)

@@ -482,6 +482,8 @@ def nonzero_static(self, size, fill_value):
     """The first `size` rows of `nonzero`, filled up with `fill_value`."""
     if size < 0:
         raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer; got {size}")
+    if self.is_meta:
+        return self.new_empty([size, self.dim()], dtype=int64)
     found = self.nonzero()[:size]
     missing = found.new_full([size - found.size(0), found.size(1)], fill_value, dtype=int64)
     return cat([found, missing], 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from taimatsu._interpreter import elements
+
 from .factorization import _lu_factor, _lu_solve
 from .linalg import matmul
 from .matrix import (
@@ -238,7 +240,9 @@ def lstsq(self, b, rcond, driver):
         rank, S = rank.narrow(d, 0, 1), S.narrow(d, 0, 1)
     rank = rank.to(int64)
     residuals = real(X).flatten()[:0]
-    full = driver == "gels" or (driver != "gelsy" and not rank.is_meta and bool((rank == n).all()))
+    ranks = elements(rank)
+    known = driver != "gelsy" and not ranks.is_meta
+    full = driver == "gels" or (known and bool((ranks == n).all()))
     if m > n and full:
         error = matmul(A, X) - right
         residuals = (error.abs() if error.is_complex() else error).square().sum(-2)

@@ -266,3 +266,55 @@ def test_an_interrupt_while_an_interpreter_is_entered(monkeypatch):
         torch.vmap(torch.sin)(torch.ones(3))
     assert _interpreter.frames() == [] and asked == [True, False]
     assert torch.vmap(torch.sin)(torch.ones(3)).equal(torch.ones(3).sin())
+
+
+IN_PLACE = [
+    lambda x: (x * 1).t_().sin(),
+    lambda x: (x * 1).unsqueeze_(0).sum(1),
+    lambda x: (x * 1)[:1].squeeze_(0) * 2,
+    lambda x: (y := x * 1, y.t_().mul_(torch.arange(6.0).view(3, 2)))[0],
+]
+
+
+@pytest.mark.parametrize("f", IN_PLACE)
+def test_in_place_views_are_seen_by_every_interpreter(f):
+    """What knows a tensor by its identity takes over what it knows of the view that it became."""
+    x = torch.arange(6.0).view(2, 3)
+    y, tangent = torch.func.jvp(f, (x,), (x,))
+    numeric = (f(x.double() * (1 + 1e-6)) - f(x.double() * (1 - 1e-6))) / 2e-6
+    torch.testing.assert_close(y, f(x))
+    torch.testing.assert_close(tangent, numeric.float(), rtol=1e-4, atol=1e-4)
+    with torch.autograd.forward_ad.dual_level():
+        found = torch.autograd.forward_ad.unpack_dual(f(torch.autograd.forward_ad.make_dual(x, x)))
+        torch.testing.assert_close(found.tangent, tangent)
+    assert torch.equal(vmap(f)(torch.stack([x, x + 1]))[1], f(x + 1))
+    for graph in (torch.fx.experimental.proxy_tensor.make_fx(f)(x), torch.jit.trace(f, (x,))):
+        assert torch.equal(graph(x + 1), f(x + 1))
+
+
+def test_a_batch_has_no_memory_to_give_away():
+    with pytest.raises(RuntimeError, match="no memory of its own"):
+        vmap(lambda x: x.clone().resize_(2))(torch.ones(2, 3))
+    with pytest.raises(ValueError, match="only return tensors"):
+        vmap(lambda x: x.clone().untyped_storage().resize_(0))(torch.ones(2, 3))
+    assert vmap(torch.sin)(torch.ones(2, 3)).shape == (2, 3)  # that memory wasn't everybody's
+
+
+def test_checks_of_elements_see_the_batch():
+    a = torch.randn(2, 4, 3)
+    whole = torch.linalg.lstsq(a, a[..., :1], driver="gelss")
+    for one, all_ in zip(vmap(lambda a: tuple(torch.linalg.lstsq(a, a[:, :1], driver="gelss")))(a),
+                         whole, strict=True):  # fmt: skip
+        torch.testing.assert_close(one, all_)
+    hot = torch.nn.functional.one_hot
+    assert torch.equal(vmap(lambda i: hot(i, 3))(torch.arange(3)), hot(torch.arange(3)))
+    with pytest.raises(RuntimeError, match="got 0 to 3"):
+        vmap(lambda i: hot(i, 3))(torch.arange(4))
+    w = torch.rand(2, 3)
+    found = vmap(lambda x, w: torch.native_layer_norm(x, [3], w, None, 1e-5))(a[..., :3], w)
+    for i, x in enumerate(a):
+        for one, all_ in zip(torch.native_layer_norm(x, [3], w[i], None, 1e-5), found, strict=True):
+            torch.testing.assert_close(one, all_[i])
+    draws = vmap(lambda w: torch.multinomial(w, 2), randomness="different")(torch.ones(5, 2, 3))
+    assert draws.shape == (5, 2, 2)
+    assert (draws[..., 0] != draws[..., 1]).all()
