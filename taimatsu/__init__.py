@@ -98,7 +98,7 @@ for _module, _names in {
     "jit": "ScriptFunction ScriptModule fork wait",
     "_assertions": (
         "_assert _assert_async _check _check_index _check_is_size _check_not_implemented "
-        "_check_tensor_all _check_type _check_value _check_with"
+        "_check_tensor_all _check_tensor_all_with _check_type _check_value _check_with"
     ),
     "_private": (
         "_cast_Byte _cast_Char _cast_Double _cast_Float _cast_Half _cast_Int _cast_Long "

@@ -9,8 +9,8 @@ from . import _core
 from ._overridable import overridable
 
 __all__ = ["_assert", "_assert_async", "_check", "_check_index", "_check_is_size",
-           "_check_not_implemented", "_check_tensor_all", "_check_type", "_check_value",
-           "_check_with"]  # fmt: skip
+           "_check_not_implemented", "_check_tensor_all", "_check_tensor_all_with",
+           "_check_type", "_check_value", "_check_with"]  # fmt: skip
 
 
 @overridable
@@ -64,6 +64,17 @@ def _check_is_size(i: int, message: Callable[[], Any] | None = None, *, max: Any
     _check(i >= 0 and (max is None or i <= max), message)
 
 
+def _check_tensor_all_with(
+    error_type: type[Exception], cond: _core.Tensor, message: Callable[[], Any] | None = None
+) -> None:
+    """Raises ``error_type`` with ``message()`` unless all elements of a tensor of bools hold."""
+    if not isinstance(cond, _core.Tensor):
+        raise TypeError(f"cond must be a tensor, but got {type(cond)}")
+    if cond.dtype != _core.bool:
+        raise TypeError(f"cond tensor must have dtype torch.bool, but got {cond.dtype}")
+    _check_with(error_type, bool(cond.all()), message)
+
+
 def _check_tensor_all(cond: _core.Tensor, message: Callable[[], Any] | None = None) -> None:
     """RuntimeError unless all elements hold."""
-    _check(bool(cond.all()), message)
+    _check_tensor_all_with(RuntimeError, cond, message)

@@ -233,6 +233,9 @@ def storage(self: Tensor) -> Any:
     return TypedStorage(wrap_storage=self.untyped_storage(), dtype=self.dtype)
 
 
+Tensor._typed_storage = storage  # type: ignore[attr-defined]  # without PyTorch's warning
+
+
 @_method
 def is_shared(self: Tensor) -> bool:
     """Whether other processes see the memory."""
@@ -318,7 +321,8 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor
 
 @_method
 def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
-    """A tensor of this dtype: of these sizes, uninitialised, or of the data of a sequence."""
+    """A tensor of this dtype: of these sizes, uninitialised, of the data of a sequence, or over
+    all of a storage."""
     options: dict[str, Any] = {"dtype": self.dtype, "device": device or self.device}
     if not args:
         return self.new_empty((0,), device=device)
@@ -327,6 +331,10 @@ def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
         return self.new_empty(sizes, device=device)
     if isinstance(args[0], Tensor):
         return args[0].to(**options).view_as(args[0])
+    if hasattr(args[0], "untyped"):
+        memory = args[0].untyped()
+        n = memory.nbytes() // self.itemsize
+        return _core.tensor_from_storage(memory, self.dtype, 0, (n,), (1,))
     return _core.tensor(args[0], **options)
 
 
@@ -587,3 +595,10 @@ def __torch_function__(
 
 
 Tensor.__torch_function__ = classmethod(__torch_function__)  # type: ignore[method-assign, assignment]
+
+
+def _rebuild_from_type_v2(func: Any, new_type: Any, args: tuple, state: Any) -> Any:
+    """Where pickles of a subclass's tensors look for it."""
+    from ._utils import _rebuild_from_type_v2 as rebuild
+
+    return rebuild(func, new_type, args, state)

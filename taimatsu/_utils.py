@@ -116,9 +116,12 @@ def _reduce_data(tensor: Any) -> tuple:
 
 def _rebuild_tensor(storage, storage_offset, size, stride):
     dtype = storage.dtype or torch.uint8
-    if storage.untyped is None:
+    memory = storage.untyped
+    if callable(memory):  # of torch.TypedStorage
+        memory = memory()
+    if memory is None or memory.device.type == "meta":
         return torch.empty_strided(size, stride, dtype=dtype, device="meta")
-    return torch._core.tensor_from_storage(storage.untyped, dtype, storage_offset, size, stride)
+    return torch._core.tensor_from_storage(memory, dtype, storage_offset, size, stride)
 
 
 def _rebuild_tensor_v2(

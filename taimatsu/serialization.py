@@ -459,7 +459,9 @@ class PyTorchFileReader:
         return self._archive.read(f"{self._folder}/{name}")
 
     def get_storage_from_record(self, name: str, numel: int, dtype: Any) -> Any:
-        """A tensor of its first ``numel`` elements."""
+        """A tensor of its first ``numel`` elements, which are bytes if an UntypedStorage is asked
+        for in place of a dtype."""
+        dtype = torch.uint8 if dtype is torch.UntypedStorage else dtype
         return torch.frombuffer(bytearray(self.get_record(name)), dtype=dtype, count=numel)
 
 

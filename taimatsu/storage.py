@@ -115,6 +115,10 @@ class TypedStorage:
         """A copy."""
         return self._wrap(self._untyped_storage.clone(), self.dtype)
 
+    def _new_shared(self, size: int, device: Any = None) -> TypedStorage:
+        untyped = UntypedStorage(size * self.dtype.itemsize, device=device or self.device)
+        return self._wrap(untyped, self.dtype).share_memory_()
+
     def _wrap(self, untyped: Any, dtype: Any) -> TypedStorage:
         return TypedStorage(wrap_storage=untyped, dtype=dtype)
 

@@ -239,8 +239,11 @@ void infer_row(Call& c, Tensor* const*) {
     if (!like && c.args[i].is_tensor()) like = c.args[i].tensor;
   }
   if (!like) fail(Error::Type, "at least one argument must be a Tensor");
+  // Rows come out contiguous, whatever the operand's strides, so that their elements can be viewed
+  // in other shapes. Those of all dims but some, of images, may have channels innermost: they stay.
+  const bool keeps_order = c.op.rows.complement && like->ndim() > 3;
   for (const Variant::Output& o : v.outputs) {
-    if (o.role == Role::Row && like->sizes() == shape.sizes()) {
+    if (o.role == Role::Row && keeps_order && like->sizes() == shape.sizes()) {
       c.outs.push(empty(dense_layout_like(*like->layout).get(), o.dtype, like->device()));
     } else {
       int64_t sizes[kMaxDims];

@@ -147,7 +147,9 @@ Key classify_item(PyObject* index) {
   if (PyLong_Check(index)) return Key::Basic;
   if (is_tensor(index)) {
     const Tensor& t = *as_tensor(index);
-    const bool number = t.ndim() == 0 && is_integral(t.dtype) && t.dtype != DType::U8;
+    // On meta, as batches of vmap are, it has no one number.
+    const bool number = t.ndim() == 0 && is_integral(t.dtype) && t.dtype != DType::U8 &&
+                        t.device().type != DeviceType::Meta;
     return number ? Key::Numbers : Key::Advanced;
   }
   if (is_numpy_array(index)) return classify_array(index);

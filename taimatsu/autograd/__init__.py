@@ -181,4 +181,20 @@ def _batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, unu
     )
 
 
+def _profiler_enabled() -> bool:
+    """Whether the thread's ops are being recorded."""
+    from .profiler import innermost_recording
+
+    return innermost_recording() is not None
+
+
+def _disable_profiler() -> None:
+    """Ends the innermost recording, if there is one."""
+    from .profiler import innermost_recording
+
+    recording = innermost_recording()
+    if recording is not None:
+        recording.__exit__()
+
+
 __getattr__ = submodules(__name__)  # functional, forward_ad, profiler: large, and rarely needed

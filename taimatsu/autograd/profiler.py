@@ -158,6 +158,11 @@ class _Recorder(Interpreter):
             self.end(event)
 
 
+def innermost_recording() -> _Recorder | None:
+    """What records the thread's ops, if anything does."""
+    return next((f for f in reversed(frames()) if isinstance(f, _Recorder)), None)
+
+
 class profile:
     """Records the ops of its ``with`` block in this thread, those of backward passes too.
 

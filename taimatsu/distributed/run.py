@@ -19,10 +19,19 @@ from collections.abc import Sequence
 
 from .store import TCPStore
 
-__all__ = ["main"]
+__all__ = ["get_args_parser", "main", "parse_args", "run"]
 
 
-def _arguments(args: Sequence[str] | None) -> argparse.Namespace:
+# Of PyTorch's elastic agent, which is not here.
+_UNUSED = (
+    "event-log-handler", "local-addr", "local-ranks-filter", "log-dir", "log-line-prefix-template",
+    "logs-specs", "monitor-interval", "numa-binding", "rdzv-conf", "redirects", "role",
+    "signals-to-handle", "start-method", "tee",
+)  # fmt: skip
+
+
+def get_args_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser("torchrun", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--nproc-per-node", "--nproc_per_node", default="1", help="a number, or 'auto', 'cpu'")
@@ -37,9 +46,16 @@ def _arguments(args: Sequence[str] | None) -> argparse.Namespace:
     add("--max-restarts", "--max_restarts", type=int, default=0, help="after failures")
     add("-m", "--module", action="store_true", help="the program is a module")
     add("--no-python", "--no_python", action="store_true", help="the program is no Python")
+    for name in _UNUSED:
+        add(f"--{name}", f"--{name.replace('-', '_')}", help="not used")
     add("training_script")
     add("training_script_args", nargs=argparse.REMAINDER)
-    return parser.parse_args(args)
+    return parser
+
+
+def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
+    """What a command line says; that of the process unless it is given."""
+    return get_args_parser().parse_args(args)
 
 
 def _attempt(given: argparse.Namespace, count: int, attempt: int) -> int:
@@ -89,16 +105,20 @@ def _end(processes: list[subprocess.Popen]) -> None:
             process.kill()
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def run(args: argparse.Namespace) -> None:
     """Runs the processes; SystemExit with the status of the first that failed."""
-    given = _arguments(args)
-    named = given.nproc_per_node in ("auto", "cpu", "gpu")
-    count = (os.cpu_count() or 1) if named else int(given.nproc_per_node)
-    for attempt in range(given.max_restarts + 1):
-        status = _attempt(given, count, attempt)
+    named = args.nproc_per_node in ("auto", "cpu", "gpu")
+    count = (os.cpu_count() or 1) if named else int(args.nproc_per_node)
+    for attempt in range(args.max_restarts + 1):
+        status = _attempt(args, count, attempt)
         if not status:
             return
     sys.exit(status if status > 0 else 128 - status)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """`run` of a command line."""
+    run(parse_args(args))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Wishart(Covariance, ExponentialFamily):
         products = diagonal.unsqueeze(-1) * diagonal.unsqueeze(-2)
         return self.df.view(*self.batch_shape, 1, 1) * (v.pow(2) + products)
 
-    def _bartlett(self, sample_shape: Any) -> Tensor:
+    def _bartlett_sampling(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
         noise = torch.diag_embed(self._chi2.rsample(sample_shape).sqrt())
         rows, columns = torch.tril_indices(*self.event_shape, -1, device=noise.device)
         below = standard_normal(
@@ -107,12 +107,12 @@ class Wishart(Covariance, ExponentialFamily):
         A draw that stays singular is given with a warning.
         """
         tries = 3 if max_try_correction is None else max_try_correction
-        sample = self._bartlett(Size(sample_shape))
+        sample = self._bartlett_sampling(Size(sample_shape))
         singular = ~self.support.check(sample)
         for _ in range(tries):
             if not singular.any():
                 break
-            again = self._bartlett(Size(sample_shape))
+            again = self._bartlett_sampling(Size(sample_shape))
             sample = torch.where(singular[..., None, None], again, sample)
             singular = ~self.support.check(sample)
         if singular.any():

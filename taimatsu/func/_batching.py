@@ -175,7 +175,9 @@ class VMap(Interpreter):
 
     def call(self, op: Any, args: tuple, targets: tuple | None) -> Any:
         if op.kind == "composite":
-            if op.name in NEW and self.owns(args[0]):
+            if op.name in NEW:
+                if not self.owns(args[0]):  # it may be a batch of a level below
+                    return self.below(op, args, targets)
                 value, size, *rest = (args[0].value, *args[1:])
                 return self.wrap(self.below(op, (value, [self.size, *size], *rest)))
             if op.name in LOOKING and self.has_batch(args):

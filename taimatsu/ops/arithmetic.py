@@ -60,7 +60,8 @@ def floor_divide(x, y):
     return lang.floor_divide(x, y)
 
 
-@pointwise("_trunc_divide(Tensor self, Tensor|Number other) -> Tensor", dtypes=REAL & NUMERIC)
+@pointwise("_trunc_divide(Tensor|Number self, Tensor|Number other) -> Tensor",
+           dtypes=REAL & NUMERIC)
 def trunc_divide(x, y):
     return lang.trunc_divide(x, y)
 
@@ -88,7 +89,11 @@ def div(x, y):
 @composite("div.mode(Tensor|Number self, Tensor|Number other, *, str? rounding_mode) -> Tensor",
            names=("divide",), out=True, inplace=True)
 def div_mode(self, other, rounding_mode):
-    """The quotient, rounded as `rounding_mode` says."""
+    """The quotient, rounded as `rounding_mode` says; of two numbers, a tensor of no dims."""
+    from taimatsu import Tensor, tensor
+
+    if not isinstance(self, Tensor) and not isinstance(other, Tensor):
+        self = tensor(self)
     return _by_rounding(self, other, rounding_mode)
 
 

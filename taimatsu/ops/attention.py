@@ -228,12 +228,15 @@ def _grouped(query, key, value, mask):
     """Heads of the query beside the head of keys that they share, as one more dim."""
     import taimatsu as torch
 
-    heads, shared = query.shape[-3], key.shape[-3]
-    if shared == 0 or heads % shared or value.shape[-3] != shared:
+    heads, shared, of_values = (t.shape[-3] for t in (query, key, value))
+    if 0 in (shared, of_values) or heads % shared or heads % of_values:
         raise RuntimeError(
             "scaled_dot_product_attention: Number of heads in key and value must divide the "
-            f"number of heads in query; got {heads}, {shared} and {value.shape[-3]}"
+            f"number of heads in query; got {heads}, {shared} and {of_values}"
         )
+    if shared != of_values:
+        key, value = (t.repeat_interleave(heads // t.shape[-3], -3) for t in (key, value))
+        shared = heads
     batch = torch.broadcast_shapes(*(t.shape[:-3] for t in (query, key, value)))
     shape = (*batch, heads, query.shape[-2], value.shape[-1])
 

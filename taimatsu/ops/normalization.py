@@ -102,8 +102,8 @@ def native_layer_norm(input, normalized_shape, weight, bias, eps):
 # ---- over groups of channels ---------------------------------------------------------------------
 
 
-@row("_group_norm_rows(Row self, Row? weight, Row? bias, float eps, int[] dim)"
-     " -> (Row, Cell mean, Cell rstd)", follows=_AFFINE, **_PART)
+@row("_group_norm_rows(Row self, Row? weight, Row? bias, float eps, int[] cells)"
+     " -> (Row, Cell mean, Cell rstd)", rows=("not", "cells"), follows=_AFFINE, **_PART)
 def group_norm_rows(x, weight, bias, eps):
     """Rows (channel, place) of (sample, group, channel, place)."""
     mean = x.mean()
@@ -126,6 +126,8 @@ def gradient_line(g, slope, x, mean, pull, shift):
 
 def _grouped(x, groups: int):
     n, channels = x.shape[:2]
+    if x.dim() < 4:  # only images may have their channels innermost
+        x = x.contiguous()
     return x.reshape(n, groups, channels // groups, math.prod(x.shape[2:]))
 
 
@@ -136,7 +138,7 @@ def group_norm_stats(input, weight, bias, groups, eps):
     x = _grouped(input, groups)
     affine = [None if a is None else a.reshape(1, groups, -1, 1).expand(x.shape)
               for a in (weight, bias)]
-    y, mean, rstd = group_norm_rows(x, *affine, eps, [2, 3])
+    y, mean, rstd = group_norm_rows(x, *affine, eps, [0, 1])
     return y.reshape(input.shape), mean, rstd
 
 

@@ -88,6 +88,8 @@ def roll(self, shifts, dims):
 @composite("repeat(Tensor self, int[] repeats) -> Tensor", module="Tensor", out=False)
 def repeat(self, repeats):
     """The tensor laid out again and again along each dim."""
+    from taimatsu import contiguous_format
+
     extra = len(repeats) - self.dim()
     if extra < 0:
         raise RuntimeError("repeat: Number of dimensions of repeat dims can not be smaller than "
@@ -101,7 +103,8 @@ def repeat(self, repeats):
     for r, s in zip(repeats, shape, strict=True):
         once += [1, s] if r != 1 else [s]
         spread += [r, s] if r != 1 else [s]
-    return self.reshape(once).expand(spread).clone().reshape(sizes)
+    copies = self.reshape(once).expand(spread).clone(memory_format=contiguous_format)
+    return copies.reshape(sizes)
 
 
 @composite("tile(Tensor self, int[] dims) -> Tensor", out=False)

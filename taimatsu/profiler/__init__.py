@@ -119,6 +119,11 @@ def tensorboard_trace_handler(
     return write
 
 
+def _default_schedule_fn(step: int) -> ProfilerAction:
+    """Every step is recorded."""
+    return ProfilerAction.RECORD
+
+
 _RECORDING = (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
 
 
@@ -142,7 +147,7 @@ class profile:
         with_modules: bool = False, **options: Any,
     ):  # fmt: skip
         self.activities = set(activities or supported_activities())
-        self.schedule = schedule or (lambda step: ProfilerAction.RECORD)
+        self.schedule = schedule or _default_schedule_fn
         self._steps = schedule is not None
         self.on_trace_ready = on_trace_ready
         self.record_shapes = record_shapes

@@ -22,7 +22,9 @@ def test_events_nest_and_backward_is_seen():
 
 
 def test_averages_table_and_trace(tmp_path):
+    assert not torch.autograd._profiler_enabled()
     with profile() as p:
+        assert torch.autograd._profiler_enabled()
         with pytest.raises(RuntimeError, match="didn't finish"):
             p.events()
         for _ in range(3):

@@ -233,3 +233,23 @@ def test_parts_of_a_matrix_interleave_without_meeting():
     assert x[0, 1, 0] == 5 * 7
     with pytest.raises(RuntimeError, match="single memory location"):
         x[:, :, 1:].add_(x[:, :, :-1])
+
+
+@pytest.mark.parametrize("op", [
+    lambda x: torch.softmax(x, -1), lambda x: x.log_softmax(1), lambda x: x.cumsum(1),
+    lambda x: torch.nn.functional.layer_norm(x, x.shape[-1:]), lambda x: x.cummax(-1).indices,
+    lambda x: torch.nn.functional.rms_norm(x, x.shape[-1:]), lambda x: x.logcumsumexp(0),
+    lambda x: torch.nn.functional.group_norm(x, 2), lambda x: x.unsqueeze(0).repeat(2, 1, 1, 1),
+    lambda x: torch.nn.functional.batch_norm(x, None, None, training=True),
+])  # fmt: skip
+def test_rows_are_contiguous_in_the_result(op):
+    x = torch.rand(2, 3, 4).transpose(1, 2)
+    assert op(x).is_contiguous()
+    assert torch.equal(op(x), op(x.contiguous()))
+
+
+def test_normalised_images_keep_their_channels_innermost():
+    x = torch.rand(2, 4, 3, 5).contiguous(memory_format=torch.channels_last)
+    for y in (torch.nn.BatchNorm2d(4)(x), torch.nn.BatchNorm2d(4).eval()(x),
+              torch.nn.GroupNorm(2, 4)(x)):  # fmt: skip
+        assert y.is_contiguous(memory_format=torch.channels_last)

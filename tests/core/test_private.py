@@ -127,3 +127,39 @@ def test_questions_about_devices():
 
     assert not _C._mps_is_available()
     assert _C._get_cudnn_enabled() is torch.backends.cudnn.enabled
+
+
+def test_conditions_on_all_elements():
+    flags = torch.tensor([True, False])
+    torch._check_tensor_all_with(KeyError, flags[:1])
+    with pytest.raises(KeyError, match="no"):
+        torch._check_tensor_all_with(KeyError, flags, lambda: "no")
+    for cond in (True, torch.ones(2)):
+        with pytest.raises(TypeError, match="cond"):
+            torch._check_tensor_all_with(KeyError, cond)
+
+
+@pytest.mark.parametrize("made", [
+    lambda x, n: x._typed_storage()._new_shared(n, device=x.device),
+    lambda x, n: x.untyped_storage()._new_shared(n * x.itemsize),
+])  # fmt: skip
+def test_batches_in_shared_memory(made):
+    """As functions that collate make them."""
+    x = torch.tensor([1.0, 2.0])
+    out = x.new(made(x, 4))
+    assert out.shape == (4,) and out.is_shared()
+    assert torch.stack([x, 2 * x], out=out.resize_(2, 2)).tolist() == [[1, 2], [2, 4]]
+
+
+def test_parts_of_a_checkpoint(tmp_path):
+    path = str(tmp_path / "model.pt")
+    torch.save({"w": torch.arange(3.0)}, path)
+    reader = torch.PyTorchFileReader(path)
+    data = reader.get_storage_from_record("data/0", 12, torch.UntypedStorage)
+    storage = torch.storage.TypedStorage(
+        wrap_storage=data._typed_storage()._untyped_storage, dtype=torch.float32, _internal=True
+    )
+    w = torch._utils._rebuild_tensor_v2(storage, 1, (2,), (1,), False, {})
+    assert w.tolist() == [1, 2]
+    meta = torch.storage.TypedStorage(dtype=torch.float32, device="meta")
+    assert torch._utils._rebuild_tensor_v2(meta, 0, (2, 3), (3, 1), False, {}).is_meta

@@ -58,6 +58,19 @@ def test_the_launcher(tmp_path):
     assert failed.returncode == 3
 
 
+def test_the_launcher_as_a_function(tmp_path):
+    """As `accelerate launch` calls it."""
+    from taimatsu.distributed import run
+
+    (tmp_path / "train.py").write_text("import os, sys\nsys.exit(int(os.environ['RANK']) * 4)\n")
+    args = run.get_args_parser().parse_args(["--log_dir=logs", str(tmp_path / "train.py")])
+    args.nproc_per_node, args.nnodes = 1, 1
+    run.run(args)
+    args.nproc_per_node = 2
+    with pytest.raises(SystemExit, match="4"):
+        run.run(args)
+
+
 @pytest.fixture
 def alone():
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)

@@ -249,6 +249,19 @@ def test_gradients_pass_through():
     torch.testing.assert_close(x.grad, 2 * x.detach())
 
 
+def test_a_batch_of_numbers_as_index_and_as_model_of_new_tensors():
+    mask, rows, columns = torch.tensor([[1, 1, 0], [1, 0, 0]]), torch.arange(2), torch.arange(3)
+    at = torch.vmap(torch.vmap(lambda i, j: mask[i, j] * i.new_ones(()), (None, 0)), (0, None))
+    assert at(rows, columns).equal(mask)
+
+    def write(x, i):
+        x[i] = 0
+        return x
+
+    written = torch.vmap(write)(torch.ones(2, 3), rows)
+    assert written.tolist() == [[0, 1, 1], [1, 0, 1]]
+
+
 def test_an_interrupt_while_an_interpreter_is_entered(monkeypatch):
     """Nobody would call ``__exit__``, and every op would go to it from then on."""
     from taimatsu import _interpreter

@@ -91,6 +91,8 @@ def test_fewer_heads_of_keys():
     out = sdpa(q, k, v, mask, enable_gqa=True)
     close(out, attention(*(t.detach().numpy() for t in (q, k, v, mask)), enable_gqa=True))
     assert gradcheck(lambda *t: sdpa(*t, mask, enable_gqa=True), (q, k, v))
+    more = v.repeat_interleave(3, 1)  # as many of values as of queries
+    close(sdpa(q, k, more, mask, enable_gqa=True), out.detach().numpy())
     with pytest.raises(RuntimeError, match="must divide"):
         sdpa(q, *tensors((2, 4, 5, 3), (2, 4, 5, 3)), enable_gqa=True)
 

@@ -14,6 +14,8 @@ def test_a_number_may_stand_first():
     assert torch.sub(2, X).tolist() == [2, 1, 0, -1]
     assert torch.mul(2.5, torch.arange(3)).tolist() == [0, 2.5, 5]
     assert torch.div(3, X + 1, rounding_mode="floor").tolist() == [3, 1, 1, 0]
+    assert torch.div(3, X + 1, rounding_mode="trunc").tolist() == [3, 1, 1, 0]
+    assert torch.div(-7, 2, rounding_mode="trunc").equal(torch.tensor(-3))
     y = X.clone().requires_grad_()
     torch.sub(2, y).sum().backward()
     assert y.grad.tolist() == [-1] * 4

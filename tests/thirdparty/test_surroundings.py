@@ -169,6 +169,27 @@ def test_flex_attention_is_attention():
     assert create_block_mask(first, 1, 1, 4, 4, BLOCK_SIZE=2).shape == (1, 1, 4, 4)
 
 
+def test_masks_of_listed_blocks():
+    from taimatsu.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+    causal = create_block_mask(lambda b, h, i, j: i >= j, None, None, 12, 12, BLOCK_SIZE=4)
+    listed = BlockMask.from_kv_blocks(
+        causal.kv_num_blocks, causal.kv_indices, causal.full_kv_num_blocks, causal.full_kv_indices,
+        4, causal.mask_mod,
+    )  # fmt: skip
+    assert listed.shape == (1, 1, 12, 12) and listed.to_dense().equal(causal.to_dense())
+    x = torch.randn(2, 2, 12, 8)
+    expected = flex_attention(x, x, x, block_mask=causal)
+    assert torch.allclose(flex_attention(x, x, x, block_mask=listed), expected, atol=1e-6)
+    diagonal = torch.tensor([[[[0, 1, 2], [1, 0, 2], [2, 0, 1]]]]).int()
+    blocks = BlockMask.from_kv_blocks(torch.ones(1, 1, 3).int(), diagonal, BLOCK_SIZE=4)
+    mask = torch.block_diag(*[torch.ones(4, 4)] * 3).bool()
+    expected = nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask)
+    assert torch.allclose(flex_attention(x, x, x, block_mask=blocks), expected, atol=1e-6)
+    with pytest.raises(AssertionError, match="both"):
+        BlockMask.from_kv_blocks(diagonal[..., 0], diagonal, diagonal[..., 0])
+
+
 def test_associative_scans():
     from taimatsu._higher_order_ops import associative_scan
 

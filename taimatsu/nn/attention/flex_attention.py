@@ -97,13 +97,51 @@ class BlockMask:
     """
 
     def __init__(self, mask_mod: Callable, seq_lengths: tuple[int, int], block_size: tuple,
-                 partial: Tensor, full: Tensor):  # fmt: skip
+                 partial: Tensor, full: Tensor, chosen: bool = False):  # fmt: skip
         self.mask_mod, self.seq_lengths, self.BLOCK_SIZE = mask_mod, seq_lengths, block_size
         self._partial, self._full = partial, full
+        self._chosen = chosen  # not by what mask_mod shows
         self.kv_num_blocks, self.kv_indices = _listed(partial)
         self.full_kv_num_blocks, self.full_kv_indices = _listed(full)
         self.q_num_blocks, self.q_indices = _listed(partial.transpose(-1, -2))
         self.full_q_num_blocks, self.full_q_indices = _listed(full.transpose(-1, -2))
+
+    @classmethod
+    def from_kv_blocks(
+        cls, kv_num_blocks: Tensor, kv_indices: Tensor, full_kv_num_blocks: Tensor | None = None,
+        full_kv_indices: Tensor | None = None, BLOCK_SIZE: int | tuple[int, int] = 128,
+        mask_mod: Callable | None = None, seq_lengths: tuple[int, int] | None = None,
+        compute_q_blocks: bool = True,
+    ) -> BlockMask:  # fmt: skip
+        """The mask of blocks that are listed: for each block of queries how many blocks of keys,
+        (B, H, rows), and which, first in (B, H, rows, columns).
+
+        In the ``full`` ones all is shown, in the others what `mask_mod` shows, or all without one.
+        """
+        if kv_indices.dim() < 2:
+            raise RuntimeError("BlockMask must have at least 2 dimensions")
+        if (full_kv_num_blocks is None) != (full_kv_indices is None):
+            raise AssertionError(
+                "full_kv_num_blocks and full_kv_indices must be both provided or omitted"
+            )
+        partial = _unlisted(kv_num_blocks, kv_indices)
+        full = torch.zeros_like(partial)
+        if full_kv_num_blocks is not None and full_kv_indices is not None:
+            full = _unlisted(full_kv_num_blocks, full_kv_indices)
+        size = BLOCK_SIZE if isinstance(BLOCK_SIZE, tuple) else (BLOCK_SIZE, BLOCK_SIZE)
+        lengths = seq_lengths or (partial.shape[-2] * size[0], partial.shape[-1] * size[1])
+        return cls(mask_mod or noop_mask, lengths, size, partial, full, chosen=True)
+
+    def shows(self, b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        """Whether a query sees a key."""
+        shown = self.mask_mod(b, h, q, k)
+        if not self._chosen:
+            return shown
+        n, heads = self._partial.shape[:2]  # 1 where they are the same for all
+        at = b.clamp(max=n - 1), h.clamp(max=heads - 1), *(
+            i // size for i, size in zip((q, k), self.BLOCK_SIZE, strict=True)
+        )
+        return self._full[at] | self._partial[at] & shown
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -125,7 +163,7 @@ class BlockMask:
     def to(self, device: Any) -> BlockMask:
         """The mask on a device."""
         return BlockMask(self.mask_mod, self.seq_lengths, self.BLOCK_SIZE,
-                         self._partial.to(device), self._full.to(device))  # fmt: skip
+                         self._partial.to(device), self._full.to(device), self._chosen)  # fmt: skip
 
     def __repr__(self) -> str:
         return f"BlockMask(shape={self.shape}, sparsity={self.sparsity():.2f}%)"
@@ -134,6 +172,12 @@ class BlockMask:
 def _listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
     """How many there are in each row, and their positions first."""
     return blocks.sum(-1).int(), blocks.int().argsort(-1, descending=True, stable=True).int()
+
+
+def _unlisted(number: Tensor, indices: Tensor) -> Tensor:
+    """Which blocks are listed: the inverse of `_listed`."""
+    listed = torch.arange(indices.shape[-1], device=indices.device) < number.unsqueeze(-1)
+    return torch.zeros_like(indices).scatter_add(-1, indices.long(), listed.to(indices.dtype)) > 0
 
 
 def create_block_mask(
@@ -185,7 +229,7 @@ def flex_attention(
     if score_mod is not None:
         scores = score_mod(scores, *at)
     if block_mask is not None:
-        scores = scores.masked_fill(~block_mask.mask_mod(*at), -math.inf)
+        scores = scores.masked_fill(~block_mask.shows(*at), -math.inf)
     lse = scores.logsumexp(-1)
     weights = torch.exp(scores - lse.masked_fill(lse == -math.inf, 0).unsqueeze(-1))
     result = weights.to(query.dtype) @ value
