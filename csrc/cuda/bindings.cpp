@@ -119,18 +119,16 @@ PyObject* py_default_generator(PyObject*, PyObject* args) {
     return new_ref(default_generator_object({DeviceType::CUDA, index}));
   });
 }
-// The grid of a generated kernel for a geometry, for comparison with code generation's.
+// What a formula gives for a geometry, for comparison with code generation's own reading.
 PyObject* py_grid(PyObject*, PyObject* args) {
   return call<PyObject*, PyObject*, int>(
-      args, "OOi", [](PyObject* launch, PyObject* numbers, int multiprocessors) {
+      args, "OOi", [](PyObject* formula, PyObject* numbers, int multiprocessors) {
         const std::vector<int64_t> geometry = to_ints(numbers, "geometry");
-        const Grid g = grid_of(form_of(launch), geometry.data(),
-                               static_cast<int>(geometry.size() / 2), multiprocessors);
-        return Py_BuildValue("(III)(II)LL(III)(II)", g.blocks[0], g.blocks[1], g.blocks[2],
+        const Grid g = grid_of(to_ints(formula, "formula"), geometry.data(), multiprocessors);
+        return Py_BuildValue("(III)(II)LL(II)(II)", g.blocks[0], g.blocks[1], g.blocks[2],
                              g.threads[0], g.threads[1], static_cast<long long>(g.sections),
                              static_cast<long long>(g.scratch), g.finish_blocks[0],
-                             g.finish_blocks[1], g.sections > 1 ? 1u : 0u, g.finish_threads[0],
-                             g.finish_threads[1]);
+                             g.finish_blocks[1], g.finish_threads[0], g.finish_threads[1]);
       });
 }
 
@@ -277,7 +275,7 @@ PyMethodDef device_functions[] = {
     TM_FUNCTION(synchronize, "synchronize(device): waits for all its work."),
     TM_FUNCTION(profiler, "profiler(on): NVIDIA's profiler records, or stops."),
     TM_FUNCTION(default_generator, "default_generator(device)"),
-    TM_FUNCTION(grid, "grid(launch, geometry, multiprocessors): as codegen.ptx.grid."),
+    TM_FUNCTION(grid, "grid(formula, geometry, multiprocessors): as codegen.grid.evaluate."),
     {},
 };
 PyMethodDef stream_functions[] = {

@@ -15,8 +15,8 @@ constexpr int kLogBytes = 8192;
 
 struct GpuKernel {
   std::string name, finish_name, image;
-  Form form;
-  int64_t lengths[3];  // of the arguments: operands, geometry, scalars
+  std::vector<int64_t> formula;  // of the grid
+  int64_t lengths[3];            // of the arguments: operands, geometry, scalars
   Function run = nullptr, finish = nullptr;
   int64_t multiprocessors;
   const Op* op = nullptr;  // the last one that launched it, and where it reports
@@ -121,31 +121,13 @@ const char* name_of(const Op* op) { return op ? op->base_name.c_str() : "cuLaunc
 
 }  // namespace
 
-Form form_of(PyObject* launch) {
-  const Image about(launch);
-  const std::string kind = about.text("form");
-  Form f;
-  f.kind = kind == "rows"      ? Form::Rows
-           : kind == "columns" ? Form::Columns
-           : kind == "tiles"   ? Form::Tiles
-                               : Form::Points;
-  f.x = static_cast<int>(about.number("x"));
-  for (int64_t a : about.numbers("y")) f.y |= uint64_t{1} << a;
-  f.lanes = about.number("lanes");
-  f.held = about.number("held");
-  f.serial = about.number("serial") != 0;
-  f.owners = about.number("owners") != 0;
-  f.state_bytes = about.number("state_bytes");
-  return f;
-}
-
 void* load_kernel(PyObject* launch, Device d) {
   const Image about(launch);
   auto k = std::make_unique<GpuKernel>();
   k->name = about.text("name");
   k->finish_name = about.text("finish");
   k->image = about.text("image");
-  k->form = form_of(launch);
+  k->formula = about.numbers("formula");
   const std::vector<int64_t> lengths = about.numbers("arguments");
   if (lengths.size() != 3) fail(Error::Assertion, k->name, ": three lengths of arguments expected");
   std::copy(lengths.begin(), lengths.end(), k->lengths);
@@ -171,7 +153,7 @@ void launch_kernel(void* kernel, const Launch& l, Device d) {
     k.report = reports.of(l.op);
     k.op = l.op;
   }
-  Grid g = grid_of(k.form, l.geometry, l.axes, k.multiprocessors);
+  Grid g = grid_of(k.formula, l.geometry, k.multiprocessors);
   const Workspace scratch(device, static_cast<size_t>(g.scratch));
   void* memory = scratch.data();
   void* params[] = {l.ptr,     l.geometry, const_cast<int64_t*>(l.scalars),

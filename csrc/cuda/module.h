@@ -12,7 +12,6 @@ namespace taimatsu::cuda {
 
 // `launch` is a taimatsu.codegen.ptx.Launch. What it gives lives as long as the process.
 void* load_kernel(PyObject* launch, Device d);
-Form form_of(PyObject* launch);
 void launch_kernel(void* kernel, const Launch& l, Device d);
 
 // Raises what a kernel has reported since: an index out of range, say. Called where the host has

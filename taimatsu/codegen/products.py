@@ -50,7 +50,7 @@ def _operands(e: Expr) -> list[Buffer] | None:
 
 
 def fits(kernel: GpuKernel, scope: Scope) -> Value:
-    """Whether the geometry is that of a product: see `ptx.grid`, which asks the same."""
+    """Whether the geometry is that of a product: see `grid`, whose formula asks the same."""
     build, code, nest = kernel.build, scope.code, kernel.nest
     first, end = Kernel.bounds(kernel, scope, nest.reduced[0])
     one = build.compare(code, "eq", build.binary(code, "sub", end, first), literal(1, I64))

@@ -1,7 +1,7 @@
 """The same nests for NVIDIA GPUs: PTX, by LLVM's NVPTX, and what launching takes.
 
     kernel = render(nest, classes, SM90)             the PTX, and how to launch it
-    g = grid(kernel, geometry, multiprocessors)      blocks and threads for a geometry
+    g = kernel.grid(geometry, multiprocessors)       blocks and threads for a geometry
 
 `gpu` says who runs which iteration. A kernel's arguments are the core's (docs/layout.md), as
 arrays by value; where to report flags; and, for rows split in sections, memory for what a section
@@ -22,17 +22,16 @@ import re
 import shutil
 import subprocess
 import tempfile
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from . import monoids, products, tiles
 from .cache import cache, counts, lock
+from .grid import BLOCK, HELD, MOST_THREADS, Grid, evaluate, formula
 from .ir import Nest, Store, topological
 from .llvm import Target
 from .schedule import Rows, Schedule
-from .team import WARP
 
 TRIPLE = "nvptx64-nvidia-cuda"
 # What LLVM is told about each generation; a later GPU of the same major version runs its PTX.
@@ -43,141 +42,48 @@ TARGETS = {
     )
 }  # fmt: skip
 SM70, SM80, SM90, SM100 = (TARGETS[f"sm_{n}"] for n in (70, 80, 90, 100))
-BLOCK = 256  # threads of a block where the kernel doesn't need another number
-MOST_THREADS = 512  # of a block: each may then have 128 registers
 ACCESS_BYTES = 16
-HELD = 16  # elements of a row that a thread has in registers between passes
-HELD_COST = 48  # operations for each that are worth writing out so often
-# Rows are split in sections where there are less than FEW of them, from LONG elements on.
-FEW, LONG = 64, 65536
-SECTION_ROWS, SECTION_COLUMNS, MOST_SECTIONS = 16384, 1024, 1024
-WAVES = 32  # blocks for each multiprocessor, at most: then threads go round
-MOST_ALONG_Y = 65535
+HELD_COST = 48  # operations for each element of a row in registers that are worth writing out
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel, and what launching it takes; `grid` works out blocks for a geometry.
+    """A kernel, and what launching it takes.
 
     name, ptx     of the kernel; `image` is what to load: a cubin, or the text and a zero byte
-    block         (x, y) threads of a block, as a rule: see `grid`
-    per_block     elements or rows that such a block takes at a time along x
     arguments     lengths of the arrays: operands, geometry, scalars
     form          "points", "tiles", "rows" or "columns", see `gpu`
-    x, y          the axes (positions in the geometry) that x and y run over; x -1: none
-    lanes         elements that a thread takes at once along x (of rows: along the row)
-    held          elements of a row that a thread can keep in registers
-    serial        a column has exactly one thread, as where it is scanned
-    product       -1, or the operand that in a product of matrices has stride 0 along axis 0
-    owners        additions are shared among blocks along z (or along x, where that has no axis)
-    state_bytes   what a section leaves for each row; 0 if rows can't be split
+    formula       of the grid, see `codegen.grid`
     finish        the name of the function (in the same image) that merges sections, or ""
-    shared        bytes of dynamic shared memory: none so far, what is shared is in the image
     """
 
     name: str
     ptx: str
-    block: tuple[int, int]
-    per_block: int
     arguments: tuple[int, int, int]
-    form: str = "points"
-    x: int = -1
-    y: tuple[int, ...] = ()
-    lanes: int = 1
-    held: int = 0
-    serial: bool = False
-    owners: bool = False
-    product: int = -1
-    state_bytes: int = 0
+    form: str
+    formula: tuple[int, ...]
     finish: str = ""
-    shared: int = 0
     image: bytes = field(default=b"", repr=False)
     llvm: str = field(default="", repr=False)
 
-
-class Grid(typing.NamedTuple):
-    """Blocks and threads. With `sections` > 1 the finish function is launched after the kernel.
-
-    `scratch` bytes are for what the sections leave; both functions get them and `sections`.
-    """
-
-    blocks: tuple[int, int, int]
-    threads: tuple[int, int]
-    sections: int = 1
-    scratch: int = 0
-    finish_blocks: tuple[int, int, int] = (0, 0, 0)
-    finish_threads: tuple[int, int] = (0, 0)
-
-
-def grid(launch: Launch, geometry: Sequence[int], multiprocessors: int = 132) -> Grid:
-    """How a kernel is launched for a geometry.
-
-    Any number of blocks is right: threads go round until all is done. How rows are shared among
-    threads and sections settles the order of additions, so that depends on extents alone; the
-    number of multiprocessors only bounds the number of blocks.
-    """
-
-    def extent(a: int) -> int:
-        return max(0, geometry[2 * a + 1] - geometry[2 * a])
-
-    most = multiprocessors * WAVES
-    if launch.form == "points":
-        points, others = (extent(launch.x) if launch.x >= 0 else 1), 1
-        for a in launch.y:
-            others *= extent(a)
-        if launch.x < 0:  # its threads are owners
-            return Grid((multiprocessors, 1, 1), (BLOCK, 1))
-        wide = -(-points // launch.lanes)
-        width = _power(wide, 1, BLOCK)
-        height = min(BLOCK // width, _power(others, 1, BLOCK))
-        along_x = _between(1, -(-wide // width), most)
-        along_y = _between(1, -(-others // height), min(MOST_ALONG_Y, -(-most // along_x)))
-        owners = 1
-        if launch.owners:
-            owners = _between(1, most // (along_x * along_y), 64)
-        return Grid((along_x, along_y, owners), (width, height))
-    if launch.form == "tiles":
-        along_x, along_y = (-(-extent(a) // tiles.SIDE) for a in (1, 0))
-        return Grid((_between(1, along_x, most), _between(1, along_y, MOST_ALONG_Y), 1),
-                    (tiles.SIDE, tiles.ROWS))  # fmt: skip
-    rows, outer, length = extent(1), extent(0), extent(2) * extent(3)
-    if launch.product >= 0 and not geometry[8 + 4 * launch.product] and extent(2) == 1:
-        along_x, along_y = (-(-n // products.TILE) for n in (rows, outer))
-        return Grid((_between(1, along_x, most), _between(1, along_y, MOST_ALONG_Y), 1),
-                    (products.SIDE, products.SIDE))  # fmt: skip
-    along_y = _between(1, outer, min(MOST_ALONG_Y, most))
-    if launch.form == "rows":
-        width = _power(-(-extent(3) // (launch.held or HELD)), WARP, MOST_THREADS)
-        height = BLOCK // WARP if width == WARP else 1
-        long = SECTION_ROWS
-    else:
-        height = 1 if launch.serial else _power(-(-length // HELD), 1, MOST_THREADS // WARP)
-        width = WARP if height > 1 else BLOCK
-        long = SECTION_COLUMNS
-    across = height if launch.form == "rows" else width
-    along_x = _between(1, -(-rows // across), most)
-    if not launch.state_bytes or along_x * outer >= FEW or length < max(4 * long, LONG):
-        return Grid((along_x, along_y, 1), (width, height))
-    sections = min(MOST_SECTIONS, -(-length // long))
-    return Grid(
-        (along_x, along_y, sections), (width, height), sections,
-        sections * rows * outer * launch.state_bytes,
-        (-(-rows // (BLOCK // WARP)), along_y, 1), (WARP, BLOCK // WARP),
-    )  # fmt: skip
-
-
-def _power(n: int, low: int, high: int) -> int:
-    """The power of two that is at least n, within bounds."""
-    return _between(low, 1 << max(0, n - 1).bit_length(), high)
-
-
-def _between(low: int, n: int, high: int) -> int:
-    return max(low, min(n, high))
+    def grid(self, geometry: Sequence[int], multiprocessors: int = 132) -> Grid:
+        """How it is launched for a geometry."""
+        return evaluate(self.formula, geometry, multiprocessors)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule with the GPU's widths, and how it is dealt out: fields as in `Launch`."""
+    """A schedule with the GPU's widths, and how it is dealt out.
+
+    form          as in `Launch`
+    x, y          the axes (positions in the geometry) that x and y run over; x -1: none
+    lanes         elements that a thread takes at once along x (of rows: along the row)
+    held          elements of a row that a thread can keep in registers
+    serial        a column has exactly one thread, as where it is scanned
+    owners        additions are shared among blocks along z (or along x, where that has no axis)
+    atomic        they are made by atomics
+    product       -1, or the operand that in a product of matrices has stride 0 along axis 0
+    """
 
     schedule: Schedule
     form: str
@@ -299,13 +205,10 @@ def render(
     text = kernel.render()
     name = name or "k" + hashlib.sha256(text.encode()).hexdigest()[:24]
     text = re.sub(r"@(?=rare|table|shared_)", f"@{name}_", text.replace("@kernel", f"@{name}"))
-    block = (BLOCK, 1) if how.form == "points" or how.serial else (WARP, BLOCK // WARP)
-    per_block = {"points": BLOCK * how.lanes, "rows": block[1]}.get(how.form, block[0])
+    blocked = schedule.blocked
     return Launch(
-        name, str(engine.emit(text, target, assembly=True)), block, per_block, kernel.arguments(),
-        how.form, how.x, how.y, how.lanes, how.held, how.serial, how.owners, how.product,
-        schedule.state_bytes if schedule.blocked else 0,
-        name + "_finish" if schedule.blocked else "",
+        name, str(engine.emit(text, target, assembly=True)), kernel.arguments(), how.form,
+        formula(how, schedule.state_bytes if blocked else 0), name + "_finish" if blocked else "",
         llvm=text,
     )  # fmt: skip
 
@@ -340,8 +243,7 @@ def assemble(ptx: str, target: str, *options: str) -> tuple[bytes | None, str]:
             return f.read(), done.stderr
 
 
-_KEPT = ("name", "block", "per_block", "arguments", "form", "x", "y", "lanes", "held",
-         "serial", "owners", "product", "state_bytes", "finish", "shared")  # fmt: skip
+_KEPT = ("name", "arguments", "form", "formula", "finish")
 _loaded: dict[str, Launch] = {}
 
 

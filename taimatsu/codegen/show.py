@@ -340,8 +340,7 @@ class Entry:
         nest = self.variant().nest
         name = self.op.name.replace(".", "_")
         launch = ptx.render(nest, contiguous(nest), GPUS[self.gpu], name)
-        head = f"// {launch.form}: blocks of {launch.block}, {launch.per_block} each along x\n"
-        return head + launch.ptx
+        return f"// {launch.form}\n{launch.ptx}"
 
     def tests(self) -> str:
         """The rows of the test matrix that the entry gives rise to."""

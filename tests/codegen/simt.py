@@ -17,7 +17,8 @@ import llvmlite.binding as binding
 import numpy as np
 
 from taimatsu.codegen import engine
-from taimatsu.codegen.ptx import Grid, Launch
+from taimatsu.codegen.grid import Grid
+from taimatsu.codegen.ptx import Launch
 from taimatsu.codegen.team import WARP
 
 here = threading.local()  # registers, warp and block of the running thread
@@ -107,7 +108,7 @@ def run(
     together = "shfl" in launch.llvm or "barrier" in launch.llvm
     _blocks(lambda: calls[0](*arguments, grid.sections), grid.blocks, grid.threads, together)
     if grid.sections > 1:
-        finish = grid.finish_blocks, grid.finish_threads
+        finish = (*grid.finish_blocks, 1), grid.finish_threads
         _blocks(lambda: calls[1](*arguments, grid.sections), *finish, together)
     del jit
     return int(flags[0])

@@ -14,6 +14,7 @@ import simt
 from machine import NUMPY, Axis, Call, axis, bf16, pointwise, row
 
 from taimatsu.codegen import monoids, ptx
+from taimatsu.codegen.grid import WAVES, Grid
 from taimatsu.codegen.ir import (
     BF16,
     BOOL,
@@ -177,7 +178,7 @@ def emulate(nest, arrays, extents=None, indexed=False, grid=None, **options) -> 
     call = Call(nest, arrays, extents=extents, indexed=indexed)  # for its geometry
     launch = ptx.render(nest, tuple(call.classes), **options)
     geometry = list(call.geometry(call.bounds))
-    shape = ptx.grid(launch, geometry, 1) if grid is None else ptx.Grid(*grid)
+    shape = launch.grid(geometry, 1) if grid is None else Grid(*grid)
     return simt.run(launch, arrays, geometry, call.scalars, shape)
 
 
@@ -327,7 +328,7 @@ def test_long_rows_in_sections(layout):
     best, at = np.zeros((1, 2, 1, 1), np.float32), np.zeros((1, 2, 1, 1), np.int64)
     nest = row(argmax, [(F32, "cell"), (I64, "cell")], (F32, "row"))
     threads = (32, 2)
-    grid = (1, 1, 3), threads, 3, 1024, (1, 1, 1), (32, 2)
+    grid = (1, 1, 3), threads, 3, 1024, (1, 1), (32, 2)
     assert emulate(nest, [best, at, x], extents=x.shape, grid=grid) == 0
     np.testing.assert_array_equal(at[..., 0], np.argmax(x, -1))
     np.testing.assert_array_equal(best[..., 0], np.max(x, -1))
@@ -346,14 +347,15 @@ def test_columns_are_shared_among_warps(members):
 def test_a_grid_for_every_geometry():
     """Enough threads for small geometries, no more than go round for large ones."""
     add = ptx.render(pointwise(lambda v: v, (F32,), F32), ("sc", "sc"))
-    assert ptx.grid(add, [0, 1, 0, 1000, 0, 1, 0, 1]) == ptx.Grid((1, 1, 1), (256, 1))
-    assert ptx.grid(add, [0, 1000, 0, 8, 8, 1, 8, 1]).threads == (2, 128)
-    large = ptx.grid(add, [0, 1, 0, 10**9, 0, 1, 0, 1], 100)
-    assert large.blocks == (100 * ptx.WAVES, 1, 1)
+    assert add.grid([0, 1, 0, 1000, 0, 1, 0, 1]) == Grid((1, 1, 1), (256, 1))
+    assert add.grid([0, 1000, 0, 8, 8, 1, 8, 1]).threads == (2, 128)
+    large = add.grid([0, 1, 0, 10**9, 0, 1, 0, 1], 100)
+    assert large.blocks == (100 * WAVES, 1, 1)
     sums = ptx.render(row(total, [(F32, "cell")], (F32, "row")), ("cu", "sc"))
-    few = ptx.grid(sums, [0, 1, 0, 2, 0, 1, 0, 10**6])
-    assert few.sections == 62 and few.scratch == 62 * 2 * sums.state_bytes
-    assert ptx.grid(sums, [0, 1, 0, 10**4, 0, 1, 0, 100]).threads == (32, 8)
+    few = sums.grid([0, 1, 0, 2, 0, 1, 0, 10**6])
+    assert few.sections == 62 and few.scratch == 62 * 2 * F32.bits // 8
+    assert sums.grid([0, 1, 0, 10**4, 0, 1, 0, 100]).threads == (32, 8)
+    assert sums.grid([0, 0, 0, 0, 0, 1, 0, 100]).blocks == (1, 1, 1)
 
 
 @pytest.mark.parametrize("t", [F32, C64, BOOL], ids=repr)
@@ -408,10 +410,11 @@ def test_products_by_tiles(t, sizes, transposed):
     out = np.zeros((n, m, 1, 1), NUMPY[wide.name])
     nest = row(product, [(wide, "cell")], (t, "row"), (t, "row"))
     assert ptx.plan(nest, ("cu", "uc", "cs" if transposed else "sc")).product == 2
-    grid = (1, 2, 1), (16, 16)
+    several = n * m > 20  # tiles go round; else the grid is worked out
+    grid = ((1, 2, 1), (16, 16)) if several else None
     assert emulate(nest, [out, x, y], extents=(n, m, 1, k), grid=grid) == 0
     np.testing.assert_array_equal(out[..., 0, 0], expected)
-    if n * m > 20:
+    if several:
         return
     out[:] = 0  # as any rows
     assert emulate(nest, [out, x, y], extents=(n, m, 1, k), grid=((1, 1, 1), (32, 1))) == 0

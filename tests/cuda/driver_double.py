@@ -68,6 +68,7 @@ class Double:
         self.library.double_trace_end.restype = ctypes.c_char_p
         self.library.double_functions.restype = ctypes.c_char_p
         self.library.double_used.restype = ctypes.c_size_t
+        self.library.double_grid.restype = ctypes.POINTER(ctypes.c_uint * 6)
         for name in ("calls", "pending", "epilogues"):
             getattr(self.library, f"double_{name}").restype = ctypes.c_long
 
@@ -88,6 +89,10 @@ class Double:
 
     def calls(self, function: str | None = None) -> int:
         return self.library.double_calls(function and function.encode())
+
+    def grid(self) -> tuple[int, ...]:
+        """Blocks, then threads, of the latest launch: along x, y and z."""
+        return tuple(self.library.double_grid().contents)
 
     def functions(self) -> list[str]:
         """Those that were called so far."""

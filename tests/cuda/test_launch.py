@@ -11,29 +11,35 @@ import pytest
 
 import taimatsu as torch
 from taimatsu import _core
-from taimatsu.codegen import ptx
+from taimatsu.codegen import grid, ptx
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_grid_is_code_generations():
+def test_formulas_of_grids_are_read_alike():
     rng = random.Random(0)
     sizes = (0, 1, 2, 7, 31, 32, 33, 100, 1000, 5000, 65536, 300_000, 1 << 24)
     for _ in range(2000):
         form = rng.choice(("points", "tiles", "rows", "columns"))
-        launch = ptx.Launch(
-            "k", "", (256, 1), 1, (1, 1, 1), form, x=rng.choice((-1, 0, 1, 2)),
+        plan = ptx.Plan(
+            None, form, x=rng.choice((-1, 0, 1, 2)),
             y=tuple(rng.sample(range(4), rng.randrange(3))), lanes=rng.choice((1, 2, 4, 8)),
-            held=rng.choice((0, 8, 16)), serial=rng.random() < 0.3,
-            owners=rng.random() < 0.3, state_bytes=rng.choice((0, 8)),
+            held=rng.choice((0, 8, 16)),
+            serial=rng.random() < 0.3, owners=rng.random() < 0.3, product=rng.choice((-1, 1, 2)),
         )  # fmt: skip
+        formula = grid.formula(plan, rng.choice((0, 8)))
         geometry = [n for _ in range(4) for n in (0, rng.choice(sizes))]
+        geometry += rng.choices((0, 1, 100), k=12)
         count = rng.choice((1, 16, 132))
-        here = _core._cuda.grid(launch, geometry, count)
-        there = ptx.grid(launch, geometry, count)
-        assert tuple(here[:4]) == (there.blocks, there.threads, there.sections, there.scratch)
-        if there.sections > 1:
-            assert here[4:] == (there.finish_blocks, there.finish_threads)
+        here = _core._cuda.grid(formula, geometry, count)
+        assert here == grid.evaluate(formula, geometry, count)
+
+
+def test_a_product_without_a_library_goes_by_tiles(double):
+    a, b = torch.ones(70, 66, device="cuda").long(), torch.ones(66, 130, device="cuda").long()
+    y = a @ b
+    assert double.grid() == (3, 2, 1, 16, 16, 1)
+    assert bool((y == 66).all())
 
 
 def test_kernels_get_one_launch_each(double):
