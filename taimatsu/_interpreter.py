@@ -3,14 +3,17 @@
 An op call goes to the innermost interpreter of the thread, with the op's table entry, its arguments
 in the schema's order, and the tensors it has to write to, if any. Whatever ops the interpreter
 calls in turn go to the next one further out; the outermost one's calls are recorded by the tape and
-computed. Autocast, vmap, forward-mode, the profiler and `TorchDispatchMode` are all interpreters,
-so they nest in any order.
+computed. Autocast, vmap, forward-mode and the profiler are all interpreters, so they nest in any
+order. `TorchDispatchMode` is one below the tape: a second stack, which a call meets where the
+kernel would be, and after it the classes of tensors that carry ops out (`_dispatch`).
 """
 
 from __future__ import annotations
 
 import threading
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -18,14 +21,15 @@ from . import _core
 if TYPE_CHECKING:
     from .ops.table import Op
 
-__all__ = ["Interpreter", "elements", "followed", "frames"]
+__all__ = ["Interpreter", "elements", "followed", "frames", "without"]
 
-_INTERPRETERS = 1  # the bit of the core's flag
+_BITS = {False: 1, True: 8}  # of the core's flag, above and below the tape
 
 
 class _Stack(threading.local):
     def __init__(self) -> None:
         self.frames: list[Interpreter] = []
+        self.below: list[Interpreter] = []  # the tape
 
 
 _stack = _Stack()
@@ -34,6 +38,24 @@ _stack = _Stack()
 def frames() -> list[Interpreter]:
     """The thread's interpreters, the innermost last."""
     return _stack.frames
+
+
+def _frames(below_tape: bool) -> list[Interpreter]:
+    return _stack.below if below_tape else _stack.frames
+
+
+@contextmanager
+def without(start: int = 0, below_tape: bool = False) -> Iterator[list[Interpreter]]:
+    """Inside, interpreters from the ``start``-th on inwards see nothing; gives them."""
+    stack = _frames(below_tape)
+    away = stack[start:]
+    del stack[start:]
+    _core.interpose(_BITS[below_tape], bool(stack))
+    try:
+        yield away
+    finally:
+        stack.extend(away)
+        _core.interpose(_BITS[below_tape], bool(stack))
 
 
 def followed(x: Any) -> bool:
@@ -53,24 +75,26 @@ def elements(x: Any) -> Any:
 class Interpreter:
     """Sees the calls of ops inside its ``with`` block. A subclass defines `call`."""
 
+    below_tape = False
+
     def __enter__(self) -> typing.Self:
-        stack = _stack.frames
+        stack = _frames(self.below_tape)
         outer = len(stack)
         try:
             stack.append(self)
-            _core.interpose(_INTERPRETERS, True)
+            _core.interpose(_BITS[self.below_tape], True)
         except BaseException:  # an interrupt: nobody will call __exit__
             del stack[outer:]
-            _core.interpose(_INTERPRETERS, bool(stack))
+            _core.interpose(_BITS[self.below_tape], bool(stack))
             raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        stack = _stack.frames
+        stack = _frames(self.below_tape)
         try:
             top = stack.pop()
         finally:
-            _core.interpose(_INTERPRETERS, bool(stack))
+            _core.interpose(_BITS[self.below_tape], bool(stack))
         assert top is self, f"left {self} before {top}, which is inside of it"
 
     def call(self, op: Op, args: tuple, targets: tuple | None) -> Any:
@@ -94,9 +118,18 @@ class Interpreter:
         """The call of a Function, as those further out see it."""
         return apply_function(cls, args) if _stack.frames else _core.apply_function(cls, *args)
 
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Inside of `call`: ops of this block are seen too."""
+        Interpreter.__enter__(self)  # not a subclass's, for whom this is no new block
+        try:
+            yield
+        finally:
+            Interpreter.__exit__(self)
+
     def descend(self, op: Op, args: tuple, targets: tuple | None = None) -> Any:
         """A composite's formula, whose ops this interpreter sees."""
-        with self:
+        with self.again():
             result = op.formula(*args)
             if targets is None:
                 return result
@@ -110,30 +143,45 @@ class Interpreter:
         return targets[0] if len(targets) == 1 else targets
 
 
-def _dispatch(op: Op, args: tuple, targets: tuple | None) -> Any:
-    stack = _stack.frames
+def _dispatch(op: Op, args: tuple, targets: tuple | None, below_tape: bool = False) -> Any:
+    stack = _frames(below_tape)
     top, depth = stack[-1], len(stack)
     try:
         stack.pop()
         if not stack:
-            _core.interpose(_INTERPRETERS, False)
+            _core.interpose(_BITS[below_tape], False)
         return top.call(op, args, targets)
     finally:
         if len(stack) < depth:
             stack.append(top)
-        _core.interpose(_INTERPRETERS, True)
+        _core.interpose(_BITS[below_tape], True)
+
+
+def _dispatch_below(op: Op, args: tuple, targets: tuple | None) -> Any:
+    if _stack.below:
+        return _dispatch(op, args, targets, below_tape=True)
+    from ._dispatch import by_class
+
+    return by_class(op, args, targets)
 
 
 def apply_function(cls: Any, args: tuple) -> Any:
     """A custom Function's call, for the innermost interpreter."""
-    stack = _stack.frames
-    top = stack.pop()
-    _core.interpose(_INTERPRETERS, bool(stack))
-    try:
+    with without(-1) as (top,):
         return top.function(cls, args)
-    finally:
-        stack.append(top)
-        _core.interpose(_INTERPRETERS, True)
+
+
+def _detach(x: Any) -> Any:
+    from ._dispatch import detach
+
+    return detach(x)
+
+
+def _item(x: Any) -> Any:
+    from ._dispatch import item
+
+    return item(x)
 
 
 _core.set_interpreter(_dispatch)
+_core._set_dispatchers(_dispatch_below, _detach, _item)

@@ -9,6 +9,7 @@ tensor([2.])
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -25,10 +26,10 @@ _namespaces: dict[str, Namespace] = {}
 PREFIXES = {"linalg_": "linalg", "special_": "special", "fft_": "fft"}
 
 
-def _slice(self: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
-    key = [slice(None)] * self.dim()
-    key[dim] = slice(start, end, step)
-    return self[tuple(key)]
+def _slice(*args: Any, **kwargs: Any) -> Any:
+    from .ops.shape import slice_
+
+    return slice_(*args, **kwargs)
 
 
 def _index(self: Any, indices: Any) -> Any:
@@ -48,7 +49,7 @@ _ATEN: dict[str, Callable] = {
     "_pin_memory": lambda self, device=None: self.pin_memory(device),
     "_softmax": lambda self, dim, half_to_float=False: self.softmax(dim),
     "_to_copy": _to_copy,
-    "_unsafe_view": lambda self, size: self.reshape(size),
+    "_unsafe_view": lambda self, size: self.view(size),
     "alias": lambda self: self.view(self.shape),
     "index": _index,
     "lift_fresh": lambda self: self,
@@ -56,6 +57,48 @@ _ATEN: dict[str, Callable] = {
     "slice": _slice,
     "sym_size": lambda self, dim: self.shape[dim],
 }
+
+
+_VIEWS = frozenset(("alias", "detach", "slice"))
+_OTHER_SCHEMAS = {
+    "detach": "(Tensor(a) self) -> Tensor(a)",
+    "alias": "(Tensor(a) self) -> Tensor(a)",
+    "lift_fresh": "(Tensor(a) self) -> Tensor(a)",
+    "_local_scalar_dense": "(Tensor self) -> Scalar",
+    "_to_copy": "(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None,"
+    " bool? pin_memory=None, bool non_blocking=False, MemoryFormat? memory_format=None) -> Tensor",
+    "_softmax": "(Tensor self, int dim, bool half_to_float) -> Tensor",
+    "_log_softmax": "(Tensor self, int dim, bool half_to_float) -> Tensor",
+    "_unsafe_view": "(Tensor self, int[] size) -> Tensor",
+    "index": "(Tensor self, Tensor[] indices) -> Tensor",
+    "index_put_": "(Tensor(a!) self, Tensor[] indices, Tensor values, bool accumulate=False)"
+    " -> Tensor(a!)",
+    "split_with_sizes": "(Tensor(a) self, int[] split_sizes, int dim=0) -> Tensor(a)[]",
+}
+
+
+def _entry_of(overload: OpOverload) -> Any:
+    """The entry of the op table that is this form of ATen's op, or None."""
+    packet = overload.overloadpacket
+    table_op = getattr(packet._function, "_table_op", None)
+    if table_op is not None or packet.namespace != "aten":
+        return table_op
+    named = _entries()
+    name = packet.__name__
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    for base in (name, name.removesuffix("_")):
+        found = named.get(f"{base}.{overload._overloadname}") or named.get(base)
+        if found is not None:
+            return found
+    return None
+
+
+@functools.cache
+def _entries() -> dict[str, Any]:
+    from .ops.table import ENTRIES
+
+    return {op.name: op for op in reversed(ENTRIES)}
 
 
 class OpOverload:
@@ -77,6 +120,61 @@ class OpOverload:
     @property
     def _opname(self) -> str:
         return self.overloadpacket.__name__
+
+    @property
+    def op(self) -> Callable:
+        """The function that is called."""
+        return self.overloadpacket._function
+
+    @functools.cached_property
+    def _schema(self) -> Any:
+        from ._function_schema import parse_schema
+
+        return parse_schema(self._declaration)
+
+    @property
+    def _declaration(self) -> str:
+        packet, overload = self.overloadpacket, self._overloadname
+        own = getattr(packet._function, "_schema", None)
+        name = f"{packet.namespace}::{packet.__name__}"
+        name = name if overload == "default" else f"{name}.{overload}"
+        if own:
+            return f"{name}{own[own.index('('):]}"
+        entry = _entry_of(self)
+        if entry is None:
+            text = _OTHER_SCHEMAS.get(packet.__name__)
+            if text is None:
+                raise NotImplementedError(f"{name}: its schema is not known")
+            return f"{name}{text}"
+        taken, arrow, given = entry.schema[len(entry.name) :].partition(" -> ")
+        rest = taken[1:].partition(" ")[2]
+        if packet.__name__.endswith("_") and "!" not in taken:
+            return f"{name}(Tensor(a!) {rest}{arrow}Tensor(a!)"
+        if overload == "out" or overload.endswith("_out"):
+            star = "" if "*, " in taken else "*, "
+            return f"{name}{taken[:-1]}, {star}Tensor(a!) out){arrow}Tensor(a!)"
+        return name + taken + arrow + given
+
+    @property
+    def is_view(self) -> bool:
+        """Whether what it returns shows the memory of an argument."""
+        if self._opname in _VIEWS:
+            return True
+        entry = _entry_of(self)
+        return entry is not None and entry.kind == "view"
+
+    @property
+    def tags(self) -> list:
+        """Nothing is marked."""
+        return []
+
+    def redispatch(self, keyset: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """The call: there are no dispatch keys."""
+        return self(*args, **kwargs)
+
+    def decompose(self, *args: Any, **kwargs: Any) -> Any:
+        """NotImplemented: composites have come down to other ops before they are dispatched."""
+        return NotImplemented
 
     def __repr__(self) -> str:
         op = f"{self.namespace}.{self._opname}"
@@ -124,7 +222,16 @@ def _aten(name: str) -> Callable | None:
         found = getattr(place, name, None)
         if callable(found) and not isinstance(found, type):
             return found
-    return _private(name) if name.startswith("_") else None
+    return _private(name) if name.startswith("_") or name in _UNCALLED else None
+
+
+# Derivatives as PyTorch has them. Programs name them in policies and counts.
+_UNCALLED = frozenset((
+    "convolution_backward", "embedding_dense_backward", "gelu_backward",
+    "max_pool2d_with_indices_backward", "native_batch_norm_backward", "native_dropout_backward",
+    "native_layer_norm_backward", "sigmoid_backward", "silu_backward", "tanh_backward",
+    "threshold_backward",
+))  # fmt: skip
 
 
 def _private(name: str) -> Callable:

@@ -597,6 +597,26 @@ def __torch_function__(
 Tensor.__torch_function__ = classmethod(__torch_function__)  # type: ignore[method-assign, assignment]
 
 
+def __init_subclass__(cls: Any, **kwargs: Any) -> None:
+    """A class that carries ops out sees them there, not twice, unless it wants the functions."""
+    super(Tensor, cls).__init_subclass__(**kwargs)
+    if _core._class_dispatches(cls):
+        _core._note_dispatching_class()
+        inherited = getattr(cls.__torch_function__, "__func__", None)
+        if inherited is __torch_function__:
+            cls.__torch_function__ = _core._disabled_torch_function_impl
+
+
+def _make_wrapper_subclass(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    from ._dispatch import make_wrapper_subclass
+
+    return make_wrapper_subclass(cls, *args, **kwargs)
+
+
+Tensor.__init_subclass__ = classmethod(__init_subclass__)  # type: ignore
+Tensor._make_wrapper_subclass = staticmethod(_make_wrapper_subclass)  # type: ignore[attr-defined]
+
+
 def _rebuild_from_type_v2(func: Any, new_type: Any, args: tuple, state: Any) -> Any:
     """Where pickles of a subclass's tensors look for it."""
     from ._utils import _rebuild_from_type_v2 as rebuild

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 import taimatsu as torch
 
+from ._dispatch import is_dispatched, tell
 from ._op_namespaces import OpOverload, OpOverloadPacket, defined, namespace
 from .ops.schema import REQUIRED, Schema, parse
 
@@ -146,6 +147,7 @@ class CustomOpDef:
         self._vmap: Callable | None = None
         self._autocast: dict[str, torch.dtype] = {}
         self._function: Any = None
+        self._dispatch_rules: dict[Any, Callable] = {}  # by class or mode
 
     def _set_schema(self, schema: str) -> None:
         self._schema, self._function = schema, None
@@ -199,11 +201,15 @@ class CustomOpDef:
         self._vmap, self._function = func, None
         return func
 
-    def register_torch_dispatch(self, cls: Any, func: Callable | None = None, /) -> NoReturn:
-        """A rule for a subclass of Tensor. NotImplementedError: define __torch_function__ there."""
-        raise NotImplementedError(
-            f"{self._qualname}: define __torch_function__ in {cls!r} instead of a rule for it"
-        )
+    def register_torch_dispatch(self, cls: Any, func: Callable | None = None, /) -> Any:
+        """The function that a class of tensors, or a `TorchDispatchMode`, carries this op out by.
+
+        It takes (class or mode, func, types, args, kwargs), in place of ``__torch_dispatch__``.
+        """
+        if func is None:
+            return functools.partial(self.register_torch_dispatch, cls)
+        self._dispatch_rules[cls] = func
+        return func
 
     # ---- calls --------------------------------------------------------------------------------
     def _bind(self, args: tuple, kwargs: dict) -> list:
@@ -265,7 +271,18 @@ class CustomOpDef:
         recorded = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         if recorded or self._vmap is not None:
             return self._differentiable().apply(*bound)
-        return self._run(self._kernel(tensors), bound)
+        return self._below_tape(bound)
+
+    def _below_tape(self, bound: list) -> Any:
+        if is_dispatched(bound):
+            overload = getattr(namespace(self._namespace), self._name).default
+            rules = self._dispatch_rules
+
+            def by_rule(*args: Any, **kwargs: Any) -> Any:
+                return tell(overload, args, kwargs, rules)
+
+            return self._run(by_rule, bound)
+        return self._run(self._kernel([t for t in bound if isinstance(t, torch.Tensor)]), bound)
 
     def _run(self, kernel: Callable, bound: list) -> Any:
         pairs = list(zip(self._parsed.params, bound, strict=True))
@@ -281,8 +298,7 @@ class CustomOpDef:
         keywords = [i for i, p in enumerate(self._parsed.params) if p.keyword_only]
 
         def forward(*bound: Any) -> Any:
-            tensors = [t for t in bound if isinstance(t, torch.Tensor)]
-            return op._run(op._kernel(tensors), list(bound))
+            return op._below_tape(list(bound))
 
         def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
             if op._setup_context is None:
@@ -494,9 +510,9 @@ def register_vmap(op: Any, func: Callable | None = None, /, *, lib: Any = None) 
 
 def register_torch_dispatch(
     op: Any, torch_dispatch_class: Any, func: Callable | None = None, /, *, lib: Any = None
-) -> NoReturn:
+) -> Any:
     """See `CustomOpDef.register_torch_dispatch`."""
-    _lookup(op).register_torch_dispatch(torch_dispatch_class, func)
+    return _lookup(op).register_torch_dispatch(torch_dispatch_class, func)
 
 
 def get_kernel(op: Any, dispatch_key: str) -> Callable:

@@ -21,9 +21,10 @@
 namespace taimatsu {
 
 // Who interposes in a thread, as bits: interpreters of ops (tracer, autocast, vmap, profiler ...),
-// and __torch_function__ modes, which see the public functions. Both are stacks in Python. And who
-// notes what a composite calls (ops/replay.h).
-constexpr uint32_t kInterpreters = 1, kFunctionModes = 2, kRecording = 4;
+// __torch_function__ modes, which see the public functions, and below the tape __torch_dispatch__
+// modes (ops/dispatch.h). All are stacks in Python. And who notes what a composite calls
+// (ops/replay.h).
+constexpr uint32_t kInterpreters = 1, kFunctionModes = 2, kRecording = 4, kDispatchModes = 8;
 
 // State of the calling thread, consulted by every op call.
 struct Modes {

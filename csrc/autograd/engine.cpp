@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "autograd/tape.h"
+#include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/sparse.h"
 #include "plan/segment.h"
@@ -305,7 +306,9 @@ void accumulate(TensorRef& sum, TensorRef g) {
     return !modes.grad && unshared(*t) && t->layout->dense && t->sizes() == sum->sizes() &&
            !is_sparse(*t);
   };
-  if (ours(sum)) {
+  if (dispatches(*g) || dispatches(*sum)) {
+    sum = add(*sum, *g);
+  } else if (ours(sum)) {
     add_into(*sum, *g);
   } else if (ours(g)) {
     add_into(*g, *sum);

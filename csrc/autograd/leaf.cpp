@@ -1,5 +1,6 @@
 // AccumulateGrad: the node at which gradients enter the `grad` of a leaf.
 #include "autograd/tape.h"
+#include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/sparse.h"
 #include "python/python.h"
@@ -46,6 +47,7 @@ bool has_layout(const Tensor& g, const Layout& wanted) {
 
 TensorRef first_grad(const Tensor& leaf, TensorRef g) {
   if (is_sparse(*g)) return modes.grad ? g : ask_sparse_tensor("detach", *g);
+  if (dispatches(*g)) return modes.grad ? g : detach_dispatched(*g);
   LayoutRef layout = grad_layout(leaf);
   if (!modes.grad && unshared(*g) && has_layout(*g, *layout)) return g;
   TensorRef own = empty(layout.get(), leaf.dtype, leaf.device());
@@ -61,8 +63,8 @@ void apply(Node& n, TensorRef* grads, TensorRef*) {
   {
     Turn turn(payload(n));
     TensorRef before(leaf.grad);
-    if (before && !modes.grad && !is_sparse(*before) && !is_sparse(*g) &&
-        !overlaps_itself(*before->layout)) {
+    if (before && !modes.grad && !is_sparse(*before) && !is_sparse(*g) && !dispatches(*before) &&
+        !dispatches(*g) && !overlaps_itself(*before->layout)) {
       add_into(*before, *g);
     } else {
       TensorRef after = before ? add(*before, *g) : first_grad(leaf, std::move(g));

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "autograd/tape.h"
+#include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/sparse.h"
 #include "python/tensor_type.h"
@@ -571,6 +572,19 @@ void add_into(Tensor& to, Tensor& g) {
 }
 
 TensorRef zeros(const Layout* layout, DType dtype, Device d) {
+  if ((modes.interpose & kDispatchModes) && !dispatch_off) {  // a mode makes its own
+    static CoreOp made{"zeros"};
+    Op& op = made.get();
+    Value args[kMaxArgs];
+    for (size_t i = 1; i < op.schema.params.size(); ++i)
+      args[i] = op.schema.params[i].default_value;
+    args[0] = Value(layout->sizes());
+    args[op.schema.dtype] = Value(dtype);
+    args[op.schema.device] = Value(d);
+    Tensors outs;
+    call(op, args, outs);
+    return outs[0];
+  }
   LayoutRef dense =
       layout->dense && layout->offset == 0 ? LayoutRef(layout) : contiguous_layout(layout->sizes());
   TensorRef z = empty(dense.get(), dtype, d);
@@ -579,6 +593,11 @@ TensorRef zeros(const Layout* layout, DType dtype, Device d) {
 }
 
 TensorRef ones_like(Tensor& t) {
+  if (dispatches(t)) {
+    static CoreOp ones{"ones_like"};
+    GradMode off(false);
+    return call1(ones.get(), {Value(&t)});
+  }
   TensorRef ones = empty_like(t);
   if (t.numel() == 1 && t.device().type == DeviceType::CPU) {  // no kernel for one number
     store_element(t.dtype, ones->data(), Number::integer(1));

@@ -1,5 +1,6 @@
 // Values kept for backward: their version check, and the hooks that pack them.
 #include "autograd/tape.h"
+#include "ops/dispatch.h"
 #include "python/python.h"
 
 namespace taimatsu {
@@ -94,6 +95,13 @@ void SavedTensor::save_input(Tensor* t) {
 void SavedTensor::save_output(Tensor& t, uint32_t slot) {
   refuse_inference(t);
   if (saved_hooks && pack(t, true, slot)) return;
+  if (dispatches(t)) {  // it is no memory alone
+    GradMode off(false);
+    tensor_ = detach_dispatched(t).leak();
+    slot_ = static_cast<uint16_t>(slot);
+    kind_ = Detached;
+    return;
+  }
   retain(t.storage);
   retain(t.layout);
   storage_ = t.storage;
@@ -123,7 +131,8 @@ void SavedTensor::save_like(Tensor* t) {
 
 void SavedTensor::clear() {
   switch (std::exchange(kind_, None)) {
-    case Input: release(tensor_); break;
+    case Input:
+    case Detached: release(tensor_); break;
     case Output:
       release(storage_);
       release(layout_);
@@ -135,7 +144,7 @@ void SavedTensor::clear() {
 }
 
 int SavedTensor::traverse(visitproc visit, void* arg) const {
-  if (kind_ == Input) Py_VISIT(tensor_);
+  if (kind_ == Input || kind_ == Detached) Py_VISIT(tensor_);
   if (kind_ == Packed) {
     Py_VISIT(packed_->object.get());
     Py_VISIT(packed_->unpack.get());
@@ -186,6 +195,13 @@ Tensor* SavedTensor::unpack(Node& n, bool history, TensorRef& held) const {
       held = make_tensor(storage_, layout_, dtype_);
       if (streams) crosses(*held);
       if (history) set_history(*held, &n, slot_);
+      return held.get();
+    case Detached:
+      held = TensorRef(tensor_);
+      if (history) {
+        held = detach_dispatched(*tensor_);
+        set_history(*held, &n, slot_);
+      }
       return held.get();
     case Like: {
       TensorRef one = empty(Ints(), dtype_, Device{device_.type, device_.index});

@@ -61,7 +61,7 @@ class SavedTensor {
   int traverse(visitproc visit, void* arg) const;
 
  private:
-  enum Kind : uint8_t { None, Input, Output, Like, Packed };
+  enum Kind : uint8_t { None, Input, Output, Like, Detached, Packed };
   Kind kind_ = None;
   DType dtype_ = DType::F32;
   uint16_t slot_ = 0;

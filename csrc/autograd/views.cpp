@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "autograd/tape.h"
+#include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/sparse.h"
 #include "python/tensor_type.h"
@@ -152,7 +153,52 @@ TensorRef placed(const Window& w, Device d, TensorRef& part) {
   return make_tensor(memory.get(), at.whole.get(), w.whole_dtype);
 }
 
+CoreOp kAsStrided{"as_strided"}, kNewZeros{"new_zeros"}, kCopy{"copy_"};
+
+// The same by ops, for tensors whose class carries them out. The part that the window shows.
+TensorRef shown_by_ops(Tensor& whole, const Window& w) {
+  const Placement at = place(w);
+  if (w.whole_dtype != w.part_dtype || whole.strides() != at.whole->strides()) {
+    fail(Error::NotImplemented, "the gradient of this view of a ", type_name(whole.object()),
+         " is not known; use reshape() or clone()");
+  }
+  return call1(kAsStrided.get(), {Value(&whole), Value(at.part->sizes()), Value(at.part->strides()),
+                                  Value::of_int(at.part->offset)});
+}
+TensorRef dense_by_ops(Tensor& t, const Window& w) {
+  const Placement at = place(w);
+  TensorRef whole = call1(kNewZeros.get(), {Value(&t), Value(at.whole->sizes())});
+  return whole->strides() == at.whole->strides()
+             ? whole
+             : call1(kAsStrided.get(), {Value(whole), Value(at.whole->sizes()),
+                                        Value(at.whole->strides()), Value::of_int(0)});
+}
+TensorRef embed_by_ops(Tensor& g, const Window& w) {
+  TensorRef whole = dense_by_ops(g, w);
+  TensorRef part = shown_by_ops(*whole, w);
+  if (overlaps_itself(*part->layout)) {
+    fail(Error::NotImplemented, "the gradient of a view of a ", type_name(g.object()),
+         " whose elements overlap is not known; clone() it first");
+  }
+  call1(kCopy.get(), {Value(part), Value(&g)});
+  return whole;
+}
+TensorRef punch_by_ops(Tensor& g, const Window& w) {
+  TensorRef rest = dense_by_ops(g, w);
+  call1(kCopy.get(), {Value(rest), Value(&g)});
+  TensorRef hole = shown_by_ops(*rest, w);
+  static CoreOp zero{"zero_"};
+  call1(zero.get(), {Value(hole)});
+  return rest;
+}
+TensorRef extract_by_ops(Tensor& t, const Window& w) {
+  TensorRef whole = dense_by_ops(t, w);
+  call1(kCopy.get(), {Value(whole), Value(&t)});
+  return shown_by_ops(*whole, w);
+}
+
 TensorRef punch(Tensor& g, const Window& w) {
+  if (dispatches(g)) return punch_by_ops(g, w);
   TensorRef hole, rest = placed(w, g.device(), hole);
   copy_into(*rest, g);
   fill(*hole, Number::integer(0));
@@ -184,7 +230,7 @@ CoreOp kReshape{"reshape"}, kPermute{"permute"};
 
 TensorRef reshaped(Tensor& g, Ints sizes) {
   if (g.sizes() == sizes) return TensorRef(&g);
-  if (modes.grad || !g.layout->contiguous) {
+  if (modes.grad || !g.layout->contiguous || dispatches(g)) {
     return call1(kReshape.get(), {Value(&g), Value(sizes)});
   }
   LayoutRef layout = contiguous_layout(sizes);
@@ -232,7 +278,13 @@ TensorRef permuted_back(Tensor& g, const View& v) {
   std::vector<int64_t> dims = v.dims.empty() ? permutation(whole, *v.window.part) : v.dims;
   std::vector<int64_t> inverse(dims.size());
   for (size_t i = 0; i < dims.size(); ++i) inverse[dims[i]] = static_cast<int64_t>(i);
-  if (modes.grad) return call1(kPermute.get(), {Value(&g), Value(Ints(inverse))});
+  static CoreOp transpose{"t"};
+  if (dispatches(g) && inverse == std::vector<int64_t>{1, 0}) {
+    return call1(transpose.get(), {Value(&g)});
+  }
+  if (modes.grad || dispatches(g)) {
+    return call1(kPermute.get(), {Value(&g), Value(Ints(inverse))});
+  }
   std::vector<int64_t> strides(inverse.size());
   for (size_t i = 0; i < inverse.size(); ++i) {
     strides[i] = g.layout->stride(static_cast<int>(inverse[i]));
@@ -289,7 +341,9 @@ void destroy_views(Node& n) { delete static_cast<Views*>(std::exchange(n.payload
 void apply_views(Node& n, TensorRef* grads, TensorRef* inputs) {
   const Views& views = *static_cast<Views*>(n.payload);
   TensorRef whole;
-  if (modes.grad) {
+  bool by_ops = modes.grad;
+  for (size_t i = 0; i < views.size(); ++i) by_ops |= grads[i] && dispatches(*grads[i]);
+  if (by_ops) {
     for (size_t i = 0; i < views.size(); ++i) {
       if (grads[i]) accumulate(whole, embed(*grads[i], views[i]));
     }
@@ -370,6 +424,7 @@ static void clear_memory(Tensor& t) {
 }
 
 TensorRef embed(Tensor& g, const Window& w) {
+  if (dispatches(g)) return embed_by_ops(g, w);
   TensorRef part, whole = placed(w, g.device(), part);
   const bool overlaps = overlaps_itself(*part->layout);
   const size_t bytes = static_cast<size_t>(part->numel() * itemsize(w.part_dtype));
@@ -385,6 +440,7 @@ TensorRef embed(Tensor& g, const Window& w) {
 }
 
 TensorRef extract(Tensor& t, const Window& w) {
+  if (dispatches(t)) return extract_by_ops(t, w);
   Placement at = place(w);
   // A view that was given other sizes, or other memory, may reach beyond the whole.
   const auto [first, last] = reach(*at.whole);

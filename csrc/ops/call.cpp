@@ -1,10 +1,12 @@
 // The path of every op call: interpreters, outputs, emit, tape.
 #include "autograd/tape.h"
+#include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/replay.h"
 #include "ops/sparse.h"
 #include "plan/segment.h"
 #include "python/objects.h"
+#include "python/tensor_type.h"
 
 namespace taimatsu {
 namespace {
@@ -284,17 +286,23 @@ void call_native_inplace(Call& c) {
   }
 }
 
-// In place, with history: what the derivative needs of the target is its value before.
-void run_recorded(Call& c, uint64_t mask, Tensor& target) {
-  const Plan& plan = c.op.plan(mask, c.args);
-  Value kept[kMaxArgs];
+// Before an in-place call with history: what the derivative needs of the target is its value
+// before. Puts a copy of it, which is returned, in its place among the arguments.
+TensorRef keep_target(Op& op, uint64_t mask, Value* args, Tensor& target) {
+  const Plan& plan = op.plan(mask, args);
   TensorRef before;
-  for (size_t i = 0; i < c.op.schema.params.size(); ++i) {
-    kept[i] = c.args[i];
-    if (!kept[i].is_tensor() || kept[i].tensor != &target || !(plan.saved_args >> i & 1)) continue;
+  for (size_t i = 0; i < op.schema.params.size(); ++i) {
+    if (!args[i].is_tensor() || args[i].tensor != &target || !(plan.saved_args >> i & 1)) continue;
     if (!before) before = clone(target);
-    kept[i] = Value(before);
+    args[i] = Value(before);
   }
+  return before;
+}
+
+void run_recorded(Call& c, uint64_t mask, Tensor& target) {
+  Value kept[kMaxArgs];
+  std::copy(c.args, c.args + c.op.schema.params.size(), kept);
+  const TensorRef before = keep_target(c.op, mask, kept, target);
   Tensor* into = &target;
   run_into(c, &into, false);
   written(c.op, mask, kept, target);
@@ -380,12 +388,98 @@ void mark_inference(const Op& op, const Value* args, Tensors& outs) {
   }
 }
 
+// A tensor of the same class and attributes: what was given back is not the argument itself.
+TensorRef own_object(Tensor& t) {
+  Object made = Object::steal(adopt(Py_TYPE(t.object()), alias(t, t.layout)));
+  if (t.dict) {
+    Object attributes = Object::steal(checked(PyDict_Copy(t.dict)));
+    if (PyObject_SetAttrString(made.get(), "__dict__", attributes.get()) < 0) python_error();
+  }
+  return TensorRef(as_tensor(made.get()));
+}
+
+// What a class gave for a view op lies in `self` as the op says: a wrapper's layout is a claim.
+void place_views(const Op& op, const Value* args, Tensors& outs) {
+  Tensor& self = args[0].t();
+  if (!dispatches(self)) return;
+  std::vector<LayoutRef> layouts;
+  if (op.view->layouts) {
+    op.view->layouts(self, args, layouts);
+  } else {
+    layouts.push_back(op.view->layout(self, args));
+  }
+  for (int i = 0; i < outs.size() && i < static_cast<int>(layouts.size()); ++i) {
+    Tensor& out = *outs[i];
+    if (!layouts[i] || !dispatches(out) || out.sizes() != layouts[i]->sizes()) continue;
+    release(std::exchange(out.layout, layouts[i].leak()));
+  }
+}
+
+// A mode, or the class of a tensor, stands where the kernel would; the tape records the call.
+void call_dispatched(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
+  void_notes();
+  const uint64_t mask = grad_mask(op, args);
+  const bool inplace =
+      !op.pure || (into && op.inplace && args[0].is_tensor() && into[0] == args[0].tensor);
+  Tensors targets;
+  if (!op.pure) {
+    written_params(op, args, targets);
+  } else if (into) {
+    const int n = inplace ? 1 : static_cast<int>(op.schema.returns.size());
+    if (!inplace) check_unrecorded(mask != 0, into, n);
+    for (int i = 0; i < n; ++i) targets.push(TensorRef(into[i]));
+  }
+  Value kept[kMaxArgs];
+  std::copy(args, args + op.schema.params.size(), kept);
+  TensorRef before;
+  for (int i = 0; inplace && i < targets.size(); ++i) check_inplace(op, *targets[i], mask);
+  if (inplace && op.pure && mask) before = keep_target(op, mask, kept, *targets[0]);
+  const int asked = op.schema.requires_grad;  // of a factory: the flag is the tape's
+  const bool leaf = asked >= 0 && args[asked].to_bool();
+  Value given[kMaxArgs];
+  std::copy(args, args + op.schema.params.size(), given);
+  if (leaf) given[asked] = Value::of_bool(false);
+  {
+    GradMode off(false);
+    delegate(dispatcher(), op, given, outs, into);
+  }
+  for (int i = 0; leaf && i < outs.size(); ++i) outs[i]->requires_grad = true;
+  if (targets.size()) {
+    outs = Tensors();
+    for (int i = 0; i < targets.size(); ++i) {
+      inplace ? written(op, mask, kept, *targets[i]) : bump_version(*targets[i]);
+      outs.push(targets[i]);
+    }
+    return;
+  }
+  for (int i = 0; i < outs.size(); ++i) {
+    const bool argument = std::any_of(
+        op.tensor_params.begin(), op.tensor_params.end(),
+        [&](uint8_t k) { return args[k].is_tensor() && args[k].tensor == outs[i].get(); });
+    if (argument) outs[i] = own_object(*outs[i]);
+  }
+  if (op.kind != Kind::View) {
+    if (mask) record(op, mask, args, outs);
+    return;
+  }
+  for (int i = 0; i < outs.size(); ++i) {
+    if (Tensor* base = std::exchange(outs[i]->base, nullptr)) release(base);
+  }
+  place_views(op, args, outs);
+  record_view(op, args, outs);
+}
+
 void carry_out(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   if (any_sparse && takes_sparse(op, args, into)) {
     void_notes();
     return delegate(sparse_calls(), op, args, outs, into);
   }
-  call_checked(op, args, outs, into);
+  const bool whole = op.kind != Kind::Composite || op.schema.requires_grad >= 0;  // a factory
+  if (whole && dispatched(op, args, into)) {
+    call_dispatched(op, args, outs, into);
+  } else {
+    call_checked(op, args, outs, into);
+  }
   const bool makes = op.pure && op.kind != Kind::Composite;  // its ops have seen to it
   if (modes.inference && !into && makes) mark_inference(op, args, outs);
 }

@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <atomic>
 
-#include "autograd/autograd.h"
+#include "autograd/tape.h"
 #include "cpu/native.h"
 #include "cpu/threads.h"
+#include "ops/dispatch.h"
 
 namespace taimatsu {
 namespace {
@@ -129,6 +130,12 @@ void copy_bytes(Tensor& to, Tensor& from, bool non_blocking) {
 
 void copy_into(Tensor& to, Tensor& from, bool non_blocking) {
   if (&to == &from || to.numel() == 0) return;
+  if (any_dispatching && (dispatches(to) || dispatches(from))) {
+    static CoreOp copy{"copy_"};
+    GradMode off(false);
+    call1(copy.get(), {Value(&to), Value(&from), Value::of_bool(non_blocking)});
+    return;
+  }
   if (to.device().type == DeviceType::Meta || from.device().type == DeviceType::Meta) return;
   if (deferring && to.device() == from.device()) {
     static Op& copy = core_op("copy_");
@@ -158,6 +165,11 @@ void copy_into(Tensor& to, Tensor& from, bool non_blocking) {
 }
 
 TensorRef clone(Tensor& t) {
+  if (dispatches(t)) {
+    static CoreOp copy{"clone"};
+    GradMode off(false);
+    return call1(copy.get(), {Value(&t)});
+  }
   TensorRef out = empty_like(t);
   copy_into(*out, t);
   return out;
@@ -206,6 +218,12 @@ static void fill_bytes(Tensor& t, const char* value, int64_t size) {
 void fill(Tensor& t, const Number& n) {
   if (t.numel() == 0 || t.device().type == DeviceType::Meta) return;
   check_fits(t.dtype, n);
+  if (dispatches(t)) {
+    static CoreOp set{"fill_"};
+    GradMode off(false);
+    call1(set.get(), {Value(&t), Value(n)});
+    return;
+  }
   if (deferring && t.device().type == DeviceType::CPU) {
     static Op& set = core_op("fill_");
     Value args[2] = {Value(&t), Value(n)};

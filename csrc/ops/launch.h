@@ -63,7 +63,8 @@ inline int stride_class(int64_t stride) {
 // lo, hi of the axes; sizes and strides of the operands.
 constexpr int kMaxGeometry = 16 + 16 * 2 * 8;
 
-// Elementary operations, without history unless stated.
+// Elementary operations, without history unless stated. On tensors whose class carries ops out
+// (ops/dispatch.h) copy_into, fill and clone are ops.
 void copy_into(Tensor& to, Tensor& from, bool non_blocking = false);  // broadcasts and converts
 TensorRef clone(Tensor& t);                                           // preserve_format
 TensorRef contiguous(Tensor& t);                                      // t itself where it is

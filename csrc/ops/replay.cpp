@@ -377,7 +377,7 @@ bool replay(Call& c) {
 
 Recording::Recording(const Call& c) {
   Replays* all = c.op.replays;
-  const uint32_t busy = kInterpreters | kFunctionModes | kRecording;
+  const uint32_t busy = kInterpreters | kFunctionModes | kRecording | kDispatchModes;
   if (!all || !replays_on || all->credit <= 0 || (modes.interpose & busy)) return;
   const Inputs in(c);
   if (!in.plain) return;

@@ -331,6 +331,15 @@ PyObject* with_grad(TensorRef t, PyObject* required) {
   return tensor_object(std::move(t));
 }
 
+// Modes below the tape see what was made of numbers, as they see factories.
+PyObject* lifted(PyObject* t) {
+  if (!(modes.interpose & kDispatchModes) || dispatch_off) return t;
+  static PyObject* lift = nullptr;
+  Object made = Object::steal(t);
+  python_function(lift, "taimatsu._dispatch", "lift");
+  return checked(PyObject_CallFunctionObjArgs(lift, made.get(), nullptr));
+}
+
 PyObject* tensor(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   static const Signature signature{
       "tensor", {"data", "dtype", "device", "requires_grad", "pin_memory", "names"}, 1, 1};
@@ -350,7 +359,7 @@ PyObject* tensor(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* k
       TensorRef shared = from_cuda_array(v[0]);
       return with_grad(tensor_of(shared->object(), o.dtype_pointer(), shared->device()), v[3]);
     }
-    return with_grad(tensor_of(v[0], o.dtype_pointer(), o.device), v[3]);
+    return lifted(with_grad(tensor_of(v[0], o.dtype_pointer(), o.device), v[3]));
   });
 }
 

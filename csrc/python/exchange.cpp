@@ -78,6 +78,7 @@ void refuse_numpy(const Tensor& t, bool requires_grad) {
   if (is_sparse(t)) {
     fail(Error::Type, "can't convert a sparse tensor to numpy. Use Tensor.to_dense() first.");
   }
+  if (dispatches(t)) fail(Error::Runtime, ".numpy() is not supported for tensor subclasses.");
   if (requires_grad) {
     fail(Error::Runtime,
          "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.");

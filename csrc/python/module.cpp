@@ -7,10 +7,10 @@ namespace {
 
 // In this order: Tensor's attributes give dtypes and devices, the tape adds methods to Tensor.
 constexpr int (*kParts[])(PyObject*) = {
-    init_errors,       init_overrides,   init_dtypes,   init_devices,
-    init_storage_type, init_tensor_type, init_exchange, init_dlpack,
-    init_creation,     init_modes,       init_cpu,      init_autograd,
-    init_ops,          init_plan,        init_sparse,   init_extensions,
+    init_errors,      init_overrides,  init_dtypes, init_devices,  init_storage_type,
+    init_tensor_type, init_exchange,   init_dlpack, init_creation, init_modes,
+    init_cpu,         init_autograd,   init_ops,    init_plan,     init_sparse,
+    init_dispatch,    init_extensions,
 #if TM_USE_CUDA
     init_cuda,
 #endif

@@ -46,6 +46,7 @@ int init_creation(PyObject* module);
 int init_modes(PyObject* module);
 int init_ops(PyObject* module);       // csrc/ops/function.cpp
 int init_sparse(PyObject* module);    // csrc/ops/sparse.cpp
+int init_dispatch(PyObject* module);  // csrc/ops/dispatch.cpp
 int init_plan(PyObject* module);      // csrc/plan
 int init_autograd(PyObject* module);  // csrc/autograd
 int init_cpu(PyObject* module);       // csrc/cpu: Generator, thread settings of libraries

@@ -140,6 +140,7 @@ PyObject* get_data(PyObject* self, void*) {
     if (overridden(self)) return call_getter_override("data", self);
     if (PyObject* f = sparse_getter(self, "data")) return f;
     Tensor& t = *as_tensor(self);
+    if (dispatches(t)) return tensor_object(detach_dispatched(t));
     // Writes through `.data` are not counted against what was saved for backward.
     Ref<Storage> memory = alias_storage(t.storage);
     return adopt(is_plain_tensor(self) ? TensorType : Py_TYPE(self),

@@ -128,9 +128,10 @@ PyObject* item(PyObject* self, PyObject*) {
     if (t.numel() != 1) {
       fail(Error::Runtime, "a Tensor with ", t.numel(), " elements cannot be converted to Scalar");
     }
-    if (t.device().type == DeviceType::CPU && !is_sparse(t)) {
+    if (t.device().type == DeviceType::CPU && !is_sparse(t) && !told_to_dispatch(t)) {
       return checked(element_object(t.dtype, t.data()));
     }
+    if (told_to_dispatch(t)) return item_dispatched(t).leak();
     return number_object(read_item(t));
   });
 }
@@ -157,7 +158,9 @@ PyObject* tolist(PyObject* self, PyObject*) {
 
 PyObject* detach(PyObject* self, PyObject*) {
   return guard([&]() -> PyObject* {
-    TensorRef t = detached(*as_tensor(self));
+    Tensor& from = *as_tensor(self);
+    const bool told = !is_sparse(from) && told_to_dispatch(from);
+    TensorRef t = told ? detach_dispatched(from) : detached(from);
     note_detached(*as_tensor(self), *t);
     return tensor_object(std::move(t));
   });
@@ -325,7 +328,9 @@ PyObject* make_subclass(PyObject*, Args args, Py_ssize_t nargs, PyObject* kwname
     PyObject* v[3];
     signature.unpack(args, nargs, kwnames, v);
     Tensor& data = tensor_argument(v[1], "_make_subclass");
-    Object made = Object::steal(adopt(tensor_class(v[0], "_make_subclass"), detached(data)));
+    // The memory, not what a class that carries ops out makes of detach().
+    TensorRef plain = is_sparse(data) ? detached(data) : alias(data, data.layout);
+    Object made = Object::steal(adopt(tensor_class(v[0], "_make_subclass"), std::move(plain)));
     if (given(v[2]) && to_bool(v[2])) set_requires_grad(*as_tensor(made.get()), true);
     return made.leak();
   });
@@ -390,6 +395,10 @@ PyCFunction overridable() {
 TensorRef on_host(Tensor& t, const char* what) {
   void_notes();
   refuse_sparse(t, what);
+  if (dispatches(t)) {
+    fail(Error::Runtime, what, ": not supported for tensor subclasses that carry ops out, as ",
+         type_name(t.object()), " does; ask for what it wraps");
+  }
   if (t.device().type == DeviceType::Meta) {
     fail(Error::NotImplemented, what, ": Cannot copy out of meta tensor; no data!");
   }
@@ -398,6 +407,12 @@ TensorRef on_host(Tensor& t, const char* what) {
 
 Number read_item(const Tensor& t) {
   void_notes();
+  if (told_to_dispatch(t)) {
+    Object found = item_dispatched(t);
+    Number n;
+    if (number_of(found.get(), n)) return n;
+    fail(Error::Type, "item: not a number: ", type_name(found.get()));
+  }
   refuse_sparse(t, "item");
   if (t.device().type == DeviceType::CPU) return load_element(t.dtype, t.data());
   if (t.device().type == DeviceType::Meta) {

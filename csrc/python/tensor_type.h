@@ -9,6 +9,7 @@
 #pragma once
 
 #include "autograd/autograd.h"
+#include "ops/dispatch.h"
 #include "ops/launch.h"
 #include "ops/replay.h"
 #include "ops/sparse.h"
@@ -65,6 +66,7 @@ bool is_numpy_scalar(PyObject* o);
 // A new tensor of the same memory and no history; its type is exactly Tensor.
 inline TensorRef detached(const Tensor& t) {
   if (is_sparse(t)) return ask_sparse_tensor("detach", t);
+  if (dispatches(t)) return detach_dispatched(const_cast<Tensor&>(t));
   TensorRef d = alias(t, t.layout);
   d->inference = t.inference;
   return d;

@@ -155,7 +155,12 @@ def register_multi_grad_hook(
                 first = pass_id not in state
                 grads = state.setdefault(pass_id, [None] * len(tensors))
                 grads[index] = grad
-            if first:
+                complete = mode == "all" and all(g is not None for g in grads)
+                if complete:
+                    del state[pass_id]
+            if complete:
+                fn(grads)
+            elif first:
                 _core.queue_callback(lambda: finished(pass_id))
                 if mode == "any":
                     fn(grad)
@@ -164,8 +169,8 @@ def register_multi_grad_hook(
 
     def finished(pass_id: int) -> None:
         with lock:
-            grads = state.pop(pass_id)
-        if mode == "all":
+            grads = state.pop(pass_id, None)
+        if mode == "all" and grads is not None:
             fn(grads)
 
     return _Handles([t.register_hook(arrived(i)) for i, t in enumerate(tensors)])

@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor, _core
-from taimatsu._interpreter import Interpreter, frames
+from taimatsu._interpreter import Interpreter, frames, without
 from taimatsu.ops.shape import wrap_dim
 
 _ANYWHERE = _core.UntypedStorage(2**62, device="meta")  # the memory of tensors that have none
@@ -102,19 +101,9 @@ class Batched(Tensor):
         return f"Batched({self.owner.size} examples of sizes {tuple(self.shape)}, {self.dtype})"
 
 
-@contextmanager
 def below(frame: Interpreter) -> Any:
     """Inside, only interpreters further out than `frame` see ops."""
-    stack = frames()
-    at = stack.index(frame)
-    above = stack[at:]
-    del stack[at:]
-    _core.interpose(1, bool(stack))
-    try:
-        yield
-    finally:
-        stack.extend(above)
-        _core.interpose(1, True)
+    return without(frames().index(frame))
 
 
 def vmaps() -> list[VMap]:

@@ -13,12 +13,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import taimatsu as torch
+from taimatsu._aten import own_form
 from taimatsu._interpreter import Interpreter
 from taimatsu._op_namespaces import overload_of
 from taimatsu.nn import Module
 from taimatsu.overrides import BaseTorchFunctionMode
 from taimatsu.utils import _pytree as pytree
-from taimatsu.utils._python_dispatch import OpCall
 
 from .graph import Graph
 from .graph_module import GraphModule
@@ -167,7 +167,7 @@ class _Functions(Recorder):
             return self.graph.call_function(function, positional, named)
         if hasattr(torch.Tensor, name) and name[0] != "_":
             return self.graph.call_method(name, positional, named)
-        return self.graph.call_function(OpCall(op), positional, named)
+        return self.graph.call_function(own_form(op), (*given,))
 
 
 class _Watch(BaseTorchFunctionMode):

@@ -32,7 +32,7 @@ class ModuleTracker:
     @property
     def is_bw(self) -> bool:
         """Whether a backward pass is running."""
-        return torch._core.current_backward() is not None
+        return bool(torch._core.current_backward())
 
     def _name(self, module: Any) -> str:
         if module not in self._names:
