@@ -55,7 +55,7 @@ def test_gradients_go_back_to_the_parts():
     (LINEAR(x) ** 2).sum().backward()
     for part in parts:
         (expected,) = torch.autograd.grad((LINEAR(part) ** 2).sum(), part)
-        assert torch.allclose(part.grad, expected)
+        torch.testing.assert_close(part.grad, expected)
 
 
 def test_attention_is_part_by_part():
