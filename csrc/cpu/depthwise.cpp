@@ -232,8 +232,14 @@ bool depthwise_convolution(ConvKind kind, const ConvShape& s, const Tensor& x, c
       s.out[0] != 1 || s.stride[0] != 1) {
     return false;
   }
-  if (!x.layout->contiguous || !w.layout->contiguous || !y.layout->contiguous) return false;
   if (x.dtype != DType::F32 && x.dtype != DType::F64) return false;
+  const bool contiguous_images = x.layout->contiguous && y.layout->contiguous;
+  if (kind == ConvKind::Weight && !contiguous_images && w.layout->contiguous) {
+    // The other way is so slow that copies are nothing beside it.
+    TensorRef input = contiguous(const_cast<Tensor&>(x)), grad = contiguous(const_cast<Tensor&>(y));
+    return depthwise_convolution(kind, s, *input, w, bias, *grad);
+  }
+  if (!contiguous_images || !w.layout->contiguous) return false;
   auto run = [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Depthwise<T> d(s, x.as<T>(), w.as<T>(), bias ? bias->as<T>() : nullptr,

@@ -275,3 +275,42 @@ def test_halves(dtype):
 def test_errors(call, message):
     with pytest.raises(RuntimeError, match=message):
         call(torch.ones(2, 4, 9, 9))
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("channels", "sizes", "kernel", "stride", "padding"), [
+    (1, (30, 28), (5, 5), 1, 2), (1, (40,), (10,), 5, 0), (3, (20, 21), (3, 4), 2, 1),
+    (4, (9, 10), (3, 3), 1, 1), (5, (4, 6), (4, 6), 1, 0), (2, (7,), (3,), 9, 0),
+])  # fmt: skip
+def test_few_inputs_and_single_positions(channels, sizes, kernel, stride, padding, last):
+    if last and len(sizes) < 2:
+        return
+    rng = np.random.default_rng(0)
+    settings = [stride] * len(sizes), [padding] * len(sizes)
+    x = rng.standard_normal((19, channels, *sizes))
+    w = rng.standard_normal((7, channels, *kernel))
+    wanted = conv(x, w, None, *settings, [1] * len(sizes), 1)
+    g = rng.standard_normal(wanted.shape)
+    seen = patches(x, kernel, *settings, [1] * len(sizes))
+    axes = [0, *range(2, 2 + len(sizes))]
+
+    def given(a):
+        t = torch.tensor(a.astype(np.float32))
+        return t.to(memory_format=torch.channels_last) if last else t
+
+    function = getattr(torch, f"conv{len(sizes)}d")
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        leaves = given(x).requires_grad_(), given(w).requires_grad_()
+        y = function(*leaves, None, *settings)
+        found.append([y.detach(), *torch.autograd.grad(y, leaves, given(g))])
+    torch.set_num_threads(before)
+    for one, other in list(zip(*found, strict=True))[: 3 if channels == 1 else 2]:
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    y, gx, gw = (t.numpy().astype(np.float64) for t in found[0])
+    np.testing.assert_allclose(y, wanted, atol=1e-4)
+    np.testing.assert_allclose(gw, np.tensordot(g, seen, (axes, axes)), atol=1e-3)
+    v = rng.standard_normal(x.shape)
+    along = conv(v, w, None, *settings, [1] * len(sizes), 1)
+    np.testing.assert_allclose((gx * v).sum(), (along * g).sum(), atol=1e-2)

@@ -1,5 +1,7 @@
 """mm, matmul, linear and their kin: every dtype, any strides, and the errors."""
 
+import itertools
+
 import numpy as np
 import pytest
 from arrays import COMPLEX, FLOATS, INTEGERS, NUMBERS, array, random_tensor, same, tensor
@@ -172,3 +174,25 @@ def test_few_numbers_and_one_step(dtype):
     same(left @ left.mT, array(left) @ array(left).transpose(0, 2, 1), dtype)
     x, y = (torch.arange(n, n + 1000).to(dtype) for n in (0, 3))
     assert abs(torch.dot(x, y).item() / sum(i * (i + 3) for i in range(1000)) - 1) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, *COMPLEX])
+def test_rows_columns_and_blocks_of_any_layout(dtype):
+    """Few rows times a large matrix, dot products, tiles with remainders; alike on any threads."""
+    rng = np.random.default_rng(0)
+    shapes = [(1, 700, 1040), (3, 361, 1500), (4, 600, 515), (1, 9, 1), (1, 3001, 1), (900, 70, 1),
+              (2, 130, 33), (7, 13, 5), (31, 64, 100)]  # fmt: skip
+    before = torch.get_num_threads()
+    for m, k, n in shapes:
+        x, y = random_tensor(rng, (m, k), dtype), random_tensor(rng, (k, n), dtype)
+        wanted = wide(x) @ wide(y)
+        most = 4 * torch.finfo(dtype).eps * float((abs(wide(x)) @ abs(wide(y))).max())
+        ways = list(itertools.product(variants(x), variants(y)))
+        for a, b in ways[:: 3 if k * n > 1e5 else 1]:
+            found = []
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                found.append((a @ b).numpy())
+            np.testing.assert_array_equal(*found)
+            np.testing.assert_allclose(found[0], wanted, rtol=0, atol=most)
+    torch.set_num_threads(before)
