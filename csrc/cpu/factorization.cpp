@@ -70,6 +70,13 @@ void infer_cholesky(Call& c) {
   push(c, {rows(a), rows(a)}, a.dtype);
   push(c, {}, DType::I32);
 }
+template <class T>
+int triangle(bool lower, int n, T* a) {
+  if constexpr (!kComplex<T>) {
+    if (n <= 16 && !lower) return small<T>().potrf(n, a);
+  }
+  return potrf(lower ? 'L' : 'U', n, a);
+}
 // Row by row: of the rows of a, read as columns, LAPACK makes the rows of the factor.
 void run_cholesky(Call& c) {
   const Tensor& a = c.args[0].t();
@@ -83,7 +90,7 @@ void run_cholesky(Call& c) {
       for (; b < end; ++b) {
         T* m = out[b];
         in.read(b, m, n);
-        infos[b] = n ? potrf(upper ? 'L' : 'U', n, m) : 0;
+        infos[b] = n ? triangle(upper, n, m) : 0;
         for (int64_t i = 0; i < n; ++i) {
           if (upper) {
             std::fill_n(m + i * n, i, T(0));
@@ -99,9 +106,20 @@ TM_NATIVE("_cholesky", infer_cholesky, run_cholesky);
 
 // ---- LU -------------------------------------------------------------------------------------
 
+constexpr int kFewRows = 24;  // up to which LAPACK's calls take longer than what they do
+
 template <class T>
 int factor(int m, int n, T* a, int* pivots) {
-  return m <= 24 && n <= 24 ? small<T>().getrf(m, n, a, pivots) : getrf(m, n, a, pivots);
+  return m <= kFewRows && n <= kFewRows ? small<T>().getrf(m, n, a, pivots)
+                                        : getrf(m, n, a, pivots);
+}
+template <class T>
+void solve_factored(char trans, int n, int k, const T* lu, int height, const int* pivots, T* b) {
+  if (n <= kFewRows) {
+    small<T>().getrs(trans, n, k, lu, height, pivots, b);
+  } else {
+    getrs(trans, n, k, lu, height, pivots, b);
+  }
 }
 
 // _lu_factor(Tensor A) -> (Tensor LU, Tensor pivots, Tensor info)
@@ -200,7 +218,7 @@ void run_lu_solve(Call& c) {
   }
   const char trans = c.args[3].to_bool() ? 'C' : 'N';
   run_factored_solve(c, [&](const auto* f, int height, int64_t i, auto* x) {
-    getrs(trans, n, k, f, height, p + i * n, x);
+    solve_factored(trans, n, k, f, height, p + i * n, x);
   });
 }
 TM_NATIVE("_lu_solve", infer_factored_solve, run_lu_solve);
@@ -230,7 +248,7 @@ void run_solve(Call& c) {
         left.read(i, lu[i], n);
         right.read(i, x[i], n);
         infos[i] = n ? factor(n, n, lu[i], pivots + i * n) : 0;
-        if (n && k && infos[i] == 0) getrs('T', n, k, lu[i], n, pivots + i * n, x[i]);
+        if (n && k && infos[i] == 0) solve_factored('T', n, k, lu[i], n, pivots + i * n, x[i]);
       }
     });
   });

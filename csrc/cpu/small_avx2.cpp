@@ -9,7 +9,7 @@
 #else
 #pragma GCC target("avx2,fma")
 #endif
-#pragma GCC optimize("O3")
+#pragma GCC optimize("O3", "cx-fortran-rules")  // no search for infinities
 
 #define TM_VECTOR_BYTES 32
 namespace taimatsu {

@@ -5,7 +5,7 @@
 #include <arm_neon.h>
 #endif
 
-#pragma GCC optimize("O3")
+#pragma GCC optimize("O3", "cx-fortran-rules")  // no search for infinities
 
 #define TM_VECTOR_BYTES 16
 namespace taimatsu {

@@ -23,6 +23,42 @@ void infer_svd(Call& c) {
   push_columns(c, vectors ? full ? n : k : 0, vectors ? n : 0, a.dtype);
   push(c, {}, DType::I32);
 }
+// Whether routines of our own can take the squares of the elements, and their sums.
+template <class T>
+bool has_squares(const T* a, int64_t count) {
+  const RealOf<T> most = largest(a, count);
+  return most < RealOf<T>(1e15) && most > RealOf<T>(1e-10);
+}
+
+// Small ones; false if it must be LAPACK. The outputs are null without vectors.
+template <class T>
+bool small_svd(const Matrices<T>& in, int64_t index, RealOf<T>* values, T* u, int u_columns, T* vh,
+               int vh_rows, Workspace<T>& w) {
+  if constexpr (kComplex<T>) {
+    return false;
+  } else {
+    const bool wide = in.m < in.n;
+    const Matrices<T> a = wide ? in.transposed() : in;  // then u and v change places
+    const int m = static_cast<int>(a.m), n = static_cast<int>(a.n);
+    const int columns = wide ? vh_rows : u_columns;
+    if (m > 48 || n > 48) return false;
+    w.reserve(static_cast<size_t>(m) * n + static_cast<size_t>(m) * m + 2 * n * n + 7 * n + m, 0);
+    T *x = w.real.data(), *work = x + m * n, *left = work + n * n + 7 * n + m;
+    T* right = left + m * columns;
+    a.read(index, x, m);
+    if (!has_squares(x, static_cast<int64_t>(m) * n)) return false;
+    if (!u) return small<T>().gesvd(m, n, 0, x, values, nullptr, nullptr, work) == 0;
+    T *own_u = wide ? left : u, *own_v = wide ? u : right;
+    if (small<T>().gesvd(m, n, columns, x, values, own_u, own_v, work)) return false;
+    const T* v = wide ? left : right;  // of the result
+    const int height = static_cast<int>(in.n);
+    for (int j = 0; j < vh_rows; ++j) {
+      for (int i = 0; i < height; ++i) vh[i * vh_rows + j] = v[j * height + i];
+    }
+    return true;
+  }
+}
+
 void run_svd(Call& c) {
   const Tensor& a = c.args[0].t();
   const int m = rows(a), n = cols(a), k = std::min(m, n);
@@ -38,8 +74,12 @@ void run_svd(Call& c) {
       std::vector<T> x(static_cast<size_t>(m) * n);
       for (; b < end; ++b) {
         T *left = vectors ? u[b] : nullptr, *right = vectors ? vh[b] : nullptr;
-        in.read(b, x.data(), m);
         infos[b] = 0;
+        if (k && small_svd(in, b, values + b * k, left, static_cast<int>(u.n), right,
+                           static_cast<int>(vh.m), w)) {
+          continue;
+        }
+        in.read(b, x.data(), m);
         if (k && all_finite(x.data(), static_cast<int64_t>(m) * n)) {
           infos[b] = gesdd(job, m, n, x.data(), values + b * k, left, right,
                            std::max(1, static_cast<int>(vh.m)), w);
@@ -67,9 +107,7 @@ void infer_eigh(Call& c) {
 template <class T>
 int eigenvalues(bool vectors, bool upper, int n, T* a, RealOf<T>* values, Workspace<T>& w) {
   if constexpr (!kComplex<T>) {
-    // Neither the square of an element that counts nor a sum of them leaves the range.
-    const T most = largest(a, static_cast<int64_t>(n) * n);
-    if (n <= (vectors ? 128 : 64) && most < T(1e15) && most > T(1e-10)) {
+    if (n <= (vectors ? 128 : 64) && has_squares(a, static_cast<int64_t>(n) * n)) {
       w.reserve(static_cast<size_t>(n) * (n + 3), 0);
       return small<T>().syevd(vectors, upper, n, a, values, w.real.data());
     }

@@ -5,7 +5,7 @@ Sizes lie on both sides of those where LAPACK takes over.
 
 import numpy as np
 import pytest
-from arrays import array, tensor
+from arrays import array, random_tensor, tensor
 
 import taimatsu as torch
 from taimatsu import linalg
@@ -47,6 +47,62 @@ def test_qr(kind, dtype):
             of_column = np.abs(a).max(-2, keepdims=True) * m + 1e-300
             assert (np.abs(q @ r - a) / of_column).max() < 20 * eps
             assert not np.tril(r, -1).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_svd(kind, dtype):
+    eps = torch.finfo(dtype).eps
+    for m, n in [(1, 1), (3, 2), (2, 5), (16, 16), (48, 9), (31, 32), (48, 48), (50, 49)]:
+        a = wide(tensor(matrices(kind, m, n), dtype))
+        values = np.linalg.svd(a, compute_uv=False)
+        close = (30 if m <= 48 else 100) * eps * max(values.max(), 1e-300)
+        alone = wide(linalg.svdvals(tensor(a, dtype)))
+        np.testing.assert_allclose(alone, values, rtol=0, atol=close)
+        for full in (False, True):
+            u, s, vh = (wide(t) for t in linalg.svd(tensor(a, dtype), full_matrices=full))
+            assert (np.diff(s) <= 0).all() and (s >= 0).all()
+            np.testing.assert_allclose(s, values, rtol=0, atol=close)
+            assert max(identity_error(u), identity_error(vh.swapaxes(-1, -2))) < 60 * eps
+            k = min(m, n)
+            again = u[..., :k] * s[..., None, :] @ vh[..., :k, :]
+            np.testing.assert_allclose(again, a, rtol=0, atol=close)
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.complex64, torch.complex128])
+def test_solutions_from_factors(dtype):
+    rng = np.random.default_rng(0)
+    for n, columns in [(1, 1), (2, 3), (5, 17), (24, 40), (25, 2)]:
+        a = random_tensor(rng, (3, n, n), dtype)
+        b = random_tensor(rng, (3, n, columns), dtype)
+        lu = linalg.lu_factor(a)
+        for x, left in (
+            (linalg.solve(a, b), a),
+            (linalg.lu_solve(*lu, b), a),
+            (linalg.lu_solve(*lu, b, adjoint=True), a.mH),
+        ):
+            miss = array(left) @ array(x) - array(b)
+            scale = np.abs(array(left)).max() * np.abs(array(x)).max() * n
+            assert np.abs(miss).max() < 8 * torch.finfo(dtype).eps * scale
+
+
+def test_pivots_below_the_normal_range():
+    tiny = torch.tensor([[1e-39, 2e-39], [0, 4e-39]])
+    x = linalg.lu_solve(tiny, torch.tensor([1, 2], dtype=torch.int32), torch.tensor([[4e-39]] * 2))
+    np.testing.assert_allclose(array(x), [[2], [1]], rtol=1e-3)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_cholesky_reads_one_triangle(upper):
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 5, 16, 17):
+        x = rng.standard_normal((n, n))
+        whole = x @ x.T + n * np.eye(n)
+        half = torch.tensor(np.where(np.tri(n).T if upper else np.tri(n), whole, np.nan))
+        factor = wide(linalg.cholesky(half, upper=upper))
+        again = factor.T @ factor if upper else factor @ factor.T
+        np.testing.assert_allclose(again, whole, rtol=1e-13, atol=1e-13)
+        assert not (np.tril(factor, -1) if upper else np.triu(factor, 1)).any()
 
 
 def test_qr_of_subnormal_numbers():
