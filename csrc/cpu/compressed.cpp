@@ -143,9 +143,8 @@ void each_row(Call& c, const Tensor& operand, const Tensor& mat, const F& body) 
   auto run = [&](auto value, auto index) {
     using T = typename decltype(value)::type;
     using I = typename decltype(index)::type;
-    const Rows<T, I> all{starts->as<I>(),     columns->as<I>(), columns->numel(),
-                         mat.layout->size(0), width,            operand.as<T>(),
-                         mat.as<T>(),         c.outs[0]->as<T>()};
+    const Rows<T, I> all{starts->as<I>(), columns->as<I>(), columns->numel(), mat.layout->size(0),
+                         width,           operand.as<T>(),  mat.as<T>(),      c.outs[0]->as<T>()};
     fine = all.starts[0] == 0 && all.starts[rows] == all.size;
     WithoutGil without(work > kLongWork);
     parallel_for(rows, grain_of(rows, work), 1, [&](int64_t begin, int64_t end) {
@@ -212,9 +211,8 @@ void infer_rows_dots(Call& c) {
 }
 void run_rows_dots(Call& c) {
   TensorRef left = contiguous(c.args[2].t()), right = contiguous(c.args[3].t());
-  each_row(c, *left, *right, [](const auto& rows, int64_t begin, int64_t end) {
-    return rows.dots(begin, end);
-  });
+  each_row(c, *left, *right,
+           [](const auto& rows, int64_t begin, int64_t end) { return rows.dots(begin, end); });
 }
 TM_NATIVE("_rows_dots", infer_rows_dots, run_rows_dots);
 

@@ -1,6 +1,8 @@
-"""Rows one after the other, as compressed sparse matrices have them: `taimatsu.sparse`'s natives."""
+"""Rows one after the other, as compressed sparse matrices have them: natives of the package."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from .embedding import bag_sum
 from .matrix import HIDDEN
@@ -36,7 +38,7 @@ rows_product = native(
         starts, columns, values, g, mat_like),
 )  # fmt: skip
 
-rows_dots = native(
+rows_dots: Any = native(
     "_rows_dots(Tensor starts, Tensor columns, Tensor left, Tensor right) -> Tensor", **HIDDEN,
     doc="For each column of compressed rows the product of its row in `left` with the row of "
         "`right` that it names. float32 and float64.",
