@@ -276,12 +276,14 @@ TensorRef from_dlpack(PyObject* o) {
   if (d.ndim < 0 || d.ndim > kMaxDims) {
     fail(Error::Buffer, "from_dlpack: a tensor has at most ", kMaxDims, " dims; got ", d.ndim);
   }
+  if (d.ndim && !d.shape) fail(Error::Buffer, "from_dlpack: the capsule doesn't tell its sizes");
   Ints sizes(d.shape, d.ndim);
   LayoutRef layout = contiguous_layout(sizes);
   if (d.strides && layout->numel > 1) {
     layout = checked_layout(sizes, {d.strides, d.ndim}, 0, "from_dlpack");
   }
   const size_t nbytes = bytes_reached(*layout, dtype);
+  if (nbytes && !d.data) fail(Error::Buffer, "from_dlpack: the capsule's memory is a null pointer");
   Ref<Storage> memory =
       foreign_storage(static_cast<char*>(d.data) + d.byte_offset, nbytes, device, owner.get());
   return make_tensor(memory.get(), layout.get(), dtype);

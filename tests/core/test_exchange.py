@@ -1,6 +1,7 @@
 """Sharing memory: NumPy, buffers, DLPack, storages."""
 
 import copy
+import ctypes
 import gc
 import hashlib
 import importlib.util
@@ -283,3 +284,20 @@ def test_storages_are_pickled_and_converted():
     assert s.to(device="cpu").nbytes() == s.cpu().nbytes() == 8 and s.get_device() == -1
     s.byteswap(torch.float32)
     assert np.frombuffer(bytes(s), ">f4").tolist() == [1, 2]
+
+
+def test_dlpack_capsules_without_sizes_or_memory():
+    fields = [("data", ctypes.c_void_p), ("device", ctypes.c_int32 * 2), ("ndim", ctypes.c_int32),
+              ("dtype", ctypes.c_uint32), ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p),
+              ("offset", ctypes.c_uint64), ("context", ctypes.c_void_p),
+              ("deleter", ctypes.c_void_p)]  # fmt: skip
+    managed = type("Managed", (ctypes.Structure,), {"_fields_": fields})
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype = ctypes.py_object
+    new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    memory, sizes = (ctypes.c_float * 3)(), (ctypes.c_int64 * 1)(3)
+    float32 = 2 | 32 << 8 | 1 << 16
+    for data, shape in ((None, ctypes.addressof(sizes)), (ctypes.addressof(memory), None)):
+        given = managed(data, (1, 0), 1, float32, shape)
+        with pytest.raises(BufferError, match="capsule"):
+            torch.from_dlpack(new(ctypes.addressof(given), b"dltensor", None))
