@@ -21,6 +21,7 @@ from taimatsu.ops.anywhere import routines
 from taimatsu.ops.table import ENTRIES
 
 TARGETS = ("sm_70", "sm_80", "sm_90", "sm_100")
+EVERY_TARGET = tuple(ptx.TARGETS)
 ASSEMBLED_FOR = {"sm_70": "sm_75"}  # ptxas of CUDA 13 knows no older one; PTX is good for later
 BATCH = 64  # kernels that ptxas is given at once
 ROW_LAYOUTS = {  # what a row, a cell and a shared operand are then
@@ -97,7 +98,8 @@ def sample(every: int = 16) -> Iterator[Work]:
     for i, (name, nest) in enumerate(nests(["f32"])):
         found = list(layouts(nest))
         layout, classes, rows = found[i % len(found)]
-        target = TARGETS[0] if i % 8 == 0 else TARGETS[3] if i % 8 == 4 else TARGETS[1 + i % 2]
+        others = EVERY_TARGET[i // 2 % len(EVERY_TARGET)]
+        target = others if i % 2 == 0 else ("sm_80", "sm_90")[i // 2 % 2]
         yield Work(f"{name} {layout} {target}", nest, classes, rows, target)
     for k, dtype in enumerate(t for t in DTYPES if t != "f32"):
         routines()

@@ -5,7 +5,9 @@ The first needs `ptxas` (skipped without); the second runs on the CPU, see `simt
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
 
 import gpu_table
 import numpy as np
@@ -89,7 +91,7 @@ def variance(axes, x):
 
 
 def total(axes, x):
-    return reduce(monoids.SUM, axes, x)
+    return reduce(monoids.SUM, axes, cast(x, x.dtype.compute))
 
 
 ELEMENTARY = ["exp", "log", "log2", "log1p", "tanh", "sin", "cos", "tan", "atan", "erf", "erfc",
@@ -117,10 +119,30 @@ def test_pointwise_assembles():
     assemble(launches)
 
 
-def test_sixteen_bytes_at_once():
-    nest = pointwise(lambda x, y: node("add", x, y), (F32,), F32, F32)
-    text = ptx.render(nest, ("sc", "sc", "su")).ptx
-    assert ".v4." in text or "ld.global.v2.b64" in text or ".v2.b64" in text
+def wide(text: str, op: str) -> int:
+    """How many loads (ld) or stores (st) of sixteen bytes there are."""
+    return len(re.findall(rf"\b{op}(?:\.global)?\.v(?:4\.[bfu]32|2\.[bfu]64)", text))
+
+
+@pytest.mark.parametrize("t", [U8, F16, BF16, F32, F64, I64], ids=repr)
+def test_sixteen_bytes_at_once(t):
+    """Along an axis without gaps; the same number along it, and rows, too."""
+    def both(x, y):
+        return cast(node("add", cast(x, t.compute), cast(y, t.compute)), t)
+
+    text = ptx.render(pointwise(both, (t,), t, t), ("sc", "sc", "su")).ptx
+    assert wide(text, "ld") >= 1 and wide(text, "st") >= 1
+    apart = ptx.render(pointwise(both, (t,), t, t), ("ss", "ss", "ss")).ptx
+    assert wide(apart, "ld") == wide(apart, "st") == 0
+    rows = ptx.render(row(total, [(t.compute, "cell")], (t, "row")), ("cu", "sc")).ptx
+    assert wide(rows, "ld") >= 1
+
+
+@pytest.mark.parametrize("t", [F32, BF16, I64], ids=repr)
+def test_rows_merge_by_shuffles_and_in_shared_memory(t):
+    text = ptx.render(row(total, [(t.compute, "cell")], (t, "row")), ("cu", "sc")).ptx
+    assert text.count("shfl.sync.down.b32") >= 5 and "bar.sync" in text.replace("barrier", "bar")
+    assert "atom" not in text  # in an order that is always the same
 
 
 def test_no_rounding_is_left_to_the_assembler():
@@ -198,6 +220,46 @@ def test_vectors_that_are_not_aligned(offset):
     y = np.zeros((3, 101), np.float32)
     assert emulate(pointwise(lambda v: node("neg", v), (F32,), F32), [y, x]) == 0
     np.testing.assert_array_equal(y, -x)
+
+
+def test_threads_go_round():
+    x = rng.random((3, 1000), np.float32)
+    y = np.zeros_like(x)
+    nest = pointwise(lambda v: node("neg", v), (F32,), F32)
+    assert emulate(nest, [y, x], grid=((2, 1, 1), (32, 2))) == 0
+    np.testing.assert_array_equal(y, -x)
+
+
+def test_nothing_at_all():
+    """No rows; rows of no elements, which have the sum's neutral element."""
+    nest = row(total, [(F32, "cell")], (F32, "row"))
+    for shape in ((1, 3, 1, 0), (1, 3, 0, 4), (1, 0, 1, 4), (0, 3, 1, 4)):
+        for order in "CF":
+            y = np.full((*shape[:2], 1, 1), 7, np.float32)
+            assert emulate(nest, [y, np.zeros(shape, np.float32, order)], extents=shape) == 0
+            assert (y == 0).all()
+
+
+def test_positions_beyond_four_gibibytes():
+    """Counters, strides and addresses have 64 bits; of the memory only a few pages are there."""
+    far, n = 5 << 30, 40
+    noreserve = getattr(mmap, "MAP_NORESERVE", 0x4000)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | noreserve
+    memory = np.frombuffer(mmap.mmap(-1, 2 * far + n, flags), np.uint8)
+    rows = rng.integers(1, 99, (2, n)).astype(np.uint8)
+    memory[far : far + n], memory[2 * far :] = rows
+    y = np.zeros((3, n), np.uint8)
+    copy = ptx.render(pointwise(lambda v: v, (U8,), U8), ("sc", "sc"))
+    by_strides = [1, 3, 0, n, n, 1, far, 1]  # rows 1 and 2
+    nothing = np.zeros(1, np.int64)
+    assert simt.run(copy, [y, memory], by_strides, nothing, copy.grid(by_strides, 1)) == 0
+    np.testing.assert_array_equal(y[1:], rows)
+    nest = pointwise(lambda v: node("add", v, const(1, U8)), (U8,), U8)
+    following = ptx.render(nest, ("sc", "sc"))
+    from_there = [0, 1, far, far + n, 0, 1, 0, 1]  # in place
+    grid = following.grid(from_there, 1)
+    assert simt.run(following, [memory, memory], from_there, nothing, grid) == 0
+    np.testing.assert_array_equal(memory[far : far + n], rows[0] + 1)
 
 
 def test_division_by_zero_sets_the_flag():
