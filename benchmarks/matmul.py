@@ -26,8 +26,15 @@ def thin(torch):
     batch8, batch16, batch64 = (torch.randn(n, m, m) for n, m in ((1000, 8), (500, 16), (32, 64)))
     heads, keys = torch.randn(32, 128, 64), torch.randn(32, 128, 64)
     x, weight, bias = torch.randn(128, 256), torch.randn(512, 256), torch.randn(512)
-    one = torch.randn(1, 256)
+    one, four, large = (torch.randn(*s) for s in ((1, 256), (4, 2048), (2048, 2048)))
     return locals()
+
+
+def complex_numbers(torch):
+    """Square matrices, a large one with vectors, a batch."""
+    names = square(torch, "complex64", OTHER_SIZES)
+    batch, vector = (torch.randn(*s, dtype=torch.complex64) for s in ((256, 16, 16), (1024,)))
+    return names | {"torch": torch, "batch": batch, "vector": vector}
 
 
 GROUPS = (
@@ -42,6 +49,20 @@ GROUPS = (
         "matmul, bfloat16",
         lambda torch: square(torch, "bfloat16", OTHER_SIZES),
         products(OTHER_SIZES),
+        floor=0.95,
+    ),
+    Group(
+        "matmul, complex64",
+        complex_numbers,
+        (
+            *products(OTHER_SIZES),
+            *workloads(
+                matrix_vector="a1024 @ vector",
+                row_matrix="vector @ a1024",
+                dot="torch.dot(vector, vector)",
+                bmm_16="batch @ batch",
+            ),
+        ),
         floor=0.95,
     ),
     Group(
@@ -65,6 +86,8 @@ GROUPS = (
             addmm="torch.addmm(bias, x, weight.t())",
             linear="F.linear(x, weight, bias)",
             linear_one="F.linear(one, weight, bias)",
+            few_large="four @ large",
+            row_large="four[:1] @ large",
         ),
         floor=0.95,
     ),
