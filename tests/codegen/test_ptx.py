@@ -16,6 +16,7 @@ import simt
 from machine import NUMPY, Axis, Call, axis, bf16, pointwise, row
 
 from taimatsu.codegen import monoids, ptx
+from taimatsu.codegen.cache import Cache
 from taimatsu.codegen.grid import WAVES, Grid
 from taimatsu.codegen.ir import (
     BF16,
@@ -187,6 +188,22 @@ def test_the_table():
     made, failures, _ = gpu_table.check(work)
     assert not failures, "\n".join(failures[:20])
     assert made > 500
+
+
+def test_cubins_are_kept_on_disk(tmp_path, monkeypatch):
+    if ptx.assembler() is None:
+        pytest.skip("needs ptxas")
+    kept = Cache(str(tmp_path))
+    monkeypatch.setattr(ptx, "cache", lambda: kept)
+    monkeypatch.setattr(ptx, "_loaded", {})
+    nest, classes = row(total, [(F32, "cell")], (F32, "row")), ("cu", "sc")
+    first = ptx.kernel(nest, classes, "sm_90")
+    assert first.image[:4] == b"\x7fELF"
+    monkeypatch.setattr(ptx, "_loaded", {})  # as in another process
+    monkeypatch.setattr(ptx, "render", None)
+    assert ptx.kernel(nest, classes, "sm_90") == first
+    with pytest.raises(ValueError, match="no target 'sm_10'; there are sm_70"):
+        ptx.kernel(nest, classes, "sm_10")
 
 
 # Emulated
