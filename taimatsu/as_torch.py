@@ -102,6 +102,10 @@ def _name_classes(module: ModuleType) -> None:
             sys.modules.setdefault(layer.__module__, getattr(modules, place))
 
 
+# What programs import from PyTorch's distribution.
+_PACKAGES = {"torch": "taimatsu", "functorch": "taimatsu._functorch.deprecated"}
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -111,9 +115,10 @@ class _Finder(importlib.abc.MetaPathFinder):
             if own is not None and isinstance(own.loader, importlib.machinery.SourceFileLoader):
                 own.loader = _NamingLoader(own.loader)
             return own
-        if name != "torch" and not name.startswith("torch."):
+        top, dot, rest = name.partition(".")
+        if top not in _PACKAGES:
             return None
-        ours = "taimatsu" + name.removeprefix("torch")
+        ours = _PACKAGES[top] + dot + rest
         try:
             found = importlib.util.find_spec(ours)
         except ModuleNotFoundError:

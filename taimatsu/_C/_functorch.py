@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from taimatsu import Tensor
-from taimatsu._interpreter import frames
-from taimatsu.func._batching import Batched, VMap
+from taimatsu.func._batching import Batched, vmaps
+from taimatsu.func._vmap import _add_batch_dim, _remove_batch_dim  # noqa: F401
 
 
 def is_batchedtensor(tensor: Any) -> bool:
@@ -48,5 +48,5 @@ def maybe_get_level(tensor: Any) -> int:
     """How many maps are around the one it belongs to, and that one; -1 without batch."""
     if not is_batchedtensor(tensor):
         return -1
-    maps = [frame for frame in frames() if isinstance(frame, VMap)]
+    maps = vmaps()
     return maps.index(tensor.owner) + 1 if tensor.owner in maps else -2

@@ -206,6 +206,12 @@ class TreeSpec(typing.NamedTuple):
     def __hash__(self) -> int:
         return hash((self.type, self.children_specs))
 
+    def __repr__(self) -> str:
+        if self.type is None:
+            return "*"
+        children = ", ".join(map(repr, self.children_specs))
+        return f"TreeSpec({self.type.__name__}, {self.context}, [{children}])"
+
     def is_leaf(self) -> bool:
         """Whether the tree is a single leaf."""
         return self.type is None
@@ -365,6 +371,26 @@ def _prefix(tree: Any, spec: TreeSpec) -> list[Any]:
     for child, child_spec in zip(children, spec.children_specs, strict=True):
         found += _prefix(child, child_spec)
     return found
+
+
+def _broadcast_to_and_flatten(tree: Any, treespec: TreeSpec) -> list[Any] | None:
+    """For each leaf of `treespec` the leaf of `tree` that is in its place, or above it.
+
+    None if `tree` isn't the beginning of such a structure.
+    """
+    node = _node_of(tree)
+    if node is None:
+        return [tree] * treespec.num_leaves
+    if type(tree) is not treespec.type:
+        return None
+    children, context = node.flatten(tree)
+    if len(children) != len(treespec.children_specs) or context != treespec.context:
+        return None
+    parts = [
+        _broadcast_to_and_flatten(c, s)
+        for c, s in zip(children, treespec.children_specs, strict=True)
+    ]
+    return None if None in parts else [leaf for part in parts for leaf in part]  # type: ignore
 
 
 def tree_map(

@@ -188,7 +188,6 @@ def test_in_and_out_dims_trees_and_chunks():
     torch.testing.assert_close(out["s"], x.sum(0) * 2)
     torch.testing.assert_close(out["p"], x)
     torch.testing.assert_close(vmap(torch.sin, chunk_size=2)(y), y.sin())
-    torch.testing.assert_close(vmap(lambda a, k: a * k)(y, k=y), y * y)
     torch.testing.assert_close(vmap(lambda a: torch.ones(2))(y), torch.ones(B, 2))
 
 
@@ -237,10 +236,83 @@ def test_what_is_refused():
         vmap(torch.sin, in_dims=2)(x)
     with pytest.raises(ValueError, match="only return tensors"):
         vmap(lambda a: 3)(x)
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="in_dims must be"):
         vmap(torch.sin, in_dims=None)(x)
+    with pytest.raises(ValueError, match="at least one"):
+        vmap(torch.sin, in_dims=(None,))(x)
+    with pytest.raises(ValueError, match="not compatible with the structure of the outputs"):
+        vmap(lambda a: [a], out_dims=(0,))(x)
     with pytest.raises(IndexError, match="out of range"):
         vmap(lambda a: a.sum(1))(x)
+
+
+def test_keyword_arguments_are_shared():
+    assert vmap(lambda a, *, b: a + b)(V, b=torch.arange(5.0)).equal(V + torch.arange(5.0))
+
+
+def test_leaves_of_other_types_have_their_batch_added_and_removed(monkeypatch):
+    """As libraries do whose collections have a batch: they replace steps of `torch._functorch`."""
+    import taimatsu._functorch.vmap as steps
+
+    class Box:
+        def __init__(self, x):
+            self.x = x
+
+    process, create, unwrap = (
+        steps._process_batched_inputs, steps._create_batched_inputs, steps._unwrap_batched
+    )  # fmt: skip
+
+    def processed(in_dims, args, func):
+        return process(in_dims, tuple(box.x for box in args), func)
+
+    def created(dims, leaves, level, spec):
+        return tuple(map(Box, create(dims, leaves, level, spec)))
+
+    def unwrapped(box, *rest):
+        return Box(unwrap(box.x, *rest))
+
+    monkeypatch.setattr(steps, "_process_batched_inputs", processed)
+    monkeypatch.setattr(steps, "_create_batched_inputs", created)
+    monkeypatch.setattr(steps, "_unwrap_batched", unwrapped)
+    summed = vmap(lambda a, b: Box((a.x * b.x).sum()), in_dims=(0, None))(Box(V), Box(V[0]))
+    torch.testing.assert_close(summed.x, (V * V[0]).sum(1))
+    assert not steps.vmaps()
+
+
+def test_chunks_of_trees():
+    def f(a):
+        return [a.sum(), {"twice": a * 2}]
+
+    whole, parts = vmap(f)(V), vmap(f, chunk_size=2)(V)
+    torch.testing.assert_close(whole[0], parts[0])
+    assert whole[1]["twice"].equal(parts[1]["twice"])
+
+
+def test_branches_that_differ_from_example_to_example():
+    def f(a):
+        return torch.cond(a.sum() > 0, lambda a: a + 1, lambda a: a - 1, (a,))
+
+    check(f, V)
+
+
+def test_make_functional():
+    from taimatsu._functorch.deprecated import (
+        combine_state_for_ensemble,
+        make_functional,
+        make_functional_with_buffers,
+    )
+
+    layers = [nn.Linear(5, 2) for _ in range(B)]
+    function, weights = make_functional(layers[0])
+    assert function(weights, V).equal(layers[0](V))
+    function, weights, buffers = combine_state_for_ensemble(layers)
+    together = vmap(function, in_dims=(0, 0, None))(weights, buffers, V)
+    torch.testing.assert_close(together, torch.stack([layer(V) for layer in layers]))
+    norm = nn.BatchNorm1d(5)
+    with pytest.raises(RuntimeError, match="has buffers"):
+        make_functional(norm)
+    function, weights, buffers = make_functional_with_buffers(norm.eval(), True)
+    assert function(weights, buffers, V).equal(norm(V)) and not weights[0].requires_grad
 
 
 def test_gradients_pass_through():

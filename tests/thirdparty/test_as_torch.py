@@ -32,6 +32,14 @@ def test_optimizers_are_in_modules_of_their_own(run):
     """)
 
 
+def test_functorch_is_there_too(run):
+    run("""
+        from functorch import make_functional, vmap
+        import torch._functorch.vmap as steps
+        assert vmap is steps.vmap is __import__("torch").vmap
+    """)
+
+
 def test_submodules_are_attributes_without_an_import(run):
     run("""
         import torch
