@@ -130,9 +130,12 @@ class Interpreter:
     def descend(self, op: Op, args: tuple, targets: tuple | None = None) -> Any:
         """A composite's formula, whose ops this interpreter sees."""
         with self.again():
-            result = op.formula(*args)
             if targets is None:
-                return result
+                return op.formula(*args)
+            given = args
+            if targets[0] is args[0] and _core.is_grad_enabled():
+                given = (args[0].clone(), *args[1:])  # its ops may save what is then written to
+            result = op.formula(*given)
             results = result if isinstance(result, (tuple, list)) else (result,)
             for target, value in zip(targets, results, strict=True):
                 if target is value:

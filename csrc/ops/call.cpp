@@ -308,6 +308,26 @@ void run_recorded(Call& c, uint64_t mask, Tensor& target) {
   written(c.op, mask, kept, target);
 }
 
+// What was computed is copied to the target, with history. The ops inside may save the target, so
+// where there is history they are given a copy of it.
+void call_composite_inplace(Call& c) {
+  static Op &clone_op = core_op("clone"), &copy = core_op("copy_");
+  const Value target = c.args[0];
+  Value given[kMaxArgs];
+  std::copy_n(c.args, c.op.schema.params.size(), given);
+  TensorRef before;
+  for (uint8_t i : c.op.tensor_params) {
+    if (before || !modes.grad || !given[i].is_tensor() || !requires_grad(given[i].t())) continue;
+    before = call1(clone_op, {target, Value()});
+    given[0] = Value(before);
+  }
+  c.args = given;
+  run_composite(c);
+  unwrap_outputs(c.op, c.outs);
+  check_target(c.op, *c.outs[0], target.t());
+  call1(copy, {target, Value(c.outs[0])});
+}
+
 void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into) {
   Call c{op, args, outs};
   if (op.kind == Kind::View) {
@@ -318,15 +338,11 @@ void call_checked(Op& op, const Value* args, Tensors& outs, Tensor* const* into)
   }
   if (op.kind == Kind::Composite) {
     if (const uint64_t mask = into ? 0 : grad_mask(op, args)) return run_overridden(c, mask);
-    run_composite(c);
     if (into && op.inplace && args[0].is_tensor() && into[0] == args[0].tensor) {
-      static Op& copy = core_op("copy_");  // in place: what was computed is copied, with history
-      unwrap_outputs(op, outs);
-      check_target(op, *outs[0], *into[0]);
-      call1(copy, {args[0], Value(outs[0])});
-    } else if (into) {
-      store_outputs(op, args, outs, into);
+      return call_composite_inplace(c);
     }
+    run_composite(c);
+    if (into) store_outputs(op, args, outs, into);
     return;
   }
   if (!op.pure) return call_native_inplace(c);

@@ -430,3 +430,27 @@ def test_views_of_a_leaf_whose_elements_are_one_memory(view):
         part = view(leaf)
         (part * torch.arange(float(part.numel())).reshape(part.shape)).sum().backward()
     assert torch.equal(expanded.grad, apart.grad)
+
+
+@pytest.mark.parametrize("map_size", [None, 1])  # alone, and seen by an interpreter
+@pytest.mark.parametrize("name, args", [
+    ("scatter_reduce", (0, torch.tensor([[0, 1], [0, 0]]), "y", "amax")),
+    ("index_reduce", (0, torch.tensor([1, 1]), "y", "prod")),
+    ("div", ("y",)), ("renorm", (2, 0, 0.5)), ("float_power", ("y",)),
+])  # fmt: skip
+def test_what_a_composite_saves_of_its_target_is_the_value_before(name, args, map_size):
+    def gradients(form):
+        x, y = (torch.tensor(v, dtype=torch.float64, requires_grad=True)
+                for v in ([[0.9, 0.2], [0.4, 0.7]], [[0.3, 0.8], [0.6, 0.5]]))  # fmt: skip
+        given = [y if isinstance(a, str) and a == "y" else a for a in args]
+        options = {"rounding_mode": None} if name == "div" else {}
+
+        def compute(x):
+            return getattr(x * 1, form)(*given, **options)
+
+        out = compute(x) if map_size is None else torch.vmap(compute)(x[None])
+        (out * torch.arange(4).view(2, 2)).sum().backward()
+        return [v.grad for v in (x, y) if v.grad is not None]
+
+    for ours, expected in zip(gradients(f"{name}_"), gradients(name), strict=True):
+        torch.testing.assert_close(ours, expected)
