@@ -153,7 +153,8 @@ def tuples(x):
     c, d = c + 1, d + 1
     x, y = a, b
     first, *rest = (1, 2, 3)
-    return pair[0], pair[-1], c, d, e, y, rest, (1, 2)[0:1]
+    sizes = x.shape[:1] + (3,), (2, 3) + x.shape
+    return pair[0], pair[-1], c, d, e, y, rest, (1, 2)[0:1], sizes
 
 
 @runs(([X, X + 1],))
