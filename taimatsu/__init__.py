@@ -77,6 +77,7 @@ _LAZY_NAMES = {
 for _module, _names in {
     "_streams": "Event Stream",
     "_scaled": "_scaled_mm",
+    "_higher_order_ops.control": "cond while_loop",
     "_aliases": (
         "AVG SUM AcceleratorError AggregationType FatalError JITException Storage StorageBase "
         "legacy_contiguous_format"

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-class _Marked(type(Tensor)):
+class _ParameterMeta(type(Tensor)):
     """``isinstance`` by mark: a Tensor subclass stays what it is and counts as a parameter too."""
 
     def __instancecheck__(cls, instance: object) -> bool:
@@ -29,7 +29,7 @@ class _Marked(type(Tensor)):
         return mark is not None and isinstance(instance, Tensor) and getattr(instance, mark, False)
 
 
-class Parameter(Tensor, metaclass=_Marked):
+class Parameter(Tensor, metaclass=_ParameterMeta):
     """A tensor that is a module's parameter: assigned to a module's attribute, it is registered.
 
     ``data`` may be any tensor; memory is shared with it. ``requires_grad`` defaults to True.
@@ -83,7 +83,7 @@ if "taimatsu.multiprocessing.reductions" in sys.modules:  # it learns of them, a
     torch.multiprocessing.init_reductions()
 
 
-class Buffer(Tensor, metaclass=_Marked):
+class Buffer(Tensor, metaclass=_ParameterMeta):
     """A tensor that is a module's buffer: state that is not trained.
 
     ``persistent=False`` keeps it out of ``state_dict``. The result is ``data`` itself in a new

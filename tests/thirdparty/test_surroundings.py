@@ -268,3 +268,53 @@ def test_a_test_case_compares_tensors():
 
 def test_the_type_tensor_is_the_default_one():
     assert (torch.arange(3) > 1).type(torch.Tensor).dtype is torch.float32
+
+
+def test_loops_as_functions():
+    from taimatsu._higher_order_ops.map import map as mapped
+    from taimatsu._higher_order_ops.scan import scan
+
+    doubled = torch.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, x * 2), (0, torch.ones(2)))
+    assert doubled[0] == 3 and doubled[1].tolist() == [8, 8]
+    with pytest.raises(RuntimeError, match="same structure, sizes"):
+        torch.while_loop(lambda x: x.sum() < 5, lambda x: torch.ones(3) * x.sum(), (torch.ones(2),))
+    x = torch.rand(3, 4)
+    for reverse in (False, True):
+        last, sums = scan(
+            lambda c, v: (c + v["a"], {"b": c + v["a"]}), torch.zeros(3), {"a": x}, dim=1,
+            reverse=reverse,
+        )  # fmt: skip
+        expected = (x.flip(1).cumsum(1).flip(1) if reverse else x.cumsum(1))
+        assert torch.allclose(sums["b"], expected) and torch.allclose(last, x.sum(1))
+    assert mapped(lambda v, y: v * y, x, x[0]).equal(x * x[0])
+
+
+def test_a_branch_as_a_function():
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    for given, slope in ((True, 2), (torch.tensor([0]), 3)):
+        (grad,) = torch.autograd.grad(
+            torch.cond(given, lambda a: a * 2, lambda a: a * 3, (x,)).sum(), x
+        )
+        assert grad.tolist() == [slope, slope]
+    with pytest.raises(RuntimeError, match="one element"):
+        torch.cond(x > 0, torch.sin, torch.cos, (x,))
+    with pytest.raises(RuntimeError, match="tuple or list"):
+        torch.cond(True, torch.sin, torch.cos, x)
+
+
+def test_a_tensor_of_a_module_is_swapped():
+    from taimatsu.nn.utils._named_member_accessor import set_tensor, swap_tensor
+
+    layer = nn.Linear(2, 1, bias=False)
+    weight, other = layer.weight, torch.ones(1, 2)
+    assert swap_tensor(layer, "weight", other) is weight and layer.weight is other
+    set_tensor(layer, "weight", weight)
+    assert layer.weight is weight
+    with pytest.raises(AttributeError, match="no attribute 'scale'"):
+        swap_tensor(layer, "scale", other)
+    missing = swap_tensor(layer, "scale", other, allow_missing=True)
+    assert layer.scale is other
+    swap_tensor(layer, "scale", missing)
+    assert not hasattr(layer, "scale")
+    with pytest.raises(KeyError):
+        swap_tensor(layer, "a.weight", other)
