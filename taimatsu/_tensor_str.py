@@ -261,10 +261,15 @@ def tensor_str(tensor: Any, *, tensor_contents: str | None = None) -> str:
             contents = "[]"
         else:
             contents = _elements(tensor.detach(), indent)
-    text = prefix + contents
+    return _add_suffixes(prefix + contents, facts + _history(tensor), indent, tensor.is_sparse)
+
+
+def _add_suffixes(tensor_str: str, suffixes: list[str], indent: int, force_newline: bool) -> str:
+    """The text, the facts after it, and the closing parenthesis; lines are broken between facts."""
+    text = tensor_str
     column = len(text) - text.rfind("\n") + 1
-    for nth, fact in enumerate(facts + _history(tensor)):
-        if column + len(fact) + 2 > OPTIONS.linewidth or (nth == 0 and tensor.is_sparse):
+    for nth, fact in enumerate(suffixes):
+        if column + len(fact) + 2 > OPTIONS.linewidth or (nth == 0 and force_newline):
             text += ",\n" + " " * indent + fact
             column = indent + len(fact)
         else:

@@ -77,6 +77,10 @@ class TypedStorage:
         """Bytes of an element."""
         return self.dtype.itemsize
 
+    @property
+    def _cdata(self) -> int:
+        return self._untyped_storage._cdata
+
     def data_ptr(self) -> int:
         """The address."""
         return self._untyped_storage.data_ptr()

@@ -226,7 +226,7 @@ PyObject* nbytes(PyObject* self, PyObject*) { return PyLong_FromSize_t(storage_i
 PyObject* data_ptr(PyObject* self, PyObject*) {
   return PyLong_FromVoidPtr(storage_in(self).as<void>());
 }
-PyObject* identity(PyObject* self, PyObject*) {  // the same for storages of the same memory
+PyObject* get_identity(PyObject* self, void*) {
   return PyLong_FromVoidPtr(const_cast<Storage*>(&storage_in(self).root()));
 }
 PyObject* element_size(PyObject*, PyObject*) { return PyLong_FromLong(1); }
@@ -314,14 +314,14 @@ PyObject* repr(PyObject* self) {
 
 PyGetSetDef getters[] = {
     {"device", get_device, nullptr, "Where the bytes are.", nullptr},
+    {"_cdata", get_identity, nullptr, "A number that is the same for storages of the same memory.",
+     nullptr},
     {},
 };
 PyMethodDef methods[] = {
     {"nbytes", nbytes, METH_NOARGS, "nbytes()\n--\n\nThe number of bytes."},
     {"size", nbytes, METH_NOARGS, "size()\n--\n\nThe number of bytes."},
     {"data_ptr", data_ptr, METH_NOARGS, "data_ptr()\n--\n\nThe address of the first byte."},
-    {"_cdata", identity, METH_NOARGS,
-     "_cdata()\n--\n\nA number that is the same for storages of the same memory."},
     {"element_size", element_size, METH_NOARGS, "element_size()\n--\n\n1."},
     {"resizable", resizable, METH_NOARGS,
      "resizable()\n--\n\nFalse where the memory belongs to somebody else, or is lent out."},

@@ -56,6 +56,18 @@ def _are_functorch_transforms_active() -> bool:
     return any(type(frame).__name__ == "VMap" for frame in frames())
 
 
+def _is_torch_function_mode_enabled() -> bool:
+    """Whether the caller runs inside a `TorchFunctionMode`."""
+    from taimatsu.overrides import _modes
+
+    return bool(_modes.stack)
+
+
+def _is_alias_of(data: Tensor, other: Tensor) -> bool:
+    """Whether both tensors are in one memory."""
+    return data.untyped_storage()._cdata == other.untyped_storage()._cdata
+
+
 def _log_api_usage_once(name: str) -> None:
     """Nothing: no use is recorded."""
 

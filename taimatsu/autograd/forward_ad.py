@@ -260,6 +260,12 @@ def exit_dual_level(*, level: int | None = None) -> None:
     levels[-1].__exit__()
 
 
+def __getattr__(name: str) -> Any:
+    if name == "_current_level":  # PyTorch's global: the number of the innermost level, or -1
+        return len(_levels()) - 1
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 class dual_level:
     """The context manager of a level; its value is the level's number."""
 

@@ -43,7 +43,7 @@ from .utils import euler_constant, sum_rightmost
 
 __all__ = ["kl_divergence", "register_kl"]
 
-_REGISTRY: dict[tuple[type, type], Callable] = {}
+_KL_REGISTRY: dict[tuple[type, type], Callable] = {}
 
 
 def register_kl(type_p: type, type_q: type) -> Callable[[Callable], Callable]:
@@ -59,7 +59,7 @@ def register_kl(type_p: type, type_q: type) -> Callable[[Callable], Callable]:
             raise TypeError(f"Expected a Distribution subclass but got {kind}")
 
     def register(function: Callable) -> Callable:
-        _REGISTRY[type_p, type_q] = function
+        _KL_REGISTRY[type_p, type_q] = function
         _dispatch.cache_clear()
         return function
 
@@ -71,7 +71,7 @@ def _dispatch(type_p: type, type_q: type) -> Callable:
     """The function for the most specific registered classes; of equals that of the nearer p."""
     matches = [
         (type_p.__mro__.index(p), type_q.__mro__.index(q), p, q)
-        for p, q in _REGISTRY
+        for p, q in _KL_REGISTRY
         if issubclass(type_p, p) and issubclass(type_q, q)
     ]
     if not matches:
@@ -81,14 +81,14 @@ def _dispatch(type_p: type, type_q: type) -> Callable:
         )
     left = min(matches, key=lambda m: m[:2])
     right = min(matches, key=lambda m: (m[1], m[0]))
-    if _REGISTRY[left[2:]] is not _REGISTRY[right[2:]]:
+    if _KL_REGISTRY[left[2:]] is not _KL_REGISTRY[right[2:]]:
         warnings.warn(
             f"Ambiguous kl_divergence({type_p.__name__}, {type_q.__name__}). Please register_kl("
             f"{left[2].__name__}, {right[3].__name__})",
             RuntimeWarning,
             stacklevel=4,
         )
-    return _REGISTRY[left[2:]]
+    return _KL_REGISTRY[left[2:]]
 
 
 def kl_divergence(p: Distribution, q: Distribution) -> Tensor:

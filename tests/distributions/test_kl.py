@@ -158,7 +158,7 @@ def test_by_the_log_normaliser():
     class MyGamma(D.Gamma):
         pass
 
-    general = D.kl._REGISTRY[D.ExponentialFamily, D.ExponentialFamily]
+    general = D.kl._KL_REGISTRY[D.ExponentialFamily, D.ExponentialFamily]
     p, q = D.Gamma(F(2.0), F(1.5)), D.Gamma(F(1.2), F(0.8))
     close(general(p, q).detach(), D.kl_divergence(p, q), rtol=1e-9)
     assert D.kl_divergence(MyGamma(F(2.0), F(1.5)), q) == D.kl_divergence(p, q)
@@ -180,6 +180,6 @@ def test_registering_a_pair():
     try:
         assert D.kl_divergence(Mine(0.0, 1.0), D.LKJCholesky(2)) == "mine"
     finally:
-        del D.kl._REGISTRY[Mine, D.LKJCholesky]
+        del D.kl._KL_REGISTRY[Mine, D.LKJCholesky]
     with pytest.raises(TypeError):
         D.register_kl("int", Mine)

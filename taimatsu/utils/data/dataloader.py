@@ -37,7 +37,7 @@ _END = object()
 _collate_fn_t = Callable[[list[Any]], Any]
 
 
-class _Endless(Sampler):
+class _InfiniteConstantSampler(Sampler):
     """What an iterable dataset is batched by: it has no indices."""
 
     def __iter__(self) -> Iterator[None]:
@@ -160,7 +160,7 @@ class DataLoader:
             )
         if sampler is None:
             if self._iterable:
-                sampler = _Endless()
+                sampler = _InfiniteConstantSampler()
             elif shuffle:
                 sampler = RandomSampler(dataset, generator=generator)
             else:
