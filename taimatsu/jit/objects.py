@@ -20,7 +20,7 @@ import taimatsu as torch
 from taimatsu.nn import Module
 
 from .compiler import Compiler, Function
-from .frontend import Source
+from .frontend import FrontendTypeError, Source
 from .types import BOOL, NONE, TENSOR, Type, is_subtype, list_of, of_value
 from .values import (
     Bound,
@@ -371,7 +371,12 @@ class ModuleInfo(ObjectInfo):
         values |= {n: v for n, v in vars(module).items() if n not in known}
         for name, value in values.items():
             if name in hints and not _is_final(hints[name]) and name not in options:
-                self.fields[name] = self.unit.annotation(hints[name], type(module))
+                try:
+                    self.fields[name] = self.unit.annotation(hints[name], type(module))
+                except FrontendTypeError:
+                    if name in vars(module):
+                        raise
+                    self.failed[name] = str(hints[name])  # a class's own, which code may not need
                 continue
             if isinstance(value, torch.jit.Attribute):
                 self.fields[name] = self.unit.annotation(value.type, type(module))

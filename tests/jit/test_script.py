@@ -184,6 +184,7 @@ def test_what_stays_in_python():
 def test_attributes_change():
     class Counting(nn.Module):
         limit: torch.jit.Final[int] = 3
+        kinds: set[str] = {"no type of the language"}  # noqa: RUF012  (nothing asks for it)
 
         def __init__(self):
             super().__init__()
