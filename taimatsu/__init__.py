@@ -105,8 +105,8 @@ for _module, _names in {
         "_cast_Byte _cast_Char _cast_Double _cast_Float _cast_Half _cast_Int _cast_Long "
         "_cast_Short _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo "
         "_dirichlet_grad _grouped_mm _int_mm _log_softmax _log_softmax_backward_data "
-        "_sample_dirichlet _shape_as_tensor _softmax _softmax_backward_data _standard_gamma "
-        "_standard_gamma_grad _unique _unique2 _weight_norm norm_except_dim"
+        "_sample_dirichlet _segment_reduce _shape_as_tensor _softmax _softmax_backward_data "
+        "_standard_gamma _standard_gamma_grad _unique _unique2 _weight_norm norm_except_dim"
     ),
     "compiler": "compile",
     "_C": (
