@@ -23,6 +23,7 @@ from typing import Any
 from taimatsu import jit, serialization
 from taimatsu._weights_unpickler import Unpickler
 from taimatsu.nn import Module, Parameter
+from taimatsu.nn.module import PLAIN_GETATTR
 
 from .language import Code, Declared
 
@@ -232,6 +233,9 @@ def _method_text(source: str, cls: str, method: str) -> str:
                 lines = source.splitlines()[part.lineno - 1 : part.end_lineno]
                 return "\n".join(line[2:] for line in lines) + "\n"
     return source
+
+
+PLAIN_GETATTR.add(ScriptModule.__getattr__)
 
 
 # ---- Reading ------------------------------------------------------------------------------------

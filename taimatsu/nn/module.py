@@ -30,7 +30,8 @@ class Registry(dict):
     """A dict whose entries are attributes of the module that owns it.
 
     Writing to the dict writes the attribute, whoever writes. A name that the owner's class
-    defines is not shadowed. The owner is held weakly, so a module dies with its last reference.
+    defines is not shadowed, and a class with a ``__getattr__`` of its own is asked for all entries.
+    The owner is held weakly, so a module dies with its last reference.
     """
 
     __slots__ = ("owner",)
@@ -44,7 +45,10 @@ class Registry(dict):
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
         owner = self.owner()
-        if owner is not None and not hasattr(type(owner), name):
+        if owner is None:
+            return
+        kind = type(owner)
+        if kind.__getattr__ in PLAIN_GETATTR and not hasattr(kind, name):
             owner.__dict__[name] = value
 
     def __delitem__(self, name: str) -> None:
@@ -378,7 +382,7 @@ class Module(StateDict):
         self.add_module(name, module)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached for what isn't there; but subclasses call it for members too.
+        # Reached for what isn't there; and by subclasses' own, for members too.
         for kind in REGISTRIES:
             if name in self.__dict__.get(kind, ()):
                 return self.__dict__[kind][name]
@@ -455,7 +459,8 @@ class Module(StateDict):
         self.__dict__["_hooked"] = True  # the next call finds out
 
     def __dir__(self) -> list[str]:
-        return sorted({*dir(type(self)), *(k for k in self.__dict__ if k.isidentifier())})
+        names = (k for part in (vars(self), *map(vars(self).get, REGISTRIES)) for k in part)
+        return sorted({*dir(type(self)), *(k for k in names if k.isidentifier())})
 
     # ---- access by path ----------------------------------------------------------------------
 
@@ -783,3 +788,6 @@ def _parse_to(*args, device=None, dtype=None, non_blocking=False, memory_format=
         )
     device = torch.device(device) if device is not None else None
     return device, dtype, bool(non_blocking), memory_format
+
+
+PLAIN_GETATTR = {Module.__getattr__}  # those that needn't be asked for members

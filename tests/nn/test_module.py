@@ -517,3 +517,23 @@ def test_compile_of_a_module_in_place():
     x = torch.ones(3, 2)
     assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
     assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+def test_a_getattr_of_ones_own_is_asked_for_members():
+    asked = []
+
+    class Asking(nn.Linear):
+        def __getattr__(self, name):
+            asked.append(name)
+            return super().__getattr__(name)
+
+    layer = Asking(2, 3, bias=False)
+    layer.inner = nn.ReLU()
+    layer.register_buffer("seen", torch.zeros(1))
+    asked.clear()
+    assert layer.weight is layer._parameters["weight"] and layer.bias is None
+    assert layer.inner is layer._modules["inner"] and layer.seen is layer._buffers["seen"]
+    assert asked == ["weight", "bias", "inner", "seen"]
+    assert {"weight", "inner", "seen"} <= set(dir(layer))
+    assert layer(torch.ones(1, 2)).shape == (1, 3)
+    assert copy.deepcopy(layer).inner is not layer.inner
