@@ -1,5 +1,7 @@
 // Settings of the calling thread and of the process: grad modes, default dtype, threads; and the
 // rules of type promotion as functions.
+#include <algorithm>
+
 #include "cpu/threads.h"
 #include "python/tensor_type.h"
 
@@ -144,11 +146,20 @@ PyObject* py_set_default_dtype(PyObject*, PyObject* dtype) {
 
 // ---- Promotion ----------------------------------------------------------------------------------
 
-PyObject* result_type(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
+// Its overloads have two parameters each: (tensor, other), (scalar, tensor), (scalar1, scalar2).
+PyObject* result_type(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
   return guard([&] {
-    if (nargs != 2) fail(Error::Type, "result_type() takes 2 arguments; got ", nargs);
+    static const char* const names[] = {"tensor", "other", "scalar", "scalar1", "scalar2"};
+    const Py_ssize_t given = nargs + (kwnames ? PyTuple_Size(kwnames) : 0);
+    for (Py_ssize_t k = nargs; k < given; ++k) {
+      const std::string name = to_string(PyTuple_GetItem(kwnames, k - nargs));
+      if (std::find(std::begin(names), std::end(names), name) == std::end(names)) {
+        fail(Error::Type, "result_type() got an unexpected keyword argument '", name, "'");
+      }
+    }
+    if (given != 2) fail(Error::Type, "result_type() takes 2 arguments; got ", given);
     Promotion p;
-    for (Py_ssize_t i = 0; i < nargs; ++i) {
+    for (Py_ssize_t i = 0; i < given; ++i) {
       Number n;
       if (is_tensor(args[i])) {
         p.tensor(as_tensor(args[i])->dtype, as_tensor(args[i])->ndim() == 0);
@@ -216,8 +227,8 @@ PyMethodDef functions[] = {
     {"set_default_dtype", py_set_default_dtype, METH_O,
      "set_default_dtype(d)\n--\n\nSet the dtype that Python floats become, a floating one.\n"
      "TypeError otherwise."},
-    {"result_type", method(result_type), METH_FASTCALL,
-     "result_type(tensor1, tensor2)\n--\n\nThe dtype of arithmetic between tensors or numbers."},
+    {"result_type", method(result_type), METH_FASTCALL | METH_KEYWORDS,
+     "result_type(tensor, other)\n--\n\nThe dtype of arithmetic between tensors or numbers."},
     {"promote_types", method(promote_types), METH_FASTCALL,
      "promote_types(type1, type2)\n--\n\nThe smallest dtype that both can be converted to.\n\n"
      ">>> torch.promote_types(torch.int32, torch.float16)\ntorch.float16"},

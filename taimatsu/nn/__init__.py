@@ -16,7 +16,13 @@ from .multihead import *
 from .norm import *
 from .padding import *
 from .parallel import DataParallel
-from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+from .parameter import (
+    Buffer,
+    Parameter,
+    UninitializedBuffer,
+    UninitializedParameter,
+    factory_kwargs,
+)
 from .pooling import *
 from .rnn import *
 from .shape import *

@@ -98,6 +98,10 @@ class Optimizer:
         "_optimizer_load_state_dict_post_hooks",
     )
 
+    OptimizerPreHook = Callable[[Any, tuple, dict], Any]
+    OptimizerPostHook = Callable[[Any, tuple, dict], None]
+    profile_hook_step = staticmethod(_with_hooks)  # what `step` of every subclass becomes
+
     if TYPE_CHECKING:  # the dicts of hooks, and what schedulers put here
 
         def __getattr__(self, name: str) -> Any: ...

@@ -124,6 +124,10 @@ def _default_schedule_fn(step: int) -> ProfilerAction:
     return ProfilerAction.RECORD
 
 
+def _random_id() -> str:
+    return os.urandom(16).hex().upper()
+
+
 _RECORDING = (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
 
 
@@ -157,6 +161,8 @@ class profile:
         self._step_range: record_function | None = None
         self._metadata: dict[str, Any] = {}
         self.profiler: _Recording | None = None  # the last complete recording
+        self._make_trace_id: Callable[[], str] = _random_id
+        self._trace_id: str | None = None
 
     # ---- the recording ------------------------------------------------------------------------
     def start(self) -> None:
@@ -189,6 +195,7 @@ class profile:
         self._enter_step()
 
     def _begin(self) -> None:
+        self._trace_id = self._make_trace_id()
         self._recording = _Recording(record_shapes=self.record_shapes)
         self._recording.__enter__()
 
@@ -213,6 +220,31 @@ class profile:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+    def prepare_trace(self) -> None:
+        """Nothing: recording needs no preparation."""
+
+    def start_trace(self) -> None:
+        """Records from here on, whatever the schedule says."""
+        if self._recording is None:
+            self._begin()
+
+    def stop_trace(self) -> None:
+        """Ends what `start_trace` began."""
+        if self._recording is not None:
+            self._end()
+
+    def preset_metadata_json(self, key: str, value: str) -> None:
+        """`add_metadata_json`, before there is a recording."""
+        self.add_metadata_json(key, value)
+
+    def set_custom_trace_id_callback(self, callback: Callable[[], str]) -> None:
+        """What makes the name of each recording, in place of random ones."""
+        self._make_trace_id = callback
+
+    def get_trace_id(self) -> str | None:
+        """The name of the running or last recording; None before the first."""
+        return self._trace_id
 
     # ---- what was recorded --------------------------------------------------------------------
     def _last(self) -> _Recording:

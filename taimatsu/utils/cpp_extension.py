@@ -44,6 +44,7 @@ __all__ = [
     "BuildExtension", "CUDAExtension", "CppExtension", "check_compiler_is_gcc",
     "check_compiler_ok_for_platform", "get_cxx_compiler", "get_default_build_root",
     "include_paths", "is_ninja_available", "library_paths", "load", "load_inline",
+    "verify_ninja_availability",
 ]  # fmt: skip
 
 CUDA_HOME = ROCM_HOME = SYCL_HOME = None
@@ -85,6 +86,12 @@ def check_compiler_is_gcc(compiler: str) -> bool:
 def is_ninja_available() -> bool:
     """Whether ninja is installed. It isn't needed."""
     return shutil.which("ninja") is not None
+
+
+def verify_ninja_availability() -> None:
+    """RuntimeError where ninja isn't installed."""
+    if not is_ninja_available():
+        raise RuntimeError("Ninja is required to load C++ extensions (pip install ninja to get it)")
 
 
 def get_default_build_root() -> str:

@@ -132,3 +132,25 @@ def test_functions_of_methods_and_older_names():
     assert torch.spmm(a, b).tolist() == b.tolist()
     mean = torch.segment_reduce(x.detach(), "mean", lengths=torch.tensor([0, 6]))
     assert mean[0].isnan() and mean[1] == 2.5
+
+
+def test_keywords_of_factories_and_result_types():
+    given = {"dtype": torch.float64, "factory_kwargs": {"device": "cpu"}}
+    assert torch.nn.factory_kwargs(given) == {"device": "cpu", "dtype": torch.float64}
+    for wrong in ({"size": 1}, {"dtype": 1, "factory_kwargs": {"dtype": 2}}):
+        with pytest.raises(TypeError, match="kwargs"):
+            torch.nn.factory_kwargs(wrong)
+    assert torch.result_type(tensor=torch.ones(1), other=2) is torch.float32
+    assert torch.result_type(1, tensor=torch.ones(2, dtype=torch.int8)) is torch.int8
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        torch.result_type(tensor1=1, tensor2=2)
+
+
+def test_a_trace_is_begun_and_ended_by_hand():
+    prof = torch.profiler.profile(schedule=torch.profiler.schedule(wait=9, warmup=0, active=1))
+    prof.set_custom_trace_id_callback(lambda: "mine")
+    prof.prepare_trace()
+    prof.start_trace()
+    torch.ones(2).exp()
+    prof.stop_trace()
+    assert prof.get_trace_id() == "mine" and "aten::exp" in {e.name for e in prof.events()}
