@@ -26,6 +26,9 @@ namespace taimatsu {
 // (ops/replay.h).
 constexpr uint32_t kInterpreters = 1, kFunctionModes = 2, kRecording = 4, kDispatchModes = 8;
 
+// Set inside compiled functions whose calls are to be graphs of their device, when they come again.
+extern thread_local bool as_graphs;
+
 // State of the calling thread, consulted by every op call.
 struct Modes {
   bool grad = true;
@@ -87,9 +90,10 @@ struct Node {
   Edge* edges;              // one per input that requires grad
   NodeOutput* outputs;
   uint32_t n_edges, n_outputs;
-  bool released;  // what was saved is gone
-  bool pooled;    // made by new_node
-  bool deferred;  // in a compiled function: so is its backward
+  bool released;   // what was saved is gone
+  bool pooled;     // made by new_node
+  bool deferred;   // in a compiled function: so is its backward
+  bool as_graphs;  // ... which is launched as graphs
   Edge inline_edges[2];
   NodeOutput inline_output;
 };

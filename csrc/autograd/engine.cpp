@@ -8,6 +8,7 @@
 // ready there. Those of a leaf are where the first of them came from.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 
 #include "autograd/tape.h"
@@ -212,9 +213,12 @@ struct Run {
     }
   }
 
+  // From the first node that a compiled function has recorded, calls are put off.
   void execute() {
+    std::optional<Deferral> deferral;
     for (int steps = 1; !heap.empty(); ++steps) {
       NodeRef n = pop();
+      if (n->deferred && !deferral) deferral.emplace(true, n->as_graphs);
       take(*n);
       streams ? run_on_streams(*n) : run(*n);
       if (steps % 64 == 0) checked(PyErr_CheckSignals());
@@ -224,6 +228,7 @@ struct Run {
       Object f = callbacks[i];
       Object done = Object::steal(checked(PyObject_CallNoArgs(f.get())));
     }
+    if (deferral) deferral->end();
   }
 
   void apply_watched(Node& n) {
@@ -423,9 +428,6 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
   if (results) results->assign(inputs.size, TensorRef());
 
   GradMode mode(create_graph);
-  const bool deferred =
-      std::any_of(starts.begin(), starts.end(), [](const Edge& e) { return e.node->deferred; });
-  Deferral deferral(deferred);
   for (size_t i = 0; i < starts.size(); ++i) {
     Node* n = starts[i].node.get();
     if (run.skips(n)) continue;
@@ -434,7 +436,6 @@ void backward(Span<Tensor*> roots, Span<Tensor*> grads, bool retain_graph, bool 
     run.deliver(n, starts[i].slot, std::move(g));
   }
   run.execute();
-  deferral.end();
   for (size_t i = 0; results && i < results->size(); ++i) {
     TensorRef& g = (*results)[i];
     if (g && is_sparse(*inputs[i])) g = ask_sparse_tensor("with_values", *inputs[i], g.get());

@@ -214,6 +214,7 @@ inline void init_node(Node& n, const NodeClass* cls) {
   n.sequence = 0;
   n.hooks = nullptr;
   n.deferred = deferring;
+  n.as_graphs = as_graphs;
   n.payload = nullptr;
   n.run = nullptr;
   n.edges = n.inline_edges;

@@ -3,6 +3,7 @@
 #include "cuda/allocator.h"
 #include "cuda/host.h"
 #include "cuda/module.h"
+#include "cuda/recording.h"
 #include "cuda/stream.h"
 #include "tensor/stream.h"
 
@@ -34,6 +35,9 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
   if (bytes == 0) return;
   const bool from_host = from_device.type != DeviceType::CUDA;
   const bool to_host = to_device.type != DeviceType::CUDA;
+  if (recording_here() && (from_host || to_host)) {
+    fail(Error::Runtime, "a graph can't hold a copy between the host and the GPU");
+  }
   const int device = checked_device(from_host ? to_device.index : from_device.index);
   const StreamHandle stream = current_stream(device);
   if (!from_host && !to_host) {
@@ -82,6 +86,7 @@ const Backend* find() {
   if (forked()) driver();  // says why not
   if (device_count() == 0) return nullptr;
   streams = &kStreams;
+  work_recorder = &kWorkRecorder;
   return &kCuda;
 }
 

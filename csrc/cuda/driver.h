@@ -94,6 +94,12 @@ enum : int { kPosixDescriptor = 1 };  // types of handles of physical memory
 struct IpcHandle {
   char bytes[64];
 };
+struct KernelNodeParams {
+  Function function;
+  unsigned gx, gy, gz, bx, by, bz, shared_bytes;
+  void **params, **extra;
+  void *kernel, *context;  // of later versions of the function
+};
 struct Uuid {
   unsigned char bytes[16];
 };
@@ -180,6 +186,8 @@ struct Uuid {
   X(graph_dump, "cuGraphDebugDotPrint", (GraphHandle, const char* path, unsigned flags))           \
   X(graph_instantiate, "cuGraphInstantiateWithFlags",                                              \
     (GraphExec*, GraphHandle, unsigned long long flags))                                           \
+  X(graph_exec_set_kernel, "cuGraphExecKernelNodeSetParams",                                       \
+    (GraphExec, GraphNode, const KernelNodeParams*))                                               \
   X(graph_launch, "cuGraphLaunch", (GraphExec, StreamHandle))                                      \
   X(graph_destroy, "cuGraphDestroy", (GraphHandle))                                                \
   X(graph_exec_destroy, "cuGraphExecDestroy", (GraphExec))

@@ -19,6 +19,7 @@ class Graph {
   PoolId pool() const;
   bool keep = false;  // the graph itself, after instantiating
   GraphHandle handle() const { return graph_; }
+  GraphExec exec() const { return exec_; }
 
  private:
   void leave();

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "cuda/bindings.h"
+#include "plan/plan.h"
 
 namespace taimatsu::cuda {
 
@@ -52,7 +53,12 @@ int data_type(DType t) {
 
 namespace {
 PyObject* py_set_allow_tf32(PyObject*, PyObject* args) {
-  return call<int>(args, "p", [](int allowed) { allow_tf32 = allowed != 0; });
+  return call<int>(args, "p", [](int allowed) {
+    if (allow_tf32 == (allowed != 0)) return;
+    flush_pending();
+    forget_plans();  // recordings hold what was chosen before
+    allow_tf32 = allowed != 0;
+  });
 }
 }  // namespace
 

@@ -5,6 +5,7 @@
 
 #include "cuda/allocator.h"
 #include "cuda/grid.h"
+#include "cuda/recording.h"
 #include "cuda/stream.h"
 #include "ops/launch.h"
 
@@ -162,6 +163,17 @@ void launch_kernel(void* kernel, const Launch& l, Device d) {
   auto run = [&](Function f, unsigned x, unsigned y, unsigned z, const unsigned* threads) {
     check(driver().launch(f, x, y, z, threads[0], threads[1], 1, 0, stream, params, nullptr),
           name_of(l.op));
+    if (!recording_here()) return;
+    note_launch({f,
+                 {x, y, z},
+                 {threads[0], threads[1]},
+                 l.op,
+                 {reinterpret_cast<const int64_t*>(l.ptr), l.geometry, l.scalars},
+                 k.lengths,
+                 k.report,
+                 memory,
+                 g.sections},
+                stream);
   };
   run(k.run, g.blocks[0], g.blocks[1], g.blocks[2], g.threads);
   if (g.sections > 1) run(k.finish, g.finish_blocks[0], g.finish_blocks[1], 1, g.finish_threads);

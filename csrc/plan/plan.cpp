@@ -11,10 +11,9 @@ namespace {
 // A segment that was seen, by all that its actions depend on.
 struct Known {
   std::vector<uint64_t> identity;
-  std::vector<LayoutRef> layouts;  // mentioned there by address
-  std::vector<bool> alive;         // slots whose contents the actions produce, if they write them
-  Actions actions;
-  bool planned = false;  // until then the actions are the calls
+  std::vector<LayoutRef> layouts;     // mentioned there by address
+  std::vector<bool> needed;           // of all calls so far
+  std::shared_ptr<SegmentPlan> plan;  // for fewer of them, once; then it is made again
 };
 
 constexpr size_t kMostKnown = 4096;
@@ -142,26 +141,25 @@ Action action_from(PyObject* o) {
 }
 
 // With what memory may be given up after each action.
-Actions finished(const Segment& s, std::vector<Action> actions) {
+std::shared_ptr<SegmentPlan> finished(const Segment& s, std::vector<Action> actions,
+                                      std::vector<bool> needed) {
   std::vector<bool> seen(s.slots.size());
   for (size_t k = actions.size(); k-- > 0;) {
     Action& action = actions[k];
-    std::vector<uint32_t> mentions = action.mentions;
-    for (uint32_t number : action.records) {
-      const Record& r = s.records[number];
-      for (uint32_t i = 0; i < r.n_tensors; ++i) mentions.push_back(r.outs + i);
-    }
-    for (uint32_t mention : mentions) {
+    for_each_mention(s, action, [&](uint32_t mention) {
       const uint32_t slot = s.slot_of[s.mentions[mention]];
       if (!seen[slot]) action.dying.push_back(slot);
       seen[slot] = true;
-    }
+    });
   }
-  return std::make_shared<const std::vector<Action>>(std::move(actions));
+  auto plan = std::make_shared<SegmentPlan>();
+  plan->actions = std::move(actions);
+  plan->needed = std::move(needed);
+  return plan;
 }
 
 // Python runs meanwhile, and with it other threads: what is known may change.
-Actions make_plan(const Segment& s, const std::vector<bool>& needed) {
+std::shared_ptr<SegmentPlan> make_plan(const Segment& s, const std::vector<bool>& needed) {
   static PyObject* plan = nullptr;
   python_function(plan, "taimatsu.graph.fuse", "plan");
   Object records = list_of(s.records.size()), alive = list_of(s.slots.size());
@@ -174,7 +172,24 @@ Actions make_plan(const Segment& s, const std::vector<bool>& needed) {
     Object item = Object::steal(checked(PySequence_GetItem(made.get(), i)));
     actions.push_back(action_from(item.get()));
   }
-  return finished(s, std::move(actions));
+  std::shared_ptr<SegmentPlan> finished_plan = finished(s, std::move(actions), needed);
+  finished_plan->fused = true;
+  return finished_plan;
+}
+
+// The scalars of an action's calls, one after another; how many words they are.
+int pack(const Segment& s, const Action& action, int64_t* scalars) {
+  int at = 0;
+  auto add = [&](uint32_t record) {
+    const Record& r = s.records[record];
+    if (r.variant->scalars.empty()) return;
+    Tensors none;
+    Call c{*r.op, &s.values[r.args], none, r.variant};
+    pack_scalars(c, scalars + at);
+    for (char kind : r.variant->scalars) at += kind == 'c' ? 2 : 1;
+  };
+  for (uint32_t i : action.variant ? action.scalars : action.records) add(i);
+  return at;
 }
 
 void run_fused(Segment& s, const Action& action) {
@@ -185,14 +200,7 @@ void run_fused(Segment& s, const Action& action) {
     if (i < action.n_outs) tensors[i]->storage->as<char>();
   }
   int64_t scalars[kMaxScalars];
-  int at = 0;
-  for (uint32_t i : action.scalars) {
-    const Record& r = s.records[i];
-    Tensors none;
-    Call c{*r.op, &s.values[r.args], none, r.variant};
-    pack_scalars(c, scalars + at);
-    for (char kind : r.variant->scalars) at += kind == 'c' ? 2 : 1;
-  }
+  pack(s, action, scalars);
   const Record& r = s.records[action.rows < 0 ? action.blame : action.rows];
   if (action.rows < 0) return run_points(*r.op, *action.variant, tensors, n, scalars);
   Tensors none;
@@ -221,48 +229,56 @@ bool run_epilogue(Segment& s, const Action& action) {
 
 }  // namespace
 
-Actions actions_for(const Segment& s) {
+std::shared_ptr<SegmentPlan> plan_for(const Segment& s) {
   std::vector<bool> alive(s.slots.size());
   for (size_t i = 0; i < s.slots.size(); ++i) alive[i] = s.slots[i].alive();
   const uint64_t hash = hash_of(s.identity);
   for (const auto& seen : known[hash]) {
     if (seen->identity != s.identity) continue;
     const std::shared_ptr<Known> k = seen;  // other threads may forget it meanwhile
-    for (size_t i = 0; i < alive.size(); ++i) {
-      if (!alive[i] || k->alive[i]) continue;
-      k->alive[i] = true;
-      k->planned = false;
-    }
-    if (k->planned) return k->actions;
-    const std::vector<bool> needed = k->alive;
-    Actions made = make_plan(s, needed);
-    if (k->alive == needed) {
-      k->actions = made;
-      k->planned = true;
-    }
+    for (size_t i = 0; i < alive.size(); ++i) k->needed[i] = k->needed[i] || alive[i];
+    if (k->plan->fused && k->plan->needed == k->needed) return k->plan;
+    const std::vector<bool> needed = k->needed;
+    std::shared_ptr<SegmentPlan> made = make_plan(s, needed);
+    if (k->needed == needed) k->plan = made;
     return made;
   }
   if (known_count++ >= kMostKnown) {
-    known.clear();
+    forget_plans();
     known_count = 1;
   }
   auto k = std::make_shared<Known>();
   k->identity = s.identity;
   for (const TensorRef& t : s.tensors) k->layouts.emplace_back(t->layout);
-  k->alive = std::move(alive);
   std::vector<Action> calls(s.records.size());
   for (size_t i = 0; i < calls.size(); ++i) calls[i].records = {static_cast<uint32_t>(i)};
-  k->actions = finished(s, std::move(calls));
+  k->plan = finished(s, std::move(calls), alive);
+  k->needed = std::move(alive);
   known[hash].push_back(k);
-  return k->actions;
+  return k->plan;
 }
 
-void run_action(Segment& s, const Action& action) {
+void forget_plans() {
+  auto forgotten = std::move(known);  // what they hold may lead back here
+  known.clear();
+  known_count = 0;
+}
+
+std::vector<int64_t> numbers_of(const Segment& s, const Action& action) {
+  int64_t scalars[kMaxScalars];
+  return {scalars, scalars + pack(s, action, scalars)};
+}
+
+void make_call(Segment& s, const Action& action) {
   if (action.variant) {
     run_fused(s, action);
   } else if (action.records.size() == 1 || !run_epilogue(s, action)) {
     for (uint32_t number : action.records) s.run_record(s.records[number]);
   }
+}
+
+void run_action(Segment& s, const Action& action) {
+  make_call(s, action);
   for (uint32_t slot : action.dying) {
     if (!s.slots[slot].alive()) give_up_memory(*s.slots[slot].storage);
   }

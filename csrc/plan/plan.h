@@ -4,7 +4,7 @@
 #pragma once
 
 #include "ops/epilogue.h"
-#include "plan/segment.h"
+#include "plan/graph.h"
 
 namespace taimatsu {
 
@@ -26,10 +26,29 @@ struct Action {
   std::vector<uint32_t> dying;    // slots that no later action mentions
 };
 
-using Actions = std::shared_ptr<const std::vector<Action>>;
+struct SegmentPlan {
+  std::vector<Action> actions;
+  bool fused = false;        // of a segment that has come again; before, it is the calls
+  std::vector<bool> needed;  // slots whose contents are produced, if the actions write them
+  PlanGraphs graphs;
+};
 
-// The actions for a segment: its calls one by one, or a plan once it has come again.
-Actions actions_for(const Segment& s);
+// What is to be done for a segment: its calls one by one, or better once it has come again.
+std::shared_ptr<SegmentPlan> plan_for(const Segment& s);
+void forget_plans();
 void run_action(Segment& s, const Action& action);
+void make_call(Segment& s, const Action& action);  // the same, and memory is kept
+// What its kernel is given as scalars.
+std::vector<int64_t> numbers_of(const Segment& s, const Action& action);
+
+// The tensors that an action works with, outputs first.
+template <class F>
+void for_each_mention(const Segment& s, const Action& action, const F& body) {
+  for (uint32_t mention : action.mentions) body(mention);
+  for (uint32_t number : action.records) {
+    const Record& r = s.records[number];
+    for (uint32_t i = 0; i < r.n_tensors; ++i) body(r.outs + i);
+  }
+}
 
 }  // namespace taimatsu

@@ -156,6 +156,7 @@ void Segment::mention(Tensor& t, bool written) {
 
 void Segment::record(Call& c) {
   NoCollection now;
+  graphs = as_graphs && (graphs || records.empty());
   const Op& op = c.op;
   const size_t n = op.schema.params.size();
   Record r{&c.op,
@@ -264,25 +265,29 @@ void Segment::lose(const Record& r, Failure& f) const {
 
 // Where a call fails, what it and those after it were to write is lost.
 void Segment::make_calls() {
-  Actions actions;
+  std::shared_ptr<SegmentPlan> plan;
   size_t made = 0;
   auto lose_rest = [&](const Error& e) {
     Ref<Failure> f = failure_of(e);
-    if (!actions) {
+    if (!plan) {
       for (const Record& r : records) lose(r, *f);
     }
-    for (; actions && made < actions->size(); ++made) {
-      const Action& action = (*actions)[made];
+    for (; plan && made < plan->actions.size(); ++made) {
+      const Action& action = plan->actions[made];
       for (uint32_t number : action.records) lose(records[number], *f);
       for (int k = 0; k < action.n_outs; ++k) lose(action.mentions[k], *f);
     }
   };
   try {
-    actions = actions_for(*this);
-    for (; made < actions->size(); ++made) run_action(*this, (*actions)[made]);
+    plan = plan_for(*this);
+    const bool launched = launch_as_graph(*this, *plan);
+    for (; made < plan->actions.size(); ++made) {
+      const Action& action = plan->actions[made];
+      if (!launched || !is_on_gpu(*this, action)) run_action(*this, action);
+    }
   } catch (Error& e) {
-    if (actions) {
-      const Action& action = (*actions)[made];
+    if (plan && made < plan->actions.size()) {
+      const Action& action = plan->actions[made];
       const Op& op = *records[action.variant ? action.blame : action.records[0]].op;
       if (op.base_name[0] != '_') name_error(e, op);
     }
@@ -354,15 +359,18 @@ void flush(Segment& s) {
 
 void flush_pending() { pending.run(); }
 
-Deferral::Deferral(bool on) : on_(on && !running) {
+Deferral::Deferral(bool on, bool graphs) : on_(on && !running), graphs_before_(as_graphs) {
   if (!on_) return;
+  as_graphs |= graphs;
   deferring_serial = &pending.serial;
   if (depth++ == 0) pending.serial = ++serials;
   deferring = true;
 }
 
 void Deferral::end() {
-  if (!std::exchange(on_, false) || --depth > 0) return;
+  if (!std::exchange(on_, false)) return;
+  as_graphs = graphs_before_;
+  if (--depth > 0) return;
   deferring = false;
   pending.run();
 }
@@ -378,11 +386,12 @@ Deferral::~Deferral() {  // of an exception, which is the one to tell
 
 namespace {
 
-// _deferred(function, args, kwargs): the call, with the calls inside it put off till its end.
+// _deferred(function, args, kwargs, graphs): the call, with the calls inside it put off till its
+// end.
 PyObject* call_deferred(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
   return guard([&] {
-    if (nargs != 3) fail(Error::Type, "_deferred: takes a function, a tuple and a dict");
-    Deferral deferral;
+    if (nargs != 4) fail(Error::Type, "_deferred: takes a function, a tuple, a dict and a bool");
+    Deferral deferral(true, args[3] == Py_True);
     Object result = Object::steal(checked(PyObject_Call(args[0], args[1], args[2])));
     deferral.end();
     return result.leak();
@@ -391,8 +400,20 @@ PyObject* call_deferred(PyObject*, PyObject* const* args, Py_ssize_t nargs) {
 
 PyMethodDef kFunctions[] = {
     {"_deferred", method(call_deferred), METH_FASTCALL,
-     "_deferred(function, args, kwargs)\n--\n\n"
-     "Calls it; ops inside run at the end, or when a value is needed."},
+     "_deferred(function, args, kwargs, graphs)\n--\n\n"
+     "Calls it; ops inside run at the end, or when a value is needed; where they come again and "
+     "graphs is set, as graphs of their device."},
+    {"_graph_figures", [](PyObject*, PyObject*) { return guard(graph_figures); }, METH_NOARGS,
+     "Graphs of compiled functions: how many were recorded, launched, refused."},
+    {"_forget_plans",
+     [](PyObject*, PyObject*) {
+       return guard([] {
+         flush_pending();
+         forget_plans();
+         return new_ref(Py_None);
+       });
+     },
+     METH_NOARGS, "Forgets what was planned for compiled functions, with its graphs."},
     {},
 };
 

@@ -47,6 +47,7 @@ struct Segment {
   std::vector<std::pair<int, Stream>> on;  // of each GPU: the stream that the calls are for
   uint64_t serial = 0;       // tells the storages' slots of this segment from those of earlier ones
   unsigned long runner = 0;  // the thread that makes the calls now
+  bool graphs = false;       // all of them were recorded where `as_graphs` was set
   Segment* next;             // that of another thread
 
   Segment();
@@ -73,12 +74,13 @@ void put_off(Call& c);
 // makes them.
 class Deferral {
  public:
-  explicit Deferral(bool on = true);
+  // `graphs`: those that come again are launched as graphs of their device, where it has them.
+  explicit Deferral(bool on = true, bool graphs = false);
   void end();  // may throw what the calls throw
   ~Deferral();
 
  private:
-  bool on_;
+  bool on_, graphs_before_;
 };
 void flush_pending();  // makes the calling thread's calls, if any are put off
 

@@ -22,13 +22,16 @@ class OptimizedModule(Module):
     _orig_mod: Module
 
     def __init__(
-        self, module: Module, run: Callable | None = None, dynamo_ctx: Callable | None = None
-    ):
-        """`run` makes the calls, which else are put off; `dynamo_ctx` compiles in the same way."""
+        self, module: Module, run: Callable | None = None, dynamo_ctx: Callable | None = None,
+        graphs: bool = False,
+    ):  # fmt: skip
+        """`run` makes the calls; without it they are put off, with `graphs` to be CUDA graphs.
+        `dynamo_ctx` compiles in the same way."""
         super().__init__()
         self._orig_mod = module
         self._run = None if run is module else run
         self._as_it_is = run is module
+        self._graphs = graphs
         self.dynamo_ctx = dynamo_ctx
         self.training = module.training
 
@@ -37,7 +40,7 @@ class OptimizedModule(Module):
             return self._orig_mod(*args, **kwargs)
         if self._run is not None:
             return self._run(*args, **kwargs)
-        return _core._deferred(self._orig_mod, args, kwargs)
+        return _core._deferred(self._orig_mod, args, kwargs, self._graphs)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_orig_mod":

@@ -64,6 +64,9 @@ def compile(
 ) -> Any:  # fmt: skip
     """A function or module whose op calls are fused when they repeat; also a decorator.
 
+    On a GPU, what comes again is launched as a CUDA graph with ``mode="reduce-overhead"`` or
+    "max-autotune", ``backend="cudagraphs"``, or ``options={"triton.cudagraphs": True}``.
+
     ``backend="eager"`` and "aot_eager" run it as it is. A module is wrapped, with its state under
     ``_orig_mod``, as in PyTorch.
 
@@ -96,6 +99,8 @@ def compile(
     if own and given:
         own = functools.partial(own, **given)
 
+    graphs = _wants_graphs(backend, mode, options)
+
     def checked(function: Callable) -> Callable:
         if not callable(function):
             raise RuntimeError(f"compile: expected a callable; got {type(function).__name__}")
@@ -109,28 +114,36 @@ def compile(
         elif backend in _AS_IT_IS:
             run = function
         if not isinstance(function, Module):
-            return run or _deferring(function)
+            return run or _deferring(function, graphs)
         from taimatsu._dynamo import OptimizedModule
 
         again = functools.partial(
             compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode,
             options=options,
         )  # fmt: skip
-        return OptimizedModule(function, run, again)
+        return OptimizedModule(function, run, again, graphs)
 
     from taimatsu.nn import Module
 
     return checked if model is None else checked(model)
 
 
-def _deferring(function: Callable) -> Callable:
+def _deferring(function: Callable, graphs: bool) -> Callable:
     from taimatsu import _core
 
     @functools.wraps(function)
     def deferred(*args: Any, **kwargs: Any) -> Any:
-        return _core._deferred(function, args, kwargs)
+        return _core._deferred(function, args, kwargs, graphs)
 
     return deferred
+
+
+def _wants_graphs(backend: Any, mode: str | None, options: dict | None) -> bool:
+    """Whether what comes again is to be launched as CUDA graphs."""
+    from taimatsu._inductor.config import triton
+
+    by_mode = backend == "cudagraphs" or mode in ("reduce-overhead", "max-autotune")
+    return bool((options or {}).get("triton.cudagraphs", by_mode or triton.cudagraphs))
 
 
 def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
@@ -213,7 +226,10 @@ def wrap_numpy(fn: Callable) -> Callable:
 
 
 def reset() -> None:
-    """Forgets what was compiled: nothing."""
+    """Forgets what was planned for compiled functions; memory of their CUDA graphs can be freed."""
+    from taimatsu import _core
+
+    _core._forget_plans()
 
 
 def cudagraph_mark_step_begin() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -34,15 +35,20 @@ def _pool_number(pool: Any) -> int:
     return 0 if pool is None else int(getattr(pool, "id", pool)[1])
 
 
-_recordings: list[CUDAGraph] = []
+class _Recordings(threading.local):
+    def __init__(self) -> None:
+        self.draws: list[Draws] = []
 
 
-def recording() -> CUDAGraph | None:
-    """The graph into which the current stream's work is recorded."""
-    return _recordings[-1] if _recordings and is_current_stream_capturing() else None
+_recordings = _Recordings()  # of this thread, the latest last
 
 
-class _Draws:
+def recording() -> Draws | None:
+    """What the graph draws into which the current stream's work is recorded."""
+    return _recordings.draws[-1] if _recordings.draws and is_current_stream_capturing() else None
+
+
+class _Counters:
     """The random numbers that a graph draws from a generator: their key and first counter are read
     from memory, and written there before each replay."""
 
@@ -54,9 +60,42 @@ class _Draws:
     def renew(self, generator: Any) -> None:
         from taimatsu.ops.anywhere.random import signed
 
-        state = [signed(n) for n in generator.take_counters(self.count)]
         self.state.record_stream(torch.cuda.current_stream(self.state.device))
-        self.state.copy_(torch.tensor(state))
+        for word, n in zip(self.state, generator.take_counters(self.count), strict=True):
+            word.fill_(signed(n))  # which the host doesn't wait for
+
+
+class Draws:
+    """The random numbers that a graph draws, by generator."""
+
+    def __init__(self) -> None:
+        self.counters: dict[Any, _Counters] = {}
+
+    def draw(self, generator: Any, device: Any, count: int) -> tuple:
+        """What `cuda.random.take_counters` gives while the graph is recorded."""
+        if generator not in self.counters:
+            self.counters[generator] = _Counters(device)
+        drawn = self.counters[generator]
+        first, drawn.count = drawn.count, drawn.count + -(-count // 4) * 4
+        return drawn.state[0], drawn.state[1] + first
+
+    def renew(self) -> None:
+        """The next replay draws new ones."""
+        for generator, drawn in self.counters.items():
+            drawn.renew(generator)
+
+
+def begin_draws() -> Draws:
+    """For what this thread records from now on."""
+    _recordings.draws.append(Draws())
+    return _recordings.draws[-1]
+
+
+def end_draws(draws: Draws) -> Draws | None:
+    """Those of a recording that has ended; None if there were none."""
+    if draws in _recordings.draws:
+        _recordings.draws.remove(draws)
+    return draws if draws.counters else None
 
 
 class CUDAGraph:
@@ -74,7 +113,7 @@ class CUDAGraph:
     def __init__(self, keep_graph: bool = False):
         self._core = _here("CUDAGraph")
         self._graph = self._core.new_graph(bool(keep_graph))
-        self._draws: dict[Any, _Draws] = {}  # by generator
+        self._draws = Draws()
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
         """Starts to record what is put on the current stream, which must not be the default one."""
@@ -84,21 +123,12 @@ class CUDAGraph:
                 f"got {capture_error_mode}"
             )
         self._core.graph_begin(self._graph, _pool_number(pool), _MODES[capture_error_mode])
-        _recordings.append(self)
+        self._draws = begin_draws()
 
     def capture_end(self) -> None:
         """Stops recording. RuntimeError if something was called that can't be recorded."""
-        if self in _recordings:
-            _recordings.remove(self)
+        end_draws(self._draws)
         self._core.graph_end(self._graph)
-
-    def draw(self, generator: Any, device: Any, count: int) -> tuple:
-        """What `cuda.random.take_counters` gives while this graph is recorded."""
-        if generator not in self._draws:
-            self._draws[generator] = _Draws(device)
-        draws = self._draws[generator]
-        first, draws.count = draws.count, draws.count + -(-count // 4) * 4
-        return draws.state[0], draws.state[1] + first
 
     def register_generator_state(self, generator: Any) -> None:
         """Kept for programs that call it: every generator is known when it is first drawn from."""
@@ -109,13 +139,12 @@ class CUDAGraph:
 
     def replay(self) -> None:
         """Launches all of it on the current stream; its random numbers are new ones each time."""
-        for generator, draws in self._draws.items():
-            draws.renew(generator)
+        self._draws.renew()
         self._core.graph_replay(self._graph)
 
     def reset(self) -> None:
         """Deletes the recording; its memory can be given back when its tensors are gone."""
-        self._draws.clear()
+        self._draws = Draws()
         self._core.graph_reset(self._graph)
 
     def pool(self) -> tuple[int, int]:

@@ -17,6 +17,7 @@ SETTINGS = {  # besides the plain ones: see double/stream.c
     "test_allocator.py": ["virtual=0"],
     "test_backward_streams.py": ["threads=1"],
     "test_compiled.py": ["threads=1"],
+    "test_compiled_graphs.py": ["threads=1"],
     "test_history.py": ["virtual=0"],
     "test_sharing.py": ["virtual=0"],
     "test_streams.py": ["threads=1"],

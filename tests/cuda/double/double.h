@@ -116,7 +116,8 @@ struct Task {
   uint64_t number;
   struct EventState *shared; /* of another process' event, or the number for it */
   uint64_t shared_number;
-  CUgraph graph;
+  CUgraph graph;       /* of a replay: as it was when it was launched */
+  struct Task *origin; /* of an executable graph's: its node in the graph */
   void (*call)(void *); /* with `staged` */
   CUdeviceptr uses[8];
 };
@@ -124,8 +125,7 @@ struct Capture {
   uint64_t id;
   int invalidated;
   struct Stream *origin;
-  struct Task *first, **last;
-  size_t count;
+  struct Graph *graph; /* what is captured so far */
 };
 struct Stream {
   struct Stream *next;
@@ -135,6 +135,7 @@ struct Stream {
   uint64_t submitted, done;
   struct Capture *capture;
   int unjoined; /* what was captured here is not waited for yet */
+  struct Task *captured; /* the latest */
   pthread_t thread;
 };
 struct Event {
@@ -150,7 +151,7 @@ struct EventState { /* how often it was recorded, and which of these was reached
   volatile uint64_t recorded, reached;
 };
 struct Graph {
-  struct Task *first;
+  struct Task *first, **last;
   size_t count;
 };
 extern pthread_mutex_t lock;
@@ -172,5 +173,9 @@ CUresult enqueue_call(CUstream s, void (*call)(void *), const void *about, size_
 void *checked_reach(const char *function, const char *what, CUdeviceptr p, size_t bytes);
 
 /* kernel.c */
+CUresult check_grid(unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                    unsigned shared);
+void set_arguments(struct Task *t, struct Kernel *k, void **params); /* of a launch */
+int64_t *copied_arguments(const struct Task *t);
 void execute(struct Task *t); /* without the lock while a kernel or a copy runs on a thread */
 int touches(const struct Task *t, CUdeviceptr p, size_t bytes);

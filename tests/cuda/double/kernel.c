@@ -58,6 +58,28 @@ EXPORT CUresult cuModuleGetFunction(CUfunction *out, CUmodule m, const char *nam
 static unsigned latest[6];
 /* Blocks and threads of the latest launch, along x, y and z each. */
 EXPORT const unsigned *double_grid(void) { return latest; }
+CUresult check_grid(unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                    unsigned shared) {
+  int good = gx && gy && gz && gy <= 65535 && gz <= 65535 && gx <= 0x7fffffff && bx && by && bz &&
+             bx * by * bz <= 1024 && shared <= 48 << 10;
+  return good ? SUCCESS : INVALID_VALUE;
+}
+static size_t argument_bytes(const struct Kernel *k) {
+  return (k->lengths[0] + k->lengths[1] + k->lengths[2]) * sizeof(int64_t);
+}
+void set_arguments(struct Task *t, struct Kernel *k, void **params) {
+  t->kernel = k;
+  free(t->arguments);
+  int64_t *at = t->arguments = malloc(argument_bytes(k));
+  for (int i = 0; i < 3; ++i) {
+    memcpy(at, params[i], k->lengths[i] * sizeof *at);
+    at += k->lengths[i];
+  }
+  t->flags = *(int32_t **)params[3];
+}
+int64_t *copied_arguments(const struct Task *t) {
+  return memcpy(malloc(argument_bytes(t->kernel)), t->arguments, argument_bytes(t->kernel));
+}
 
 EXPORT CUresult cuLaunchKernel(CUfunction k, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
                                unsigned by, unsigned bz, unsigned shared, CUstream stream,
@@ -66,20 +88,11 @@ EXPORT CUresult cuLaunchKernel(CUfunction k, unsigned gx, unsigned gy, unsigned 
   (void)extra;
   struct Stream *s = resolve(stream);
   if (s->device != current) return leave(INVALID_HANDLE);
-  if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || gx > 0x7fffffff || !bx || !by || !bz ||
-      bx * by * bz > 1024 || shared > 48 << 10) {
-    return leave(INVALID_VALUE);
-  }
+  CUresult r = check_grid(gx, gy, gz, bx, by, bz, shared);
+  if (r) return leave(r);
   memcpy(latest, (unsigned[]){gx, gy, gz, bx, by, bz}, sizeof latest);
-  size_t total = k->lengths[0] + k->lengths[1] + k->lengths[2];
   struct Task *t = new_task(LAUNCH);
-  t->kernel = k;
-  int64_t *at = t->arguments = malloc(total * sizeof *at);
-  for (int i = 0; i < 3; ++i) {
-    memcpy(at, params[i], k->lengths[i] * sizeof *at);
-    at += k->lengths[i];
-  }
-  t->flags = *(int32_t **)params[3];
+  set_arguments(t, k, params);
   return leave(enqueue(s, t));
 }
 

@@ -171,6 +171,8 @@ static void await(const struct EventState *event, uint64_t number) {
   }
 }
 
+static void free_graph(struct Graph *g);
+
 /* The next task of the stream. */
 static void run_one(struct Stream *s) {
   struct Task *t = s->first;
@@ -187,6 +189,7 @@ static void run_one(struct Stream *s) {
   s->first = t->next;
   if (!s->first) s->last = &s->first;
   ++s->done;
+  if (t->kind == REPLAY) free_graph(t->graph);
   free(t->staged);
   free(t->arguments);
   free(t);
@@ -219,6 +222,37 @@ void finish_all(struct Device *d) {
   }
 }
 
+static void append(struct Graph *g, struct Task *t) {
+  *g->last = t;
+  g->last = &t->next;
+  ++g->count;
+}
+static struct Graph *new_graph(void) {
+  struct Graph *g = calloc(1, sizeof *g);
+  g->last = &g->first;
+  return g;
+}
+static struct Graph *clone_graph(const struct Graph *g) {
+  struct Graph *clone = new_graph();
+  for (struct Task *t = g->first; t; t = t->next) {
+    struct Task *copy = new_task(t->kind);
+    *copy = *t;
+    copy->next = NULL;
+    if (!copy->origin) copy->origin = t;
+    if (t->arguments) copy->arguments = copied_arguments(t);
+    append(clone, copy);
+  }
+  return clone;
+}
+static void free_graph(struct Graph *g) {
+  for (struct Task *t = g->first, *next; t; t = next) {
+    next = t->next;
+    free(t->arguments);
+    free(t); /* what it has staged is the original's */
+  }
+  free(g);
+}
+
 CUresult enqueue(struct Stream *s, struct Task *t) {
   trace(s, t);
   if (s->capture) {
@@ -228,9 +262,8 @@ CUresult enqueue(struct Stream *s, struct Task *t) {
       free(t);
       return SUCCESS;
     }
-    *c->last = t;
-    c->last = &t->next;
-    ++c->count;
+    append(c->graph, t);
+    s->captured = t;
     if (s != c->origin) s->unjoined = 1;
     return SUCCESS;
   }
@@ -445,8 +478,9 @@ EXPORT CUresult cuStreamBeginCapture_v2(CUstream stream, int mode) {
   struct Capture *c = calloc(1, sizeof *c);
   c->id = ++capture_ids;
   c->origin = stream;
-  c->last = &c->first;
+  c->graph = new_graph();
   stream->capture = c;
+  stream->captured = NULL;
   if (mode != 2) ++captures;
   return leave(SUCCESS);
 }
@@ -467,18 +501,19 @@ EXPORT CUresult cuStreamEndCapture(CUstream stream, CUgraph *out) {
   }
   if (captures) --captures;
   if (r) return leave(r);
-  *out = calloc(1, sizeof **out);
-  (*out)->first = c->first;
-  (*out)->count = c->count;
+  *out = c->graph;
   return leave(SUCCESS);
 }
 EXPORT CUresult cuStreamGetCaptureInfo_v2(CUstream stream, int *status, unsigned long long *id,
                                           CUgraph *graph, const void **nodes, size_t *count) {
   BEGIN_ON_DEVICE("cuStreamGetCaptureInfo_v2");
-  (void)graph, (void)nodes, (void)count;
-  struct Capture *c = resolve(stream)->capture;
+  struct Stream *s = resolve(stream);
+  struct Capture *c = s->capture;
   *status = !c ? 0 : c->invalidated ? 2 : 1;
   *id = c ? c->id : 0;
+  if (graph) *graph = c ? c->graph : NULL;
+  if (nodes) *nodes = &s->captured;
+  if (count) *count = c && s->captured;
   return leave(SUCCESS);
 }
 EXPORT CUresult cuThreadExchangeStreamCaptureMode(int *mode) {
@@ -505,17 +540,31 @@ EXPORT CUresult cuGraphDebugDotPrint(CUgraph g, const char *path, unsigned flags
 EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec *out, CUgraph g, unsigned long long flags) {
   BEGIN_ON_DEVICE("cuGraphInstantiateWithFlags");
   (void)flags;
-  *out = calloc(1, sizeof **out);
-  **out = *g;
+  *out = clone_graph(g);
   return leave(SUCCESS);
+}
+struct NodeParams {
+  CUfunction kernel;
+  unsigned gx, gy, gz, bx, by, bz, shared;
+  void **params, **extra;
+};
+EXPORT CUresult cuGraphExecKernelNodeSetParams(CUgraphExec g, struct Task *node,
+                                               const struct NodeParams *p) {
+  BEGIN("cuGraphExecKernelNodeSetParams");
+  struct Task *t = g->first;
+  while (t && t->origin != node) t = t->next;
+  if (!t || t->kind != LAUNCH) return leave(INVALID_VALUE);
+  CUresult r = check_grid(p->gx, p->gy, p->gz, p->bx, p->by, p->bz, p->shared);
+  if (!r) set_arguments(t, p->kernel, p->params);
+  return leave(r);
 }
 EXPORT CUresult cuGraphLaunch(CUgraphExec g, CUstream stream) {
   BEGIN_ON_DEVICE("cuGraphLaunch");
   struct Task *t = new_task(REPLAY);
-  t->graph = g;
+  t->graph = clone_graph(g); /* later changes are for later launches */
   return leave(enqueue(resolve(stream), t));
 }
-/* Their tasks stay: queued replays may want them, and a test makes few. */
+/* Nodes stay: executable graphs mention them, and a test makes few. */
 EXPORT CUresult cuGraphDestroy(CUgraph g) {
   BEGIN("cuGraphDestroy");
   (void)g;
@@ -523,6 +572,6 @@ EXPORT CUresult cuGraphDestroy(CUgraph g) {
 }
 EXPORT CUresult cuGraphExecDestroy(CUgraphExec g) {
   BEGIN("cuGraphExecDestroy");
-  (void)g;
+  free_graph(g);
   return leave(SUCCESS);
 }
