@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from ._core import Tensor
@@ -44,11 +45,16 @@ _METHODS = {
 }  # fmt: skip
 
 
+@functools.cache
+def _members() -> Any:  # kept: an import that has been done still takes a microsecond
+    from .sparse import _members
+
+    return _members
+
+
 def _add(name: str, doc: str) -> None:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        from .sparse import _members
-
-        return getattr(_members, name)(self, *args, **kwargs)
+        return getattr(_members(), name)(self, *args, **kwargs)
 
     method.__name__, method.__doc__ = name, doc
     _method(method)

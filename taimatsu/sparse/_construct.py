@@ -26,6 +26,8 @@ _COMPRESSED = (
 
 def _tensor(data: Any, dtype: Any, device: Any) -> Tensor:
     if isinstance(data, Tensor):
+        if dtype in (None, data.dtype) and device in (None, data.device):
+            return data
         return data.to(dtype=dtype or data.dtype, device=device or data.device)
     return torch.tensor(data, dtype=dtype, device=device)
 

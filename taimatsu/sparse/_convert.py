@@ -28,7 +28,9 @@ from ._parts import (
 
 __all__ = ["compressed", "sparse_mask", "to_dense", "to_sparse"]
 
-LAYOUTS = ("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc")
+LAYOUTS = (
+    _core.sparse_coo, _core.sparse_csr, _core.sparse_csc, _core.sparse_bsr, _core.sparse_bsc,
+)  # fmt: skip
 
 
 def to_dense(tensor: Tensor, dtype: Any = None) -> Tensor:
@@ -70,7 +72,7 @@ def to_sparse(
     layout = _core.sparse_coo if layout is None else layout
     if layout is _core.strided:
         return to_dense(tensor)
-    if layout not in (getattr(_core, name) for name in LAYOUTS):
+    if layout not in LAYOUTS:
         raise RuntimeError(f"to_sparse: there are no tensors of layout {layout}")
     if blocksize is not None and layout not in BLOCK_LAYOUTS:
         raise RuntimeError(

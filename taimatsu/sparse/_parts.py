@@ -7,6 +7,7 @@ they do to the parts by ops on dense ones, and their derivatives follow from tha
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -116,9 +117,14 @@ def coo(tensor: Tensor) -> Coo:
     found = parts(tensor)
     if isinstance(found, Coo):
         return found
+    return _expanded()(found, tensor.shape)
+
+
+@functools.cache
+def _expanded() -> Any:  # its module needs this one
     from ._convert import expanded
 
-    return expanded(found, tensor.shape)
+    return expanded
 
 
 def make(data: Parts, size: Sequence[int]) -> Tensor:
