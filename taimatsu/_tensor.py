@@ -277,6 +277,7 @@ def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
     return to_interface(self)
 
 
+setattr(Tensor, "_cdata", property(id, doc="The same number for the same tensor."))  # noqa: B010
 setattr(Tensor, "__cuda_array_interface__", property(_cuda_array_interface))  # noqa: B010
 
 

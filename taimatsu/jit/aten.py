@@ -166,7 +166,7 @@ _OPS: dict[str, Callable] = {
     **{f"reflection_pad{n}d": lambda x, pad: F.pad(x, pad, "reflect") for n in (1, 2, 3)},
     **{f"replication_pad{n}d": lambda x, pad: F.pad(x, pad, "replicate") for n in (1, 2, 3)},
     "feature_dropout": lambda x, p, train: F.dropout2d(x, p, train),
-    "expand": lambda x, size, implicit=False: x.expand(*size),
+    "expand": lambda x, size, implicit=False: x.expand(size),
     "index_put_": _index_put,
     "numpy_T": lambda x: x.T,
     "tensor": _tensor,

@@ -15,6 +15,8 @@ from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from taimatsu import Size
+
 __all__ = [
     "GetAttrKey",
     "MappingKey",
@@ -136,6 +138,7 @@ def _mapping(make: Callable[[Any, dict], Any], context: Callable[[Any], Any]) ->
 _nodes: dict[Any, _Node] = {
     tuple: _Node(lambda t: (list(t), None), lambda children, _: tuple(children)),
     list: _Node(lambda t: (list(t), None), lambda children, _: list(children)),
+    Size: _Node(lambda t: (list(t), None), lambda children, _: tuple(children)),
     dict: _mapping(lambda _, d: d, lambda d: None),
     OrderedDict: _mapping(lambda _, d: OrderedDict(d), lambda d: None),
     defaultdict: _mapping(lambda f, d: defaultdict(f, d), lambda d: d.default_factory),

@@ -135,6 +135,7 @@ def test_versions_compare_as_versions():
 
 def test_trees_tell_the_way_to_leaves():
     tree = {"a": [1, (2, 3)], "b": 4}
+    assert pytree.tree_leaves([torch.ones(2, 3).shape, 1]) == [2, 3, 1]
     paths = [pytree.keystr(path) for path, _ in pytree.tree_leaves_with_path(tree)]
     assert paths == ["['a'][0]", "['a'][1][0]", "['a'][1][1]", "['b']"]
     named = pytree.tree_map_with_path(lambda path, leaf: (len(path), leaf), tree)
