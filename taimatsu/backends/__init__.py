@@ -5,6 +5,8 @@ Switches of devices that are not there are kept for the programs that set them.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from . import (
     _precision,
     cpu,
@@ -27,3 +29,8 @@ __all__ = [
 ]  # fmt: skip
 
 _precision.gives(__name__, _precision.everything)
+
+
+def __allow_nonbracketed_mutation() -> nullcontext:
+    """A context in which switches may be set one by one, as they always may here."""
+    return nullcontext()

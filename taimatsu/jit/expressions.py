@@ -339,7 +339,8 @@ class Expressions:
             return Value(f"torch.percentFormat({left.text}, {right.text})", STR)
         if TENSOR in (left.type, right.type):
             return self._of_tensors(node, op, left, right)
-        if op is ast.Add and {left.type.name, right.type.name} == {"Tuple", "List"}:
+        kinds = {left.type.name, right.type.name}
+        if (op, kinds) in ((ast.Add, {"Tuple", "List"}), (ast.Mult, {"Tuple", INT.name})):
             left, right = (self.as_list(v, node) if v.type.items else v for v in (left, right))
         kind = self._plain_result(op, left, right)
         if kind is None and hasattr(left.type.info, "operator"):

@@ -153,7 +153,7 @@ def tuples(x):
     c, d = c + 1, d + 1
     x, y = a, b
     first, *rest = (1, 2, 3)
-    sizes = x.shape[:1] + (3,), (2, 3) + x.shape, x.sum().expand(x.shape[:0])
+    sizes = x.shape[:1] + (3,), (2, 3) + x.shape, (1,) * x.dim() + (-1,), x.sum().expand(x.shape[:0])
     return pair[0], pair[-1], c, d, e, y, rest, (1, 2)[0:1], sizes
 
 
