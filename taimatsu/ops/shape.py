@@ -287,8 +287,11 @@ _split_along("dsplit", lambda x: 2, 3,
 # ---- copies of views -----------------------------------------------------------------------------
 
 
-def _copy_of(op) -> None:
-    """`name_copy`: what the view `op` shows, in memory of its own."""
+def _copy_of(op, shows=None) -> None:
+    """`name_copy`: what the view `op` shows, row by row in memory of its own."""
+    from taimatsu._core import contiguous_format
+
+    shows = shows or op
     name, _, params = op.schema.partition("(")
     base, dot, overload = name.partition(".")
     names = tuple(f"{n}_copy" for n in op.names)
@@ -301,9 +304,9 @@ def _copy_of(op) -> None:
                    doc=doc, method=False, names=names)
         def copies(*args):
             *given, out = args
-            shown = op(*given)
+            shown = shows(*given)
             if out is None:
-                return tuple(x.clone() for x in shown)
+                return tuple(x.clone(memory_format=contiguous_format) for x in shown)
             if len(out) != len(shown):
                 raise RuntimeError(f"{base}_copy: expected {len(shown)} tensors in out=; got "
                                    f"{len(out)}")
@@ -316,11 +319,11 @@ def _copy_of(op) -> None:
     @composite(f"{base}_copy{dot}{overload}({params}) -> Tensor", doc=doc,
                method=base == "narrow", names=names, out="exact")
     def copied(*args):
-        return op(*args).clone()
+        return shows(*args).clone(memory_format=contiguous_format)
 
 
 for _op in (alias, as_strided, diagonal, expand, narrow, permute, select, slice_, split,
-            split_sizes,
-            squeeze, squeeze_dim, squeeze_dims, t, transpose, unbind, unfold, unsqueeze, view_,
-            view_dtype, view_as_real, view_as_complex):
+            split_sizes, squeeze, squeeze_dim, squeeze_dims, t, transpose, unbind, unfold,
+            unsqueeze, view_dtype, view_as_real, view_as_complex):
     _copy_of(_op)
+_copy_of(view_, shows=reshape)  # a copy need not lie as the tensor does

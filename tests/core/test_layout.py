@@ -253,3 +253,11 @@ def test_normalised_images_keep_their_channels_innermost():
     for y in (torch.nn.BatchNorm2d(4)(x), torch.nn.BatchNorm2d(4).eval()(x),
               torch.nn.GroupNorm(2, 4)(x)):  # fmt: skip
         assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_copies_of_views_lie_row_by_row():
+    x = torch.arange(24.0).view(2, 3, 4).mT
+    for copy in (torch.permute_copy(x, (2, 0, 1)), torch.unfold_copy(x, 1, 2, 1),
+                 torch.alias_copy(x), *torch.split_copy(x, 1), torch.view_copy(x, (4, 6))):
+        assert copy.is_contiguous()
+    assert torch.equal(torch.view_copy(x, (4, 6)), x.reshape(4, 6))
