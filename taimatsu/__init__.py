@@ -115,6 +115,7 @@ for _module, _names in {
         "PyObjectType RRefType StreamObjType StringType SymBoolType SymIntType "
         "TensorType TupleType UnionType"
     ),
+    "_function_schema": "Argument FunctionSchema parse_schema",
     "futures": "Future",
     "utils.dlpack": "to_dlpack",
     "serialization": "PyTorchFileReader",

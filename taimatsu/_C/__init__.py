@@ -19,7 +19,9 @@ from taimatsu._core import (  # noqa: F401
     DisableTorchFunction,
     DisableTorchFunctionSubclass,
     OutOfMemoryError,
+    _disabled_torch_dispatch_impl,
     _disabled_torch_function_impl,
+    _DisableTorchDispatch,
     _has_torch_function,
     default_generator,
     get_default_device,
@@ -27,6 +29,7 @@ from taimatsu._core import (  # noqa: F401
     is_grad_enabled,
     set_num_threads,
 )
+from taimatsu._function_schema import Argument, FunctionSchema, parse_schema  # noqa: F401
 from taimatsu._linalg_error import LinAlgError as _LinAlgError  # noqa: F401
 from taimatsu.futures import Future  # noqa: F401
 

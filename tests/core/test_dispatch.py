@@ -294,6 +294,21 @@ def test_a_class_with_memory_can_leave_ops_to_its_base():
     assert (x.mul_(2), x.tolist) and torch.equal(torch.Tensor._make_subclass(torch.Tensor, x), x)
 
 
+def test_schemas_say_what_is_written_and_what_shares_memory():
+    schema = torch.parse_schema("my::op(Tensor(a!) x, *, int n=2) -> (Tensor(a!), Tensor y)")
+    x, n = schema.arguments
+    assert schema.name == "my::op" and schema.is_mutable and x.is_write and x.alias_info.is_write
+    assert (n.name, n.default_value, n.kwarg_only, n.is_write) == ("n", 2, True, False)
+    assert schema.returns[0].alias_info == x.alias_info and schema.returns[1].name == "y"
+    view, out = torch.ops.aten.view.default, torch.ops.aten.add.out
+    assert view.is_view and not view._schema.is_mutable and not torch.ops.aten.mm.default.is_view
+    assert [a.name for a in out._schema.arguments if a.is_out] == ["out"]
+    with pytest.raises(ValueError, match="schema"):
+        torch.parse_schema("no schema")
+    with torch._C._DisableTorchDispatch():
+        assert torch.ones(2).sum().item() == 2.0
+
+
 def test_ops_of_programs_are_dispatched():
     @torch.library.custom_op("dispatch_test::twice", mutates_args=())
     def twice(x: torch.Tensor) -> torch.Tensor:
