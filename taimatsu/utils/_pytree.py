@@ -40,12 +40,12 @@ __all__ = [
 ]
 
 
-class _Node(typing.NamedTuple):
+class NodeDef(typing.NamedTuple):
     """How containers of one class are taken apart: children and a context, and back."""
 
-    flatten: Callable[[Any], tuple[list, Any]]
-    unflatten: Callable[[Iterable, Any], Any]
-    flatten_with_keys: Callable[[Any], tuple[list, Any]] | None = None  # by default by position
+    flatten_fn: Callable[[Any], tuple[list, Any]]
+    unflatten_fn: Callable[[Iterable, Any], Any]
+    flatten_with_keys_fn: Callable[[Any], tuple[list, Any]] | None = None  # by default by position
 
 
 class SequenceKey(typing.NamedTuple):
@@ -116,11 +116,11 @@ def _dict_unflatten(values: Iterable, keys: list) -> dict:
     return dict(zip(keys, values, strict=True))
 
 
-def _keyed(node: _Node, tree: Any) -> list[tuple[Any, Any]]:
+def _keyed(node: NodeDef, tree: Any) -> list[tuple[Any, Any]]:
     """The children, each with its key."""
-    if node.flatten_with_keys is not None:
-        return node.flatten_with_keys(tree)[0]
-    children = node.flatten(tree)[0]
+    if node.flatten_with_keys_fn is not None:
+        return node.flatten_with_keys_fn(tree)[0]
+    children = node.flatten_fn(tree)[0]
     if isinstance(tree, dict):
         return [(MappingKey(k), child) for k, child in zip(tree, children, strict=True)]
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
@@ -128,22 +128,22 @@ def _keyed(node: _Node, tree: Any) -> list[tuple[Any, Any]]:
     return [(SequenceKey(i), child) for i, child in enumerate(children)]
 
 
-def _mapping(make: Callable[[Any, dict], Any], context: Callable[[Any], Any]) -> _Node:
-    return _Node(
+def _mapping(make: Callable[[Any, dict], Any], context: Callable[[Any], Any]) -> NodeDef:
+    return NodeDef(
         lambda d: (list(d.values()), (list(d), context(d))),
         lambda children, c: make(c[1], dict(zip(c[0], children, strict=True))),
     )
 
 
-_nodes: dict[Any, _Node] = {
-    tuple: _Node(lambda t: (list(t), None), lambda children, _: tuple(children)),
-    list: _Node(lambda t: (list(t), None), lambda children, _: list(children)),
-    Size: _Node(lambda t: (list(t), None), lambda children, _: tuple(children)),
+_nodes: dict[Any, NodeDef] = {
+    tuple: NodeDef(lambda t: (list(t), None), lambda children, _: tuple(children)),
+    list: NodeDef(lambda t: (list(t), None), lambda children, _: list(children)),
+    Size: NodeDef(lambda t: (list(t), None), lambda children, _: tuple(children)),
     dict: _mapping(lambda _, d: d, lambda d: None),
     OrderedDict: _mapping(lambda _, d: OrderedDict(d), lambda d: None),
     defaultdict: _mapping(lambda f, d: defaultdict(f, d), lambda d: d.default_factory),
-    deque: _Node(lambda q: (list(q), q.maxlen), lambda children, n: deque(children, n)),
-    namedtuple: _Node(lambda t: (list(t), type(t)), lambda children, cls: cls(*children)),
+    deque: NodeDef(lambda q: (list(q), q.maxlen), lambda children, n: deque(children, n)),
+    namedtuple: NodeDef(lambda t: (list(t), type(t)), lambda children, cls: cls(*children)),
 }
 
 
@@ -160,20 +160,20 @@ def register_pytree_node(
     children with their keys. ValueError if it is one already."""
     if cls in _nodes:
         raise ValueError(f"{cls} is already registered as pytree node")
-    _nodes[cls] = _Node(flatten_fn, unflatten_fn, flatten_with_keys_fn)
+    _nodes[cls] = NodeDef(flatten_fn, unflatten_fn, flatten_with_keys_fn)
 
 
 _register_pytree_node = register_pytree_node
 
 
-def _node_of(tree: Any) -> _Node | None:
+def _node_of(tree: Any) -> NodeDef | None:
     cls = type(tree)
     if cls in _nodes:
         return _nodes[cls]
     if is_namedtuple_class(cls):
         return _nodes[namedtuple]
     if is_structseq_class(cls):  # torch.return_types.max
-        return _Node(lambda t: (list(t), None), lambda children, _: cls(children))
+        return NodeDef(lambda t: (list(t), None), lambda children, _: cls(children))
     return None
 
 
@@ -319,14 +319,14 @@ def tree_flatten(
     node = None if is_leaf is not None and is_leaf(tree) else _node_of(tree)
     if node is None:
         return [tree], _LEAF
-    children, context = node.flatten(tree)
+    children, context = node.flatten_fn(tree)
     leaves: list[Any] = []
     specs = []
     for child in children:
         below, spec = tree_flatten(child, is_leaf)
         leaves += below
         specs.append(spec)
-    return leaves, TreeSpec(type(tree), context, tuple(specs), node.unflatten)
+    return leaves, TreeSpec(type(tree), context, tuple(specs), node.unflatten_fn)
 
 
 def tree_unflatten(leaves: Iterable[Any], treespec: TreeSpec) -> Any:
@@ -340,9 +340,10 @@ def tree_unflatten(leaves: Iterable[Any], treespec: TreeSpec) -> Any:
 
 
 def _build(leaves: Any, spec: TreeSpec) -> Any:
-    if spec.unflatten is None:
+    if spec.type is None:
         return next(leaves)
-    return spec.unflatten([_build(leaves, c) for c in spec.children_specs], spec.context)
+    make = spec.unflatten or _nodes[spec.type].unflatten_fn
+    return make([_build(leaves, c) for c in spec.children_specs], spec.context)
 
 
 def tree_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
@@ -367,7 +368,7 @@ def _prefix(tree: Any, spec: TreeSpec) -> list[Any]:
     node = _node_of(tree)
     if node is None or type(tree) is not spec.type:
         raise ValueError(f"tree_map: expected a {spec.type.__name__}, got {type(tree).__name__}")
-    children, context = node.flatten(tree)
+    children, context = node.flatten_fn(tree)
     if len(children) != len(spec.children_specs) or context != spec.context:
         raise ValueError(f"tree_map: the trees differ inside of a {spec.type.__name__}")
     found = []

@@ -44,3 +44,14 @@ def test_products_and_their_gradients_are_counted():
     }  # fmt: skip
     assert counter.get_total_flops() == 2 * forward  # and the weight's gradient
     assert "Global" in counter.get_table()
+
+
+def test_modules_are_counted_each():
+    net = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(), torch.nn.Linear(16, 3))
+    with FlopCounterMode(display=False) as counter:
+        net(torch.ones(4, 8))  # dropout is a function of ops, and forgets nothing
+    found = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    first, last = 2 * 4 * 8 * 16, 2 * 4 * 16 * 3
+    both = {"Global": first + last, "Sequential": first + last}
+    assert found == {**both, "Sequential.0": first, "Sequential.2": last}
+    assert "Sequential.2" not in counter.get_table(1)

@@ -111,6 +111,16 @@ def test_named_tuples_are_a_supported_kind_of_node():
     assert pytree.tree_map(lambda x: -x, point) == type(point)(-1, [-2])
 
 
+def test_structures_of_ones_own_making():
+    from taimatsu.utils import _pytree as pytree
+
+    node = pytree.SUPPORTED_NODES[dict]
+    children, context = node.flatten_fn({"a": 1, "b": 2})
+    assert node.unflatten_fn(children, context) == {"a": 1, "b": 2}
+    spec = pytree.TreeSpec(dict, context, [pytree.LeafSpec(), pytree.LeafSpec()])
+    assert pytree.tree_unflatten([3, 4], spec) == {"a": 3, "b": 4}
+
+
 def test_words_for_the_generator_of_numpy():
     from taimatsu.utils.data._utils.worker import _generate_state
 

@@ -146,6 +146,7 @@ def test_tensorboard(run):
                 except error:
                     continue
                 raise AssertionError(wrong)
+        writer.flush()  # after it was closed: Lightning does
         seen = EventAccumulator("logs")
         seen.Reload()
         assert [e.value for e in seen.Scalars("loss")] == [1.0, 0.5, seen.Scalars("loss")[2].value]

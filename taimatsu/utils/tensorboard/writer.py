@@ -92,7 +92,7 @@ class SummaryWriter:
         default = os.path.join("runs", f"{now}_{socket.gethostname()}{comment}")
         self.log_dir = str(log_dir or default)
         self._options = (max_queue, flush_secs, filename_suffix)
-        self.file_writer = FileWriter(self.log_dir, *self._options)
+        self._file_writer: FileWriter | None = FileWriter(self.log_dir, *self._options)
         self._beside: dict[str, FileWriter] = {}  # for lines of one chart
 
     def get_logdir(self) -> str:
@@ -225,14 +225,27 @@ class SummaryWriter:
         raise AttributeError(name)
 
     def flush(self) -> None:
-        """Writes what is waiting."""
-        for writer in (self.file_writer, *self._beside.values()):
+        """Writes what is waiting; after `close` there is nothing."""
+        for writer in self._open():
             writer.flush()
 
     def close(self) -> None:
-        """Writes what is waiting, and closes the files."""
-        for writer in (self.file_writer, *self._beside.values()):
+        """Writes what is waiting, and closes the files. What is added later goes to new ones."""
+        for writer in self._open():
             writer.close()
+        self._file_writer = None
+        self._beside.clear()
+
+    def _open(self) -> list[FileWriter]:
+        main = [] if self._file_writer is None else [self._file_writer]
+        return [*main, *self._beside.values()]
+
+    @property
+    def file_writer(self) -> FileWriter:
+        """What writes the run's own file."""
+        if self._file_writer is None:
+            self._file_writer = FileWriter(self.log_dir, *self._options)
+        return self._file_writer
 
     def __enter__(self) -> typing.Self:
         return self
