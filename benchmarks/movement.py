@@ -60,6 +60,9 @@ g = torch.ones_like(out.detach())
     ),
     *workloads(
         transposed_copy="large.t().contiguous()",
+        transposed_copy_of_pages="large[:1024, :1024].t().contiguous()",
+        transposed_copy_of_halves="half.t().contiguous()",
+        put="z.put_(at[0], y[0])",
         to_channels_last="images.contiguous(memory_format=torch.channels_last)",
         permuted_copy="images.permute(0, 2, 3, 1).reshape(-1)",
         to_bfloat16="x.to(torch.bfloat16)",

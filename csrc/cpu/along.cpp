@@ -169,10 +169,13 @@ bool each_line(const Walk& w, const int64_t* positions, bool writes, const F& bo
   const int64_t is = w.index[inner], ss = w.self[inner], os = w.other[inner];
   std::atomic<bool> inside{true};
   auto checked = [&](int64_t i, int64_t s, int64_t o, int64_t n) {
-    const int64_t piece = is ? kPiece : n;
-    for (int64_t k = 0; k < n; k += piece) {
-      const int64_t m = std::min(piece, n - k);
-      const bool good = within(positions + i + k * is, is ? m : 1, is, w.extent);
+    if (is == 0) {  // one position for all
+      const bool good = static_cast<uint64_t>(positions[i]) < static_cast<uint64_t>(w.extent);
+      return good ? body(i, s, o, n) : inside.store(false);
+    }
+    for (int64_t k = 0; k < n; k += kPiece) {
+      const int64_t m = std::min(kPiece, n - k);
+      const bool good = within(positions + i + k * is, m, is, w.extent);
       good ? body(i + k * is, s + k * ss, o + k * os, m) : inside.store(false);
     }
   };

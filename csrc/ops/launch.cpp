@@ -6,6 +6,7 @@
 #include "autograd/tape.h"
 #include "cpu/native.h"
 #include "cpu/threads.h"
+#include "cpu/transpose.h"
 #include "ops/dispatch.h"
 
 namespace taimatsu {
@@ -151,10 +152,13 @@ void copy_into(Tensor& to, Tensor& from, bool non_blocking) {
     copy_bytes(*there, *here, non_blocking);
     return copy_into(to, *there);
   }
+  const Overlap common = overlap(to, from);
+  const bool moves = to.dtype == from.dtype && to.device().type == DeviceType::CPU;
+  if (moves && common == Overlap::None && transpose_into(to, from)) return;
   static Op& cast = core_op("_to");
   Value args[2] = {Value(&from), Value(to.dtype)};
   TensorRef temporary;
-  if (overlap(to, from) == Overlap::Partial) {
+  if (common == Overlap::Partial) {
     temporary = clone(from);
     args[0] = Value(temporary);
   }

@@ -401,12 +401,15 @@ void describe(RowMemo& memo, const RowWalk& walk, const Role* roles, int n) {
   if (memo.length == 0) geometry[7] = 0;
   bool along = false;
   for (int i = 0; i < n; ++i) {
-    const int64_t* strides = &geometry[8 + 4 * i];
-    along |= roles[i] == Role::Row && strides[3] == 1;
-    // An axis of extent 1 is as good as contiguous, where the operand has it at all.
+    along |= roles[i] == Role::Row && geometry[8 + 4 * i + 3] == 1;
+  }
+  for (int i = 0; i < n; ++i) {
+    // An axis of extent 1 is as good as contiguous, where the operand has it at all; but a single
+    // row has no vectors across it, be its elements where they will.
     auto cls = [&](int a) {
+      if (geometry[2 * a + 1] != 1) return stride_class(geometry[8 + 4 * i + a]);
       const bool absent = roles[i] == (a < 2 ? Role::Shared : Role::Cell);
-      return geometry[2 * a + 1] == 1 && !absent ? 1 : stride_class(strides[a]);
+      return absent || (a == 1 && !along) ? stride_class(0) : 1;
     };
     memo.key.add(i, cls(1), cls(3));
   }
