@@ -405,13 +405,15 @@ def pow(a, b) -> Value:
     """a ** b; small whole exponents and roots given as Python numbers are spelled out."""
     if isinstance(b, Value) and b.expr.op == "const":
         b = b.expr.arg
+        if isinstance(b, complex) and b.imag == 0:
+            b = b.real
     if isinstance(a, Value) and type(b) in (int, float):
         inexact = not a.dtype.integral
         if b in range(17) and (inexact or type(b) is int):
             return _whole_power(a, int(b))
         if -b in range(5) and inexact:
             return 1 / _whole_power(a, int(-b))
-        if b == 0.5 and a.dtype.floating:
+        if b == 0.5 and inexact:
             return sqrt(a)
     x, y = _pair(a, b)
     return Value(node("pow", x, y))

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import complexes, elementary, narrow, special, trigonometric
-from .ir import F32, FLOAT8, Expr, rebuild, topological
+from . import complexes, elementary, lang, narrow, special, trigonometric
+from .ir import BF16, F16, F32, FLOAT8, U16, Expr, rebuild, topological
 from .lang import Value
 from .simplify import node
 
@@ -55,6 +55,8 @@ def _lowered(e: Expr) -> Expr:
         return node("sub", a, node("mul", node("idiv", a, b), b))
     if e.op == "cast" and (e.dtype in FLOAT8 or e.src[0].dtype in FLOAT8):
         return lower(narrow.converted(Value(e.src[0]), e.dtype).expr)
+    if e.op == "cast" and (bits := _on_bits(e)) is not None:
+        return bits
     kind = e.src[0].dtype.kind if e.src else None
     if kind == "f":
         formula: Any = _REAL.get(e.op)
@@ -68,3 +70,21 @@ def _lowered(e: Expr) -> Expr:
     if kind == "f" and e.dtype.bits == 16:
         return formula(*(x.to(F32) for x in args)).to(e.dtype).expr
     return formula(*args).expr
+
+
+def _on_bits(e: Expr) -> Expr | None:
+    """A 16-bit float with another sign, computed without a wider one and a rounding."""
+    (x,) = e.src
+    if x.op not in ("neg", "abs", "copysign") or e.dtype not in (BF16, F16):
+        return None
+    if any(s.op != "cast" or s.src[0].dtype is not e.dtype for s in x.src):
+        return None
+    first, *other = (lang.bitcast(Value(s.src[0]), U16) for s in x.src)
+    sign, rest = 0x8000, 0x7FFF
+    if x.op == "neg":
+        first = first ^ sign
+    else:
+        first = first & rest
+    for y in other:
+        first = first | (y & sign)
+    return lang.bitcast(first, e.dtype).expr

@@ -199,12 +199,17 @@ def _cast(src, dtype):
         return None
     if dtype.kind in "fc":  # a constant narrower than a double isn't rounded yet
         rounded = x.dtype.integral or x.dtype is F64 or dtype.bits <= x.dtype.bits
-        return const(x.arg, dtype) if rounded or x.arg in (0, 1) else None
+        return const(x.arg, dtype) if rounded or _in_all_types(x.arg) else None
     if dtype is BOOL:
         return const(x.arg != 0, dtype)
     if x.dtype.integral or math.isfinite(x.arg):
         return const(int(x.arg), dtype) if _fits(int(x.arg), dtype) else None
     return None
+
+
+def _in_all_types(value: float) -> bool:
+    """Whether a number has so few digits that no type of more than 8 bits rounds it."""
+    return abs(value) <= 16 and (8 * value).is_integer()
 
 
 def _stop(src, _):

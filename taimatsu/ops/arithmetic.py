@@ -1,6 +1,8 @@
 """Arithmetic and elementary functions, one element at a time."""
 
+from taimatsu import _core
 from taimatsu.codegen import lang
+from taimatsu.codegen.iteration import iterate
 from taimatsu.codegen.lang import (
     copysign,
     exp,
@@ -288,11 +290,12 @@ def neg(x):
     return -x
 
 
-@pointwise("positive(Tensor self) -> Tensor", inplace=False, dtypes=NUMERIC, refusal=RuntimeError,
-           storage=True)
-def positive(x):
-    """`+self`."""
-    return x
+@composite("positive(Tensor self) -> Tensor", out=False)
+def positive(self):
+    """`+self`: the tensor itself. RuntimeError for bools."""
+    if self.dtype == _core.bool:
+        raise RuntimeError("positive: not defined for bool tensors; convert to a number's dtype")
+    return self
 
 
 @pointwise("abs(Tensor self) -> Tensor", names=("absolute",), dtypes=NUMERIC, out="exact")
@@ -609,11 +612,9 @@ def bitwise_right_shift(x, y):
 @pointwise("gcd(Tensor self, Tensor other) -> Tensor", dtypes=INTEGERS)
 def gcd(x, y):
     """The greatest common divisor."""
-    a, b = lang.abs(x), lang.abs(y)
-    # Euclid's steps are at most 1.44 log2(n): unrolled, so that lanes stay together.
-    for _ in range(int(1.45 * x.dtype.bits) + 1):
-        a, b = where(b == 0, a, b), where(b == 0, b, lang.fmod(a, where(b == 0, 1, b)))
-    return a
+    most = int(1.45 * x.dtype.bits) + 1  # Euclid's steps are at most 1.44 log2(n)
+    return iterate(most, lambda a, b: b != 0, lambda a, b: (b, lang.fmod(a, where(b == 0, 1, b))),
+                   (lang.abs(x), lang.abs(y)))[0]  # fmt: skip
 
 
 @pointwise("lcm(Tensor self, Tensor other) -> Tensor", dtypes=INTEGERS)

@@ -224,9 +224,16 @@ def _picked(g, mask, source):
 
 
 @composite("put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor",
-           inplace=True, out=False)
+           out=False)
 def put(self, index, source, accumulate):
     """A copy with `source` at the positions `index` of the flattened tensor, or added there."""
+    return put_(self.clone(), index, source, accumulate)
+
+
+@composite("put_(Tensor(a!) self, Tensor index, Tensor source, bool accumulate=False) -> Tensor",
+           out=False)
+def put_(self, index, source, accumulate):
+    """Sets the positions `index` of the flattened tensor to `source`, or adds it there."""
     if index.dtype != int64:
         raise RuntimeError(f"put_(): Expected a long tensor for index, but got {index.dtype}")
     if source.dtype != self.dtype:
@@ -236,8 +243,9 @@ def put(self, index, source, accumulate):
         raise RuntimeError("put_(): Expected source and index to have the same number of elements, "
                            f"but got source.numel() = {source.numel()}, index.numel() = "
                            f"{index.numel()}")
-    flat = self.reshape(-1).index_put([index.reshape(-1)], source.reshape(-1), accumulate)
-    return flat.reshape(self.shape)
+    index, source = index.reshape(-1), source.reshape(-1)
+    flat = self.contiguous().view(-1).index_put_([index], source, accumulate)
+    return self if self.is_contiguous() else self.copy_(flat.view(self.shape))
 
 
 @composite("unravel_index(Tensor indices, Any shape) -> Tensor[]", method=False, out=False)

@@ -225,7 +225,9 @@ HINTS = {
     "take_along_dim": lambda t: [(t(3, 4), t.i(4, 3, 2), 1), (t(3, 4), t.i(12, 5)),
                                  (t(3, 4), t.i(4, 3, 2) - 4, 1)],
     "masked_scatter": lambda t: [(t(3, 4), t.m(3, 4), t(12))],
-    "put": lambda t: [(t(3, 4), torch.tensor([5, 0, -1]), t(3)), (t(3, 4), t.i(12, 3), t(3), True)],
+    **dict.fromkeys(("put", "put_"), lambda t: [
+        (t(3, 4), torch.tensor([5, 0, -1]), t(3)), (t(3, 4), t.i(12, 3), t(3), True),
+    ]),
     "unravel_index": lambda t: [(t.i(12, 5), (3, 4))],
     # rearrange
     "flip": lambda t: [(t(3, 4), [0]), (t(3, 4), [0, -1])],

@@ -661,8 +661,8 @@ _INDEXING = {
     "take": np.take,
     "masked_select": lambda x, mask: x[np.broadcast_to(mask, x.shape)],
     "masked_scatter": lambda x, mask, src: _replaced(x, mask, src.reshape(-1)[: mask.sum()]),
-    "put": lambda x, at, src, accumulate=False: _put(x.reshape(-1), at, src,
-                                                     accumulate).reshape(x.shape),
+    **dict.fromkeys(("put", "put_"), lambda x, at, src, accumulate=False: _put(
+        x.reshape(-1), at, src, accumulate).reshape(x.shape)),
     "take_along_dim": _take_along,
     "unravel_index": lambda at, shape: tuple(np.unravel_index(at, shape)),
     "nonzero": lambda x, as_tuple=False: np.nonzero(x) if as_tuple else np.argwhere(x),
