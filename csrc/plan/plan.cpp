@@ -77,7 +77,7 @@ Object written(const Segment& s, const Record& r) {
   return numbers;
 }
 
-// (kind, variant, tensors, how many are outputs, which are written to, rows): see
+// (op, kind, variant, tensors, how many are outputs, which are written to, rows): see
 // taimatsu.graph.fuse.
 PyObject* describe(const Segment& s, const Record& r) {
   Object tensors = list_of(r.n_tensors);
@@ -94,7 +94,8 @@ PyObject* describe(const Segment& s, const Record& r) {
     rows =
         Object::steal(checked(Py_BuildValue("(NO)", to_python(Value(Ints(sizes))), inside.get())));
   }
-  return Py_BuildValue("(sOOIOO)", kind_of(s, r), r.variant ? r.variant->python.get() : Py_None,
+  return Py_BuildValue("(ssOOIOO)", r.op->base_name.c_str(), kind_of(s, r),
+                       r.variant ? r.variant->python.get() : Py_None,
                        tensors.get(), r.n_outs, written(s, r).get(), rows.get());
 }
 

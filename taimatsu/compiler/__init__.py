@@ -21,6 +21,7 @@ from . import config
 
 if TYPE_CHECKING:
     from ._artifacts import CacheInfo
+    from ._explain import Explanation
 
 __all__ = [
     "allow_in_graph",
@@ -29,6 +30,7 @@ __all__ = [
     "config",
     "cudagraph_mark_step_begin",
     "disable",
+    "explain",
     "get_default_backend",
     "is_compiling",
     "is_dynamo_compiling",
@@ -259,6 +261,23 @@ def set_default_backend(backend: str | None) -> None:
 
 
 # ---- compiled kernels, from one machine to another ----------------------------------------------
+
+
+def explain(function: Callable) -> Callable[..., Explanation]:
+    """What `compile` makes of a function: which of its calls go into one kernel, and where the
+    program asks for values, so that the calls before have to be made.
+
+    The function that is returned calls ``function`` three times with its arguments, and tells. What
+    was planned before for functions in this process is forgotten, and planned again when it comes.
+
+    >>> print(torch.compiler.explain(lambda x: (x * 2 + 1).relu().sum())(torch.ones(3)))
+    4 calls in 1 kernels, 1 segments
+    segment 1, made at ...
+      mul, add, relu, sum
+    """
+    from ._explain import explanation
+
+    return lambda *args, **kwargs: explanation(function, args, kwargs)
 
 
 def save_cache_artifacts() -> tuple[bytes, CacheInfo] | None:

@@ -177,6 +177,10 @@ class Builder:
 
 
 # ---- Plans ---------------------------------------------------------------------------------------
+# Told of every plan: the names of the ops called, and for each action which calls it makes.
+watching: list[typing.Callable[[Sequence[str], Sequence[Sequence[int]]], None]] = []
+
+
 def plan(records: list[tuple], alive: list[bool]) -> list:
     """The actions for the recorded calls: numbers of calls, kernels for several, and products.
 
@@ -186,7 +190,8 @@ def plan(records: list[tuple], alive: list[bool]) -> list:
     `epilogues.Product.action`.
     """
     calls, first = [], 0
-    for kind, variant, tensors, n_outs, written, rows in records:
+    names = [name for name, *_ in records]
+    for _, kind, variant, tensors, n_outs, written, rows in records:
         found = [Tensor(s, d, tuple(n), tuple(m), *rest) for s, d, n, m, *rest in tensors]
         writes = frozenset(found[i].slot for i in written)
         where = (tuple(rows[0]), tuple(rows[1])) if rows else None
@@ -203,19 +208,23 @@ def plan(records: list[tuple], alive: list[bool]) -> list:
     def actions(numbers: Sequence[int]) -> list:
         return [action for unit in _units(numbers, calls, needed) for action in actions_of(unit)]
 
-    def actions_of(unit: Unit) -> list:
+    def actions_of(unit: Unit) -> list:  # with the calls that each makes
         members = unit.members
         if len(members) == 1:
-            return members
+            return [(members[0], members)]
         if isinstance(unit, Product):
-            return [unit.action(needed)]
+            return [(unit.action(needed), members)]
         try:
-            return [Builder(unit, calls, {s for s in unit.defined if needed(s, unit)}).build()]
+            shown = {s for s in unit.defined if needed(s, unit)}
+            return [(Builder(unit, calls, shown).build(), members)]
         except NotFusible:
             half = len(members) // 2
             return actions(members[:half]) + actions(members[half:])
 
-    return actions(range(len(calls)))
+    made = actions(range(len(calls)))
+    for watch in watching:
+        watch(names, [members for _, members in made])
+    return [action for action, _ in made]
 
 
 def _units(

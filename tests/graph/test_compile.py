@@ -405,3 +405,23 @@ def random_program(seed):
 @pytest.mark.parametrize("seed", range(30))
 def test_random_programs(seed):
     same(random_program(seed), numbers(8, 8), numbers(8, 8).t().contiguous())
+
+
+def test_explain():
+    def function(x):
+        y = torch.relu(x @ x + 1)
+        if y.sum().item() > 0:
+            y = torch.softmax(y * 2, -1)
+        return y
+
+    found = torch.compiler.explain(function)(torch.ones(4, 4))
+    assert [s.kernels for s in found.segments] == [
+        [["matmul"], ["add", "relu", "sum"]], [["mul", "softmax"]]]  # fmt: skip
+    assert (found.graph_break_count, found.op_count) == (1, 6)
+    assert "item() > 0" in found.break_reasons[0] and __file__ in str(found)
+
+
+def test_explain_a_step():
+    model = torch.nn.Linear(4, 4)
+    found = torch._dynamo.explain(lambda x: model(x).square().mean().backward())(torch.ones(2, 4))
+    assert found.graph_count == 1 and any("mean" in kernel for kernel in found.ops_per_graph)
