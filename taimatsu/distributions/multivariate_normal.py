@@ -10,6 +10,7 @@ from taimatsu import Size, Tensor
 
 from . import constraints
 from ._bases import Covariance
+from .distribution import Distribution  # noqa: F401  (BoTorch imports it from here)
 from .utils import standard_normal
 
 __all__ = ["MultivariateNormal"]
