@@ -26,7 +26,11 @@ struct Square {
 
   template <int first, size_t... I>
   static Vector interleave(Vector a, Vector b, std::index_sequence<I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
     return __builtin_shufflevector(a, b, (first + I / 2 + I % 2 * kLanes)...);
+#else
+    return __builtin_shuffle(a, b, Vector{static_cast<T>(first + I / 2 + I % 2 * kLanes)...});
+#endif
   }
 
   static void turn(const T* from, int64_t from_row, T* to, int64_t to_row) {
