@@ -247,16 +247,17 @@ def _table(entries: int) -> frozenset:
     return frozenset(ENTRIES)
 
 
-@functools.cache
 def own_form(op: Any, kind: str = "") -> OpOverload:
     """A form of an op that ATen doesn't have: derived, or a program's own."""
+    return getattr(_own_packet(op, kind == "_"), "out" if kind == "out" else "default")
 
+
+@functools.cache
+def _own_packet(op: Any, inplace: bool) -> OpOverloadPacket:
     def call(*args: Any, out: tuple | None = None) -> Any:
-        if kind:
-            return _core.call_into(op, out if out is not None else args[:1], *args)
+        if inplace or out is not None:
+            return _core.call_into(op, args[:1] if out is None else out, *args)
         return _core.call(op, *args)
 
     call._table_op = op  # type: ignore[attr-defined]
-    name = op.name.partition(".")[0] + ("_" if kind == "_" else "")
-    packet = OpOverloadPacket("taimatsu", name, call)
-    return getattr(packet, "out" if kind == "out" else "default")
+    return namespace("taimatsu")._add(op.name.partition(".")[0] + ("_" if inplace else ""), call)

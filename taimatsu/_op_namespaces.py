@@ -261,6 +261,12 @@ class Namespace:
             raise AttributeError(f"'_OpNamespace' '{space}' object has no attribute '{name}'")
         return self._packets.setdefault(name, OpOverloadPacket(space, name, function))
 
+    def _add(self, name: str, function: Callable) -> OpOverloadPacket:
+        """A packet of this name, or of a similar one where another function has it."""
+        while name in self._packets:
+            name += "_"
+        return self._packets.setdefault(name, OpOverloadPacket(self.__name__, name, function))
+
     def forget(self, name: str) -> None:
         """An op that isn't defined any more."""
         self._packets.pop(name, None)

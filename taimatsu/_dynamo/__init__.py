@@ -25,9 +25,9 @@ __getattr__ = submodules(__name__)
 
 __all__ = [
     "OptimizedModule", "allow_in_graph", "assume_constant_result", "config", "disable",
-    "disallow_in_graph", "eval_frame", "exc", "explain", "forbid_in_graph", "graph_break", "is_compiling",
-    "list_backends", "mark_dynamic", "mark_static", "mark_static_address", "maybe_mark_dynamic",
-    "optimize", "reset", "run", "substitute_in_graph",
+    "disallow_in_graph", "eval_frame", "exc", "explain", "forbid_in_graph", "graph_break",
+    "is_compiling", "list_backends", "mark_dynamic", "mark_static", "mark_static_address",
+    "maybe_mark_dynamic", "optimize", "reset", "run", "substitute_in_graph",
 ]  # fmt: skip
 
 

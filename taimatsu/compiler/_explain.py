@@ -56,8 +56,8 @@ def _here() -> str:
 
 
 def explanation(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Explanation:
-    """Of a call, which is made three times: what comes for the second time is planned, and the first
-    backward pass is not like the others."""
+    """Of a call, which is made three times: what comes for the second time is planned, and the
+    first backward pass is not like the others."""
     segments: list[Segment] = []
 
     def note(names: Sequence[str], groups: Sequence[Sequence[int]]) -> None:

@@ -459,7 +459,8 @@ class Module(StateDict):
         self.__dict__["_hooked"] = True  # the next call finds out
 
     def __dir__(self) -> list[str]:
-        names = (k for part in (vars(self), *map(vars(self).get, REGISTRIES)) for k in part)
+        parts = (vars(self), *(vars(self).get(registry) or {} for registry in REGISTRIES))
+        names = (k for part in parts for k in part)
         return sorted({*dir(type(self)), *(k for k in names if k.isidentifier())})
 
     # ---- access by path ----------------------------------------------------------------------
@@ -789,5 +790,5 @@ def _parse_to(*args, device=None, dtype=None, non_blocking=False, memory_format=
     device = torch.device(device) if device is not None else None
     return device, dtype, bool(non_blocking), memory_format
 
-
+PLAIN_GETATTR: set[Any] = {Module.__getattr__}  # those that needn't be asked for members
 PLAIN_GETATTR = {Module.__getattr__}  # those that needn't be asked for members

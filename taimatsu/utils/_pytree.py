@@ -387,7 +387,7 @@ def _broadcast_to_and_flatten(tree: Any, treespec: TreeSpec) -> list[Any] | None
         return [tree] * treespec.num_leaves
     if type(tree) is not treespec.type:
         return None
-    children, context = node.flatten(tree)
+    children, context = node.flatten_fn(tree)
     if len(children) != len(treespec.children_specs) or context != treespec.context:
         return None
     parts = [
