@@ -13,23 +13,23 @@ namespace {
 
 constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// `Slot` tells apart what a thread needs at the same time.
+// `Slot` tells apart what a thread needs at the same time. How much there is stands before it: the
+// memory of threads themselves is scarce.
 template <class A, int Slot = 0>
 A* workspace(int64_t count) {
   struct Free {
     void operator()(void* p) const { std::free(p); }
   };
   thread_local std::unique_ptr<void, Free> memory;
-  thread_local size_t size = 0;
-  size_t bytes = static_cast<size_t>(round_up(count * sizeof(A), 4096));
-  if (bytes > size) {
+  constexpr size_t alignment = 64;
+  const auto bytes = static_cast<size_t>(round_up(count * sizeof(A), 4096));
+  if (!memory || *static_cast<size_t*>(memory.get()) < bytes) {
     memory.reset();
-    size = 0;
-    memory.reset(std::aligned_alloc(64, bytes));
+    memory.reset(std::aligned_alloc(alignment, alignment + bytes));
     if (!memory) throw std::bad_alloc();
-    size = bytes;
+    *static_cast<size_t*>(memory.get()) = bytes;
   }
-  return static_cast<A*>(memory.get());
+  return reinterpret_cast<A*>(static_cast<char*>(memory.get()) + alignment);
 }
 
 }  // namespace
