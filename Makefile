@@ -77,7 +77,7 @@ SANITIZER_OPTIONS := PYTHONMALLOC=malloc PYTHONSAFEPATH=1 UBSAN_OPTIONS=print_st
 sanitize: $(ENVIRONMENT)  ## run the tests under AddressSanitizer and UBSan
 	@$(call configure,sanitize,-DTM_SANITIZE=ON)
 	@$(call locked,sanitize) cmake --build build/sanitize -j $(JOBS)
-	cd taimatsu && find . -name '*.py' -o -name '*.h' -o -name '*.pxd' | xargs cp --parents -t $(CURDIR)/$(SANITIZED)
+	cd taimatsu && find . -name '*.py' -o -name '*.h' -o -name '*.pxd' -o -name '*.txt' | xargs cp --parents -t $(CURDIR)/$(SANITIZED)
 	@failed=; for part in $(PARTS); do \
 	  echo "$$part"; \
 	  env PYTHONPATH=$(CURDIR)/build/sanitize $(SANITIZER_OPTIONS) \
