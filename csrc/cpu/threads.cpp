@@ -13,12 +13,16 @@
 #include <exception>
 #include <vector>
 
+#include "base.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 namespace taimatsu {
 namespace {
+
+constexpr int kMost = 4096;  // who asks for more has made a slip
 
 std::atomic<int> wanted{0};          // 0: not yet decided
 std::atomic<bool> pool_used{false};  // this process has started threads
@@ -28,7 +32,8 @@ thread_local bool flushes = false;  // set_flush_denormal
 
 int default_threads() {
   // OpenMP's own default respects OMP_NUM_THREADS and the process's CPU affinity.
-  return std::max(1, std::min(omp_get_max_threads(), omp_get_thread_limit()));
+  const int n = omp_get_max_threads();
+  return std::max(1, std::min(n > kMost ? omp_get_num_procs() : n, omp_get_thread_limit()));
 }
 
 // The processor's own bits for it, of results and of operands.
@@ -104,7 +109,12 @@ int num_threads() {
   return n;
 }
 
-void set_num_threads(int n) { wanted = std::max(1, std::min(n, omp_get_thread_limit())); }
+void set_num_threads(int n) {
+  if (n < 1 || n > kMost) {
+    fail(Error::Runtime, "set_num_threads expects a positive number of threads; got ", n);
+  }
+  wanted = std::min(n, omp_get_thread_limit());
+}
 
 bool set_flush_denormal(bool on) {
   flush_denormals(on);

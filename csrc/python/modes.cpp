@@ -1,6 +1,7 @@
 // Settings of the calling thread and of the process: grad modes, default dtype, threads; and the
 // rules of type promotion as functions.
 #include <algorithm>
+#include <limits>
 
 #include "cpu/threads.h"
 #include "python/tensor_type.h"
@@ -199,11 +200,8 @@ PyObject* py_set_num_threads(PyObject*, PyObject* n) {
     if (!PyLong_Check(n) || PyBool_Check(n)) {
       fail(Error::Type, "set_num_threads expects an int, but got ", type_name(n));
     }
-    int64_t count = to_index(n);
-    if (count < 1 || count > 4096) {
-      fail(Error::Runtime, "set_num_threads expects a positive number of threads; got ", count);
-    }
-    set_num_threads(static_cast<int>(count));
+    constexpr int64_t low = 0, high = std::numeric_limits<int>::max();
+    set_num_threads(static_cast<int>(std::clamp(to_index(n), low, high)));
     return new_ref(Py_None);
   });
 }

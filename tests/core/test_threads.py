@@ -1,5 +1,8 @@
 """Many threads at once: kernels being compiled, tapes, caches and free lists of tensors."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -72,3 +75,9 @@ def test_modes_belong_to_a_thread():
         t.start()
         t.join()
     assert seen == [True]
+
+
+def test_a_nonsensical_number_of_threads_in_the_environment():
+    script = "import taimatsu as t; x = t.ones(1 << 20); assert (x + x).sum() == 1 << 21"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1000000"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
