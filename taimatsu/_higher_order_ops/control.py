@@ -40,7 +40,7 @@ def cond(
 def map(f: Callable[..., Any], xs: Any, *args: Any) -> Any:
     """``f(x, *args)`` of each x along the first dim of ``xs``, a tensor or a tree of them, stacked.
 
-    >>> map(lambda x, y: x * y, torch.tensor([1, 2, 3]), 2)
+    >>> torch._higher_order_ops.map(lambda x, y: x * y, torch.tensor([1, 2, 3]), 2)
     tensor([2, 4, 6])
     """
     return scan(lambda carry, x: (carry, f(x, *args)), (), xs)[1]
