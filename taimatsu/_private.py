@@ -27,7 +27,7 @@ _cast_Int, _cast_Long = map(_cast_to, (torch.int32, torch.int64))
 _cast_Half, _cast_Float, _cast_Double = map(_cast_to, (torch.half, torch.float, torch.double))
 
 
-_segment_reduce = torch.segment_reduce  # type: ignore[attr-defined]  # made by the table
+_segment_reduce = torch.segment_reduce
 
 
 def _shape_as_tensor(self: Tensor) -> Tensor:
