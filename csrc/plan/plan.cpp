@@ -95,8 +95,8 @@ PyObject* describe(const Segment& s, const Record& r) {
         Object::steal(checked(Py_BuildValue("(NO)", to_python(Value(Ints(sizes))), inside.get())));
   }
   return Py_BuildValue("(ssOOIOO)", r.op->base_name.c_str(), kind_of(s, r),
-                       r.variant ? r.variant->python.get() : Py_None,
-                       tensors.get(), r.n_outs, written(s, r).get(), rows.get());
+                       r.variant ? r.variant->python.get() : Py_None, tensors.get(), r.n_outs,
+                       written(s, r).get(), rows.get());
 }
 
 std::vector<uint32_t> numbers(PyObject* list) {
