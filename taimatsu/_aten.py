@@ -13,12 +13,10 @@ from typing import Any
 import taimatsu as torch
 from taimatsu import Tensor, _core
 
-from ._op_namespaces import PREFIXES, OpOverload, OpOverloadPacket, namespace
+from ._op_namespaces import PREFIX_OF, OpOverload, OpOverloadPacket, namespace
 from .ops.table import ENTRIES
 
 __all__ = ["form", "own_form", "parts"]
-
-_PREFIX_OF = {module: prefix for prefix, module in PREFIXES.items()}
 
 # ---- ops that come down to others ---------------------------------------------------------------
 
@@ -228,7 +226,7 @@ def form(op: Any, args: tuple, targets: tuple | None) -> tuple[OpOverload, tuple
     out = targets is not None and not inplace
     name = _NAMES.get(op.name, base) + ("_" if inplace else "")
     known = (op.name[0] != "_" or op.name in _NAMES) and op in _table(len(ENTRIES))
-    packet = known and getattr(namespace("aten"), _PREFIX_OF.get(op.module, "") + name, None)
+    packet = known and getattr(namespace("aten"), PREFIX_OF.get(op.module, "") + name, None)
     if not packet:
         named = {"out": targets} if out else {}
         return own_form(op, "out" if out else "_" if inplace else ""), args, named

@@ -9,6 +9,7 @@ what is returned is the op's result, and the tape records it: derivatives are ab
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import taimatsu as torch
@@ -33,9 +34,8 @@ def _classes(args: Any, found: list[type]) -> list[type]:
     return found
 
 
-def _ask(classes: list[type], func: Any, args: tuple, kwargs: dict, rules: Mapping = {}) -> Any:
-    types = tuple(classes)
-    for cls in classes:
+def _ask(types: tuple[type, ...], func: Any, args: tuple, kwargs: dict, rules: Mapping = {}) -> Any:
+    for cls in types:
         if cls in rules:
             result = rules[cls](cls, func, types, args, kwargs)
         else:
@@ -44,7 +44,7 @@ def _ask(classes: list[type], func: Any, args: tuple, kwargs: dict, rules: Mappi
             return result
     raise TypeError(
         f"Multiple dispatch failed for '{func}'; all __torch_dispatch__ handlers returned "
-        f"NotImplemented: {', '.join(c.__name__ for c in classes)}; return something else in one"
+        f"NotImplemented: {', '.join(c.__name__ for c in types)}; return something else in one"
     )
 
 
@@ -61,11 +61,11 @@ def handle(ask: Callable, again: Callable, op: Any, args: tuple, targets: tuple 
 
 def by_class(op: Any, args: tuple, targets: tuple | None) -> Any:
     """The call by the classes of its tensors."""
-    if parts := _aten.parts(op, args, targets):
-        return parts(*args)
-    func, positional, named = _aten.form(op, args, targets)
-    classes = _classes((positional, tuple(named.values())), [])
-    return _ask(classes, func, positional, named)
+
+    def ask(func: Any, types: tuple[type, ...], args: tuple, kwargs: dict) -> Any:
+        return _ask(types, func, args, kwargs)
+
+    return handle(ask, nullcontext, op, args, targets)
 
 
 def is_dispatched(args: Any) -> bool:
@@ -78,11 +78,10 @@ def tell(func: Any, args: tuple, kwargs: dict, rules: Mapping = {}) -> Any:
 
     ``rules``: functions of (mode or class, func, types, args, kwargs) for some of these.
     """
-    classes = _classes((args, tuple(kwargs.values())), [])
+    types = tuple(_classes((args, tuple(kwargs.values())), []))
     if not _frames(below_tape=True):
-        return _ask(classes, func, args, kwargs, rules)
+        return _ask(types, func, args, kwargs, rules)
     with without(-1, below_tape=True) as (mode,):
-        types = tuple(classes)
         if type(mode) in rules:
             return rules[type(mode)](mode, func, types, args, kwargs)
         return mode.__torch_dispatch__(func, types, args, kwargs)  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ _namespaces: dict[str, Namespace] = {}
 
 # Where ATen's name has a prefix instead of a module.
 PREFIXES = {"linalg_": "linalg", "special_": "special", "fft_": "fft"}
+PREFIX_OF = {module: prefix for prefix, module in PREFIXES.items()}
 
 
 def _slice(*args: Any, **kwargs: Any) -> Any:
@@ -59,10 +60,8 @@ _ATEN: dict[str, Callable] = {
 }
 
 
-_VIEWS = frozenset(("alias", "detach", "slice"))
 _OTHER_SCHEMAS = {
     "detach": "(Tensor(a) self) -> Tensor(a)",
-    "alias": "(Tensor(a) self) -> Tensor(a)",
     "lift_fresh": "(Tensor(a) self) -> Tensor(a)",
     "_local_scalar_dense": "(Tensor self) -> Scalar",
     "_to_copy": "(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? device=None,"
@@ -158,10 +157,10 @@ class OpOverload:
     @property
     def is_view(self) -> bool:
         """Whether what it returns shows the memory of an argument."""
-        if self._opname in _VIEWS:
-            return True
         entry = _entry_of(self)
-        return entry is not None and entry.kind == "view"
+        if entry is not None:
+            return entry.kind == "view"
+        return "-> Tensor(a)" in _OTHER_SCHEMAS.get(self._opname, "")
 
     @property
     def tags(self) -> list:
@@ -222,16 +221,8 @@ def _aten(name: str) -> Callable | None:
         found = getattr(place, name, None)
         if callable(found) and not isinstance(found, type):
             return found
-    return _private(name) if name.startswith("_") or name in _UNCALLED else None
-
-
-# Derivatives as PyTorch has them. Programs name them in policies and counts.
-_UNCALLED = frozenset((
-    "convolution_backward", "embedding_dense_backward", "gelu_backward",
-    "max_pool2d_with_indices_backward", "native_batch_norm_backward", "native_dropout_backward",
-    "native_layer_norm_backward", "sigmoid_backward", "silu_backward", "tanh_backward",
-    "threshold_backward",
-))  # fmt: skip
+    inside = name.startswith("_") or name.endswith("_backward")  # derivatives are the tape's here
+    return _private(name) if inside else None
 
 
 def _private(name: str) -> Callable:

@@ -144,17 +144,17 @@ def _converts(name: str) -> Any:
     return convert
 
 
+def _new_shared(cls: Any, size: int, *, device: Any = "cpu") -> Any:
+    """So many bytes that other processes see: what collating functions make batches in."""
+    return cls(size, device=device).share_memory_()
+
+
 for _name, _dtype in {
     "bfloat16": "bfloat16", "bool": "bool", "byte": "uint8", "char": "int8", "half": "float16",
     "complex_double": "complex128", "complex_float": "complex64", "double": "float64",
     "float": "float32", "int": "int32", "long": "int64", "short": "int16",
 }.items():  # fmt: skip
     setattr(Storage, _name, _converts(_dtype))
-def _new_shared(cls: Any, size: int, *, device: Any = "cpu") -> Any:
-    """So many bytes that other processes see: what collating functions make batches in."""
-    return cls(size, device=device).share_memory_()
-
-
 Storage._new_shared = classmethod(_new_shared)
 for _function in (__reduce__, untyped, new, type, pin_memory, byteswap):
     setattr(Storage, _function.__name__, _function)

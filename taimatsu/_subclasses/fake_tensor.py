@@ -19,6 +19,7 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import Tensor
+from taimatsu._guards import active_fake_mode
 from taimatsu.utils._python_dispatch import (
     TorchDispatchMode,
     _disable_current_modes,
@@ -183,8 +184,6 @@ class FakeTensorMode(TorchDispatchMode):
     def __enter__(self) -> Any:  # within itself it is on already
         if self not in _get_current_dispatch_mode_stack():
             super().__enter__()
-            self._depth += 1
-            return self
         self._depth += 1
         return self
 
@@ -308,6 +307,6 @@ def maybe_get_fake_mode(t: Any) -> FakeTensorMode | None:
 @contextlib.contextmanager
 def unset_fake_temporarily() -> Iterator[FakeTensorMode | None]:
     """Inside, tensors are real again; gives the mode that was on."""
-    found = [m for m in _get_current_dispatch_mode_stack() if isinstance(m, FakeTensorMode)]
+    mode = active_fake_mode()
     with _disable_current_modes():
-        yield found[-1] if found else None
+        yield mode

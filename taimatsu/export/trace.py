@@ -48,11 +48,10 @@ def _public(op: Op) -> Any:
     base = op.name.partition(".")[0]
     if op.module is None or "." in op.name or base not in namespaces.get(op.module, {}):
         return None
-    prefixes = {module: prefix for prefix, module in _op_namespaces.PREFIXES.items()}
-    function = _op_namespaces._aten(prefixes.get(op.module, "") + base)
-    if function is not namespaces[op.module][base]:
+    name = _op_namespaces.PREFIX_OF.get(op.module, "") + base
+    if _op_namespaces._aten(name) is not namespaces[op.module][base]:
         return None
-    return getattr(torch.ops.aten, prefixes.get(op.module, "") + base).default
+    return getattr(torch.ops.aten, name).default
 
 
 def find_call(name: str, module: str | None, into: int) -> Any:

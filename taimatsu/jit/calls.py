@@ -16,6 +16,7 @@ from typing import Any
 
 import taimatsu as torch
 from taimatsu import _C
+from taimatsu._op_namespaces import PREFIX_OF
 from taimatsu.nn import functional as F
 from taimatsu.ops import namespaces
 
@@ -43,7 +44,6 @@ from .values import UNKNOWN, Bound, Items, Static, Value, cast, literal, quoted
 
 __all__ = ["Calls", "op_names"]
 
-_PREFIXES = {"": "", "linalg": "linalg_", "special": "special_", "fft": "fft_"}
 _COMPARE = {ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt,
             ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}  # fmt: skip
 # Python functions of this package that ATen has as ops of the same name.
@@ -59,7 +59,7 @@ _ATENS = (
 def op_names() -> dict[int, str]:
     """ATen's name for functions of this package, by their identity."""
     found = {}
-    for space, prefix in (("nn.functional", ""), *_PREFIXES.items()):
+    for space, prefix in (("nn.functional", ""), ("", ""), *PREFIX_OF.items()):
         for name, function in namespaces[space].items():
             found[id(function)] = prefix + name
     for name in _ATENS:

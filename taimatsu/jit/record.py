@@ -12,7 +12,7 @@ from typing import Any
 import taimatsu as torch
 from taimatsu import jit
 from taimatsu._interpreter import Interpreter, frames
-from taimatsu._op_namespaces import PREFIXES
+from taimatsu._op_namespaces import PREFIX_OF
 from taimatsu.nn import Module
 from taimatsu.ops.schema import REQUIRED
 
@@ -29,7 +29,6 @@ _NOT_ATENS = frozenset((
     "softmin", "softsign", "tanhshrink", "logsigmoid",
 ))  # fmt: skip
 _ATENS = {"cross_entropy": "cross_entropy_loss"}
-_PREFIXES = {space: prefix for prefix, space in PREFIXES.items()}
 
 
 _numbers = itertools.count()  # a class of this process has its name for itself
@@ -206,7 +205,7 @@ class _Recorder(Interpreter):
     def _op(self, op: Any, base: str, args: tuple, targets: tuple | None) -> str:
         params = op.parsed.params
         given = dict(zip((p.name for p in params), args, strict=False))
-        name = _PREFIXES.get(op.module, "") + _ATENS.get(base, base)
+        name = PREFIX_OF.get(op.module, "") + _ATENS.get(base, base)
         if targets is not None and targets[0] is args[0] and not base.endswith("_"):
             name += "_"
         if name in SIGNATURES:

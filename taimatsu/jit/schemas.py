@@ -9,7 +9,7 @@ import typing
 from functools import cache
 from typing import Any
 
-from taimatsu._op_namespaces import PREFIXES
+from taimatsu._op_namespaces import PREFIX_OF
 from taimatsu.ops.schema import REQUIRED, Schema, SchemaParam, parse
 
 from .aten_schemas import SCHEMAS
@@ -84,12 +84,11 @@ def _others() -> dict[str, list[Overload]]:
 def _table() -> dict[str, list[Any]]:
     from taimatsu.ops.table import ENTRIES
 
-    prefixes = {space: prefix for prefix, space in PREFIXES.items()}
     found: dict[str, list[Any]] = {}
     for entry in ENTRIES:
         if entry.module is not None and entry.module != "optim":
             base = entry.name.partition(".")[0]
-            found.setdefault(prefixes.get(entry.module, "") + base, []).append(entry)
+            found.setdefault(PREFIX_OF.get(entry.module, "") + base, []).append(entry)
     for entries in found.values():  # the level of ATen before that of `nn.functional`
         entries.sort(key=lambda e: e.module == "nn.functional")
     return found

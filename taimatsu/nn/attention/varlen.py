@@ -29,13 +29,12 @@ def _keys(
     block_table: Tensor | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
     """Of each sequence: by its place, or page by page."""
+    pieces = [] if cu_seq_k is None else _pieces(cu_seq_k)
     for i in range(sequences):
         if block_table is not None:
             found = [t[block_table[i]].flatten(0, 1) for t in (key, value)]
         else:
-            assert cu_seq_k is not None  # checked by the caller
-            start, end = _pieces(cu_seq_k)[i]
-            found = [key[start:end], value[start:end]]
+            found = [t[slice(*pieces[i])] for t in (key, value)]
         k, v = (t[: used[i]] if used else t for t in found)
         yield k, v
 

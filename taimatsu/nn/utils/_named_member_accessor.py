@@ -28,7 +28,7 @@ def swap_tensor(module: Module, name: str, tensor: Tensor, allow_missing: bool =
         raise AttributeError(f"swap_tensor: {type(module).__name__} has no attribute {name!r}")
     if place is None:
         place = vars(module)
-    before =  place.get(name, _MISSING)
+    before = place.get(name, _MISSING)
     if before is not _MISSING and before is not None and not isinstance(before, Tensor):
         raise TypeError(f"swap_tensor: {name!r} is {before}, which is no tensor")
     if tensor is _MISSING:
